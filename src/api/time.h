@@ -1,0 +1,63 @@
+/* ==== [time] sleeping, timers, tickers, rate limits ========================================= */
+
+/* Sleep for ns, or until t on the gor_now() clock; at most 0: returns at once.
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done; -ENOMEM. Parks: yes; blocks a foreign
+ * thread. */
+GOR_API int gor_sleep(int64_t ns);
+GOR_API int gor_sleep_until(int64_t t);
+
+/* A channel that gets one int64_t, the time, ns from now. The caller's reference: release it.
+ * NULL: out of memory, or no runtime. Parks: never. */
+GOR_API gor_chan *gor_after(int64_t ns);
+
+/* A timer; the caller's storage, zeroed before its first start, kept until it ran or was
+ * stopped. */
+typedef struct gor_timer {
+    int64_t   when;                    /* absolute ns                                            */
+    int64_t   period;                  /* ns; 0: once                                            */
+    bool    (*fire)(struct gor_timer *t, int64_t now);
+    void    (*fn)(void *);
+    void     *arg;
+    void     *chan;
+    gor__aptr owner;                   /* the heap that it is in, or NULL                        */
+    size_t    index;                   /* its place there                                        */
+} gor_timer;
+
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
+ * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread. O(log n). Parks: never. */
+GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
+/* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
+ * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
+ * anew. Any thread. Parks: never. */
+GOR_API bool gor_timer_stop(gor_timer *t);
+GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
+
+/* A ticker; the caller's storage, zeroed before its first start, kept until stopped. */
+typedef struct gor_ticker {
+    gor_timer timer;
+    gor_chan *c;
+} gor_ticker;
+
+/* Send the time (int64_t) every period ns; a slow receiver misses ticks. The channel is the
+ * ticker's own and ends with gor_ticker_stop: retain it to keep it longer. NULL: out of memory,
+ * no runtime, or period < 1. Any thread. Parks: never. */
+GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
+GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
+GOR_API void gor_ticker_stop(gor_ticker *t);
+
+/* A token bucket: per_second tokens flow in, at most burst are kept; full at first. */
+typedef struct gor_limiter {
+    gor_mutex mutex;
+    double    per_second;
+    double    burst;
+    double    tokens;                  /* at time `last`; below 0: owed to those who wait        */
+    int64_t   last;                    /* ns                                                     */
+} gor_limiter;
+GOR_API void gor_limiter_init(gor_limiter *l, double per_second, int burst);
+/* Take n tokens if they are there. Any thread. Parks: never. */
+GOR_API bool gor_limiter_allow(gor_limiter *l, int n);
+/* Take n tokens, waiting for them in turn. Returns 0; -EINVAL n is negative or over burst;
+ * -ETIMEDOUT they would come after the deadline (answered at once, nothing taken); -ECANCELED own
+ * context done. Parks: yes. */
+GOR_API int gor_limiter_wait(gor_limiter *l, int n);
+GOR_API int gor_limiter_wait_until(gor_limiter *l, int n, int64_t deadline);

@@ -1,0 +1,118 @@
+/* ==== [aarch64] AAPCS64 =================================================================== */
+#if defined(__aarch64__)
+
+#define GOR__ARCH_TICKS 256
+
+__asm__(
+    ".pushsection .tbss,\"awT\",%nobits\n"
+    ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
+    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".popsection\n");
+
+GOR__INLINE void *gor__arch_self(void)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tldr %0,[%0,%1]"
+                     : "=&r"(p), "=&r"(q));
+    return p;
+}
+
+GOR__INLINE void gor__arch_set_self(void *word)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
+                     : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+}
+
+/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
+extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
+    "gor__arch_switch:\n.cfi_startproc\n"
+    "    hint #34\n"                        /* bti c */
+    "    stp x29,x30,[sp,#-176]!\n.cfi_adjust_cfa_offset 176\n"
+    ".cfi_rel_offset x29,0\n.cfi_rel_offset x30,8\n"
+    "    stp x19,x20,[sp,#16]\n.cfi_rel_offset x19,16\n.cfi_rel_offset x20,24\n"
+    "    stp x21,x22,[sp,#32]\n.cfi_rel_offset x21,32\n.cfi_rel_offset x22,40\n"
+    "    stp x23,x24,[sp,#48]\n.cfi_rel_offset x23,48\n.cfi_rel_offset x24,56\n"
+    "    stp x25,x26,[sp,#64]\n.cfi_rel_offset x25,64\n.cfi_rel_offset x26,72\n"
+    "    stp x27,x28,[sp,#80]\n.cfi_rel_offset x27,80\n.cfi_rel_offset x28,88\n"
+    "    stp d8,d9,[sp,#96]\n"
+    "    stp d10,d11,[sp,#112]\n"
+    "    stp d12,d13,[sp,#128]\n"
+    "    stp d14,d15,[sp,#144]\n"
+    "    mrs x2,fpcr\n"
+    "    str x2,[sp,#160]\n"
+    "    mov x3,sp\n"
+    "    str x3,[x0]\n"
+    "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
+    "    ldr x3,[sp,#160]\n"
+    "    cmp x2,x3\n"
+    "    b.eq 1f\n"
+    "    msr fpcr,x3\n"
+    "1:  ldp d14,d15,[sp,#144]\n"
+    "    ldp d12,d13,[sp,#128]\n"
+    "    ldp d10,d11,[sp,#112]\n"
+    "    ldp d8,d9,[sp,#96]\n"
+    "    ldp x27,x28,[sp,#80]\n"
+    "    ldp x25,x26,[sp,#64]\n"
+    "    ldp x23,x24,[sp,#48]\n"
+    "    ldp x21,x22,[sp,#32]\n"
+    "    ldp x19,x20,[sp,#16]\n"
+    "    ldp x29,x30,[sp],#176\n.cfi_adjust_cfa_offset -176\n"
+    ".cfi_restore x29\n.cfi_restore x30\n"
+    "    ret\n"
+    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
+    /* The outermost frame of a goroutine: fn is in x19; an undefined return address ends
+     * unwinding. */
+    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    ".type gor__arch_entry,%function\n"
+    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined x30\n"
+    "    hint #36\n"                        /* bti j */
+    "    mov x29,#0\n"
+    "    mov x30,#0\n"
+    "    blr x19\n"
+    "    brk #1\n"
+    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".popsection\n");
+
+#define GOR__ARM64_FRAME_X29   0
+#define GOR__ARM64_FRAME_X30   1
+#define GOR__ARM64_FRAME_X19   2
+#define GOR__ARM64_FRAME_WORDS 22
+
+GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+{
+    volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__ARM64_FRAME_WORDS;
+    for (int i = 0; i < GOR__ARM64_FRAME_WORDS; i++)
+        frame[i] = 0;
+    frame[GOR__ARM64_FRAME_X19] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__ARM64_FRAME_X30] = (uint64_t)(uintptr_t)gor__arch_entry;
+    return (void *)(uintptr_t)frame;
+}
+
+static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
+{
+    const uint64_t *frame = (const uint64_t *)sp;
+    *pc = frame[GOR__ARM64_FRAME_X30];
+    return frame[GOR__ARM64_FRAME_X29];
+}
+
+GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("yield"); }
+
+GOR__INLINE void gor__arch_fence(void) { __asm__ volatile("dmb ish" ::: "memory"); }
+
+GOR__INLINE uint64_t gor__arch_ticks(void)
+{
+    uint64_t t;
+    __asm__ volatile("mrs %0,cntvct_el0" : "=r"(t));
+    return t;
+}
+
+static bool gor__arch_shadow_stack(void) { return false; }
+
+#endif /* aarch64 */

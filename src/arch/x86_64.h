@@ -1,0 +1,126 @@
+/* ==== [x86_64] System V ABI =============================================================== */
+#if defined(__x86_64__)
+
+#define GOR__ARCH_TICKS 16384
+
+__asm__(
+    ".pushsection .tbss,\"awT\",@nobits\n"
+    ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
+    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".popsection\n");
+
+GOR__INLINE void *gor__arch_self(void)
+{
+    void *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(p));
+    return p;
+}
+
+GOR__INLINE void gor__arch_set_self(void *word)
+{
+    void *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
+                     : "=&r"(p) : "r"(word) : "memory");
+}
+
+/* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
+ * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
+ * change. */
+extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"
+    "gor__arch_switch:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
+    "    pushq %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbx,0\n"
+    "    pushq %r12\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r12,0\n"
+    "    pushq %r13\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r13,0\n"
+    "    pushq %r14\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r14,0\n"
+    "    pushq %r15\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r15,0\n"
+    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
+    "    stmxcsr (%rsp)\n"
+    "    fnstcw 4(%rsp)\n"
+    "    movl (%rsp),%eax\n"
+    "    movzwl 4(%rsp),%ecx\n"
+    "    movq %rsp,(%rdi)\n"
+    "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
+    "    xorl (%rsp),%eax\n"
+    "    testl $0xffffffc0,%eax\n"
+    "    jne 3f\n"
+    "1:  cmpw 4(%rsp),%cx\n"
+    "    jne 4f\n"
+    "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
+    "    popq %r15\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r15\n"
+    "    popq %r14\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r14\n"
+    "    popq %r13\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r13\n"
+    "    popq %r12\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r12\n"
+    "    popq %rbx\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbx\n"
+    "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
+    "    ret\n"
+    "3:  ldmxcsr (%rsp)\n"
+    "    jmp 1b\n"
+    "4:  fldcw 4(%rsp)\n"
+    "    jmp 2b\n"
+    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
+    /* The outermost frame of a goroutine: fn is in r12; an undefined return address ends
+     * unwinding. */
+    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    ".type gor__arch_entry,@function\n"
+    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
+    "    endbr64\n"
+    "    xorl %ebp,%ebp\n"
+    "    call *%r12\n"
+    "    ud2\n"
+    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".popsection\n");
+
+#define GOR__X86_FRAME_CONTROL 0
+#define GOR__X86_FRAME_R12     4
+#define GOR__X86_FRAME_RBP     6
+#define GOR__X86_FRAME_RIP     7
+#define GOR__X86_FRAME_WORDS   8
+#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80) 
+
+GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+{
+    volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
+    for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
+        frame[i] = 0;
+    frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
+    frame[GOR__X86_FRAME_R12] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
+    return (void *)(uintptr_t)frame;
+}
+
+static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
+{
+    const uint64_t *frame = (const uint64_t *)sp;
+    *pc = frame[GOR__X86_FRAME_RIP];
+    return frame[GOR__X86_FRAME_RBP];
+}
+
+GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("pause"); }
+
+GOR__INLINE void gor__arch_fence(void)
+{
+    __asm__ volatile("lock; orl $0,-4(%%rsp)" ::: "memory", "cc");
+}
+
+GOR__INLINE uint64_t gor__arch_ticks(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return ((uint64_t)hi << 32) | lo;
+}
+
+/* rdsspq is a no-op that leaves its operand alone where there is no shadow stack. */
+static bool gor__arch_shadow_stack(void)
+{
+    uint64_t ssp = 0;
+    __asm__ volatile(".byte 0xf3,0x48,0x0f,0x1e,0xc8" : "+a"(ssp));
+    return ssp != 0;
+}
+
+#endif /* x86_64 */

@@ -1,0 +1,54 @@
+/* ==== [config] compiler, sanitizers, sizes ====================================================
+ * What        The facts that every later part is compiled by. Each macro always has a value.
+ */
+#if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK)
+#error "gor.h: where GOR_IMPLEMENTATION is defined, include gor.h first or define _GNU_SOURCE"
+#endif
+
+#define GOR__NOINLINE __attribute__((noinline))
+#define GOR__INLINE   static inline __attribute__((always_inline, unused))
+#define GOR__LIKELY(x)   __builtin_expect(!!(x), 1)
+#define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define GOR__CACHE_LINE 64
+
+#if defined(__SANITIZE_THREAD__)
+#define GOR__TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GOR__TSAN 1
+#endif
+#endif
+#ifndef GOR__TSAN
+#define GOR__TSAN 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define GOR__ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GOR__ASAN 1
+#endif
+#endif
+#ifndef GOR__ASAN
+#define GOR__ASAN 0
+#endif
+
+#if GOR__TSAN
+#define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define GOR__NO_TSAN
+#endif
+
+/* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */
+#ifndef GOR_CHECK
+#define GOR_CHECK 0
+#endif
+
+#define GOR__MAX_PROCS      1024
+#define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
+#define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
+#define GOR__STACK_SIZE     ((size_t)256 << 10)
+#define GOR__MAX_THREADS    10000
+#define GOR__QUANTUM_NS     (10 * GOR_MS)
+#define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
+#define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

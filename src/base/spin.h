@@ -1,0 +1,78 @@
+/* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
+ * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
+ * Invariants  I1 A goroutine never switches, allocates or calls the user with one held.
+ *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
+ *                called: then only that processor's goroutines get here, one at a time, and a
+ *                plain store locks. The word is kept in both modes, so that the switch to shared
+ *                mode ([sched] gor__go_shared) only has to wait until the processor is between two
+ *                gor calls.
+ *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
+ * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
+ * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking.
+ * Tests       every one, GOR_CHECK builds check I3
+ */
+static gor__au32 gor__shared = { 1 };
+
+/* The lock order, lowest first; a reason each. */
+#define GOR__RANKS(X)                                                                              \
+    X(TIMERS, "a timer that fires cancels contexts and sends to channels")                         \
+    X(CTX,    "a parent is locked before its children; done closes a channel")                     \
+    X(OBJECT, "channels, mutexes, tasks: wakes goroutines")                                        \
+    X(SCHED,  "run queues and idle lists: the last word of every wake-up")                         \
+    X(MEMORY, "stacks and goroutine slabs")
+#define GOR__RANK_ENUM(name, why) GOR__RANK_##name,
+enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
+
+#if GOR_CHECK
+static __thread uint8_t gor__held[GOR__N_RANKS];
+static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
+{
+    for (int r = (int)rank + 1; r < GOR__N_RANKS; r++)
+        if (gor__held[r]) {
+            fprintf(stderr, "gor: lock of rank %d taken under one of rank %d\n", (int)rank, r);
+            abort();
+        }
+    gor__held[rank]++;
+}
+static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank) { gor__held[rank]--; }
+#else
+GOR__INLINE void gor__rank_push(enum gor__rank rank) { (void)rank; }
+GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
+#endif
+
+static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
+{
+    for (int i = 0;; i++) {
+        if (gor__au32_load_rlx(&l->word) == 0 && gor__au32_xchg(&l->word, 1) == 0)
+            return;
+        if (i < 64)
+            gor__arch_pause();
+        else
+            gor__os_yield();
+    }
+}
+
+/* Never elided: for what threads without a processor touch too. */
+GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
+{
+    gor__rank_push(rank);
+    if (GOR__UNLIKELY(gor__au32_xchg(&l->word, 1) != 0))
+        gor__lock_slow(l);
+}
+
+GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0) &&
+        GOR__LIKELY(gor__au32_load_acq(&l->word) == 0)) {  /* acq spin.word: the last holder */
+        gor__rank_push(rank);
+        gor__au32_store_rlx(&l->word, 1);
+        return;
+    }
+    gor__lock_always(l, rank);
+}
+
+GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)
+{
+    gor__rank_pop(rank);
+    gor__au32_store_rel(&l->word, 0);                      /* rel spin.word */
+}

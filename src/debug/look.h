@@ -1,0 +1,141 @@
+/* ==== [look] dump, leaks, stats, and the proof of the invariants ========================== */
+void gor_dump(int fd)
+{
+    gor__out o;
+    gor__out_init(&o, fd);
+    gor__each_g(gor__print_g, &o);
+    gor__out_flush(&o);
+}
+
+int gor_leaks(int fd)
+{
+    gor__out o;
+    int n = gor__each_g(NULL, NULL);
+    gor__out_init(&o, fd);
+    if (n > 0) {
+        gor__print(&o, "gor: %d goroutine%s left\n", n, n == 1 ? "" : "s");
+        gor__each_g(gor__print_g, &o);
+    }
+    gor__out_flush(&o);
+    return n;
+}
+
+size_t gor_num_goroutines(void)
+{
+    return gor__au32_load_acq(&gor__rt.running) == GOR__ON ? gor__n_goroutines() : 0;
+}
+
+static void gor__stats_of_p(gor_stats *s, gor__p *p)
+{
+    s->timers += gor__au64_load_rlx(&p->timers.count);
+    s->started += gor__au64_load_rlx(&p->started);
+    s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
+    s->steals += gor__au64_load_rlx(&p->steals);
+    s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
+}
+
+int gor__get_stats(gor_stats *s)
+{
+    gor__m *m;
+    memset(s, 0, sizeof *s);
+    if (gor__au32_load_acq(&gor__rt.running) != GOR__ON)
+        return -ESRCH;
+    m = gor__enter();
+    s->goroutines = gor__n_goroutines();
+    s->started = gor__au64_load_rlx(&gor__rt.outside_started);
+    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+        gor__stats_of_p(s, gor__p_at(i));
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free);
+    gor__lock_sched();
+    s->threads = (size_t)gor__rt.n_m;
+    s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);
+    for (gor__gslab *slab = gor__rt.slabs; slab; slab = slab->next)
+        for (size_t i = 0; i < sizeof slab->g / sizeof slab->g[0]; i++)
+            s->stacks += gor__aptr_load_rlx(&slab->g[i].stack) != NULL;
+    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+    s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
+    gor__unlock_sched();
+    s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);
+    gor__leave(m);
+    return 0;
+}
+
+/* Goroutines that wait, for tests. */
+GOR__UNUSED static int gor__n_parked(void)
+{
+    int n = 0;
+    gor__lock_sched();
+    for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            n += gor__au32_load_rlx(&s->g[i].state) == GOR__WAITING &&
+                 gor__au32_load_acq(&s->g[i].on_cpu) == 0;
+    gor__unlock_sched();
+    return n;
+}
+
+/* Walk everything and prove the invariants that hold at any moment. 0, or the number of the first
+ * that does not, said on stderr. */
+GOR__UNUSED static int gor__check_timers(gor__timers *h)
+{
+    int bad = 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    for (size_t i = 0; i < h->n && !bad; i++) {
+        gor_timer *t = h->heap[i].timer;
+        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
+            bad = 1;                               /* [timer] I1 */
+        else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
+            bad = 2;                               /* [timer] I2 */
+    }
+    if (!bad && gor__ai64_load_rlx(&h->first) != (h->n ? h->heap[0].when : GOR_FOREVER))
+        bad = 3;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return bad;
+}
+
+GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
+{
+    uint32_t n = 0;
+    for (const gor__g *g = q->head; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++)
+        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE)
+            return 4;                              /* queued: runnable */
+    return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
+}
+
+GOR__UNUSED static int gor__check_lists_locked(void)
+{
+    uint32_t idle_p = 0, idle_m = 0;
+    int bad = gor__check_queue_locked(&gor__rt.global);
+    bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
+    bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)
+        if (!p->idle || gor__aptr_load_rlx(&p->m))
+            bad = 6;
+    for (gor__m *m = gor__rt.idle_m; m; m = m->idle_next)
+        idle_m++;
+    if (idle_p != gor__au32_load_rlx(&gor__rt.n_idle_p) ||
+        idle_m != gor__au32_load_rlx(&gor__rt.n_idle_m))
+        bad = 7;
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
+        gor__runq *q = &gor__p_at(i)->runq;
+        uint32_t head = gor__au32_load_acq(&q->head), tail = gor__au32_load_acq(&q->tail);
+        if ((int32_t)(tail - head) > GOR__RUNQ_CAP)
+            bad = 8;                               /* [runq] I1 */
+    }
+    return bad;
+}
+
+GOR__UNUSED static int gor__check_world(void)
+{
+    int bad;
+    gor__m *m = gor__enter();
+    gor__lock_sched();
+    bad = gor__check_lists_locked();
+    gor__unlock_sched();
+    for (uint32_t i = 0; !bad && i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+        bad = gor__check_timers(&gor__p_at(i)->timers);
+    gor__leave(m);
+    if (bad)
+        fprintf(stderr, "gor: invariant %d does not hold\n", bad);
+    return bad;
+}

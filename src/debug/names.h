@@ -1,0 +1,34 @@
+/* ==== [names] results in words; errno that survives migration ============================= */
+const char *gor_strerror(int err)
+{
+    switch (err < 0 ? -(int64_t)err : err) {
+    case 0:            return "success";
+    case EPIPE:        return "closed (EPIPE)";
+    case EAGAIN:       return "would block (EAGAIN)";
+    case ETIMEDOUT:    return "deadline passed (ETIMEDOUT)";
+    case ECANCELED:    return "context cancelled (ECANCELED)";
+    case ENOMEM:       return "out of memory (ENOMEM)";
+    case EINVAL:       return "invalid argument (EINVAL)";
+    case EBADF:        return "bad or closed file descriptor (EBADF)";
+    case EBUSY:        return "already running (EBUSY)";
+    case ESRCH:        return "no runtime is running (ESRCH)";
+    case EMSGSIZE:     return "wrong element size (EMSGSIZE)";
+    case ENOSYS:       return "not supported (ENOSYS)";
+    case EOVERFLOW:    return "too large (EOVERFLOW)";
+    case EINTR:        return "interrupted (EINTR)";
+    case ENOENT:       return "no such file (ENOENT)";
+    case EACCES:       return "permission denied (EACCES)";
+    case EMFILE:       return "too many open files (EMFILE)";
+    case ECONNREFUSED: return "connection refused (ECONNREFUSED)";
+    case ECONNRESET:   return "connection reset (ECONNRESET)";
+    case EADDRINUSE:   return "address in use (EADDRINUSE)";
+    default:           return "unknown error";
+    }
+}
+
+/* Not const, unlike libc's: its result changes when the goroutine changes threads. */
+GOR__NOINLINE int *gor__errno(void)
+{
+    GOR__COMPILER_BARRIER();
+    return __errno_location();
+}

@@ -1,0 +1,185 @@
+/* ==== [stack] goroutine stacks ==================================================================
+ * What        Stacks of a power of two of address space, cut from large mappings; the kernel
+ *             commits a page when it is touched. The lowest page is a guard.
+ * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, or in its class's
+ *                list.
+ *             I2 The link of a listed stack lives in its own highest word, in a page that is
+ *                resident anyway; everything below that page has been given back if the list is
+ *                long.
+ * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
+ *             mappings is met; then none, said once: such a stack carries a canary that every
+ *             switch checks.
+ * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
+ * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
+ *             in one set of the first-level cache.
+ * Tests       tests/stack.c
+ */
+#define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
+#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping, or one stack if that is larger */
+#define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_CANARY  0x676f722063616e61ULL
+
+typedef struct gor__chunk {
+    struct gor__chunk *next;
+    char  *base;
+    size_t size;
+} gor__chunk;
+
+typedef struct gor__stack_class {
+    char  *free;                       /* listed stacks, by their lowest address   */
+    gor__au64 n_free;
+    char  *fresh, *fresh_end;          /* not yet cut                              */
+} gor__stack_class;
+
+static struct {
+    gor__spin        lock;
+    gor__stack_class cls[GOR__STACK_CLASSES];
+    gor__chunk      *chunks;
+    size_t           page_size;
+    bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
+    gor__au32        unguarded;        /* some stack has no guard: check canaries  */
+    gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
+    gor__au64        n_bound;
+} gor__stacks;
+
+static int gor__stack_class_of(size_t size)
+{
+    int k = 0;
+    while ((GOR__MIN_STACK_SIZE << k) < size)
+        k++;
+    return k;
+}
+
+GOR__INLINE char **gor__stack_link(char *lo, size_t size)
+{
+    return (char **)(void *)(lo + size - sizeof(char *));
+}
+
+static void gor__stack_say_unguarded(void)
+{
+    static const char text[] = "gor: no more guard pages to be had (vm.max_map_count): further "
+                               "stacks carry a canary instead\n";
+    if (gor__au32_xchg(&gor__stacks.unguarded, 1) == 0)
+        if (write(2, text, sizeof text - 1) < 0)
+            return;
+}
+
+/* Guard a stack that was cut just now. */
+static void gor__stack_guard(char *lo)
+{
+    if (gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
+        return;
+    gor__stack_say_unguarded();
+    *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
+}
+
+/* Map another chunk for class k. Called without the lock; false if there is no address space. */
+static bool gor__stack_map(int k)
+{
+    size_t size = GOR__MIN_STACK_SIZE << k;
+    size_t chunk_size = size > GOR__STACK_CHUNK ? size : GOR__STACK_CHUNK;
+    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
+    char *base = c ? (char *)gor__os_reserve(chunk_size) : NULL;
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    bool ours;
+
+    if (!base && c && chunk_size > size) {     /* little is left: take one stack */
+        chunk_size = size;
+        base = (char *)gor__os_reserve(chunk_size);
+    }
+    if (!base) {
+        gor__free(c, sizeof *c);
+        return false;
+    }
+    c->base = base;
+    c->size = chunk_size;
+    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    ours = cls->fresh >= cls->fresh_end;       /* else another thread was quicker */
+    if (ours) {
+        c->next = gor__stacks.chunks;
+        gor__stacks.chunks = c;
+        cls->fresh = base;
+        cls->fresh_end = base + chunk_size;
+    }
+    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+    if (!ours) {
+        gor__os_release(base, chunk_size);
+        gor__free(c, sizeof *c);
+    } else {
+        gor__san_root(base, chunk_size);
+    }
+    return true;
+}
+
+/* A stack of class k, or NULL: out of memory or address space. */
+static char *gor__stack_get(int k)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k;
+    for (;;) {
+        char *lo = NULL;
+        bool fresh = false;
+        gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+        if (cls->free) {
+            lo = cls->free;
+            cls->free = *gor__stack_link(lo, size);
+            gor__au64_add(&cls->n_free, (uint64_t)-1);
+        } else if (cls->fresh < cls->fresh_end) {
+            lo = cls->fresh;
+            cls->fresh += size;
+            fresh = true;
+        }
+        gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+        if (fresh)
+            gor__stack_guard(lo);
+        if (lo || !gor__stack_map(k)) {
+            gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
+            return lo;
+        }
+    }
+}
+
+/* Give a stack back to its class; a long list gives the pages below the first back as well. */
+static void gor__stack_put(char *lo, int k)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
+    if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
+        gor__os_decommit(lo + page, size - 2 * page);
+    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    *gor__stack_link(lo, size) = cls->free;
+    cls->free = lo;
+    gor__au64_add(&cls->n_free, 1);
+    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+    gor__au32_store_rlx(&gor__stacks.exhausted, 0);
+}
+
+/* Where the first frame goes: below the link word, at one of 16 colours. */
+GOR__INLINE char *gor__stack_top(char *lo, size_t size)
+{
+    size_t colour = ((uintptr_t)lo / size) & 15;
+    return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
+}
+
+static void gor__stacks_init(void)
+{
+    void *probe;
+    gor__stacks.page_size = gor__os_page_size();
+    probe = gor__os_reserve(gor__stacks.page_size);
+    if (!probe)
+        return;
+    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0;
+    gor__os_release(probe, gor__stacks.page_size);
+}
+
+static void gor__stacks_free(void)
+{
+    gor__chunk *c, *next;
+    for (c = gor__stacks.chunks; c; c = next) {
+        next = c->next;
+        gor__san_unroot(c->base, c->size);
+        gor__os_release(c->base, c->size);
+        gor__free(c, sizeof *c);
+    }
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+}

@@ -1,0 +1,210 @@
+/* ==== [os] Linux: pages, futex, threads, clock =================================================
+ * What        The only part that knows system calls. Everything returns 0 or a negative errno, and
+ *             leaves errno alone for its caller: gor__os_ calls run between two goroutines.
+ * Runs on     Any stack, any thread. Only the futex wait blocks.
+ */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
+#endif
+
+static int64_t gor__os_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+static void gor__os_futex_wake(gor__au32 *word, int n)
+{
+    syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+/* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
+ * early. */
+static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
+{
+    struct timespec t, *tp = NULL;
+    if (deadline != GOR_FOREVER) {
+        if (deadline < 0)
+            deadline = 0;
+        t.tv_sec = (time_t)(deadline / GOR_SEC);
+        t.tv_nsec = (long)(deadline % GOR_SEC);
+        tp = &t;
+    }
+    syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET_PRIVATE, value, tp, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+}
+
+static void gor__os_yield(void) { sched_yield(); }
+
+static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
+
+/* -- asymmetric fence: the rare side pays for both --------------------------------------------- */
+#define GOR__MEMBARRIER_EXPEDITED          8
+#define GOR__MEMBARRIER_REGISTER_EXPEDITED 16
+
+static bool gor__os_membarrier_register(void)
+{
+    return syscall(SYS_membarrier, GOR__MEMBARRIER_REGISTER_EXPEDITED, 0, 0) == 0;
+}
+
+/* Every running thread of the process passes a full fence before this returns. */
+static void gor__os_membarrier(void)
+{
+    syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0);
+}
+
+/* -- pages --------------------------------------------------------------------------------- */
+static size_t gor__os_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+/* Address space that becomes memory page by page, as it is touched. NULL if there is none. */
+static void *gor__os_reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, size, MADV_NOHUGEPAGE);         /* a huge page would commit eight stacks at once */
+    return p;
+}
+
+static void gor__os_release(void *p, size_t size) { munmap(p, size); }
+
+/* Give the pages back, keep the addresses; they read as zeros afterwards. */
+static void gor__os_decommit(void *p, size_t size) { madvise(p, size, MADV_DONTNEED); }
+
+/* Make [p, p+size) fault. light: without splitting the mapping, where the kernel can. */
+static int gor__os_guard(void *p, size_t size, bool light)
+{
+    if (light)
+        return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
+    return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* -- threads ------------------------------------------------------------------------------- */
+
+/* Start a detached thread with every signal blocked that is not a fault. */
+static int gor__os_thread(void *(*fn)(void *), void *arg)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_t thread;
+    int rc;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGTRAP);
+    rc = pthread_attr_init(&attr);
+    if (rc != 0)
+        return -rc;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&thread, &attr, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return -rc;
+}
+
+/* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
+static size_t gor__os_read_file(const char *path, char *buf, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+    if (fd < 0)
+        return 0;
+    n = read(fd, buf, size - 1);
+    close(fd);
+    buf[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Threads of this process that fn does not count as known. -1 if they cannot be listed. */
+static int gor__os_unknown_threads(bool (*known)(int tid, void *arg), void *arg)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *e;
+    int n = 0;
+    if (!dir)
+        return -1;
+    while ((e = readdir(dir)) != NULL) {
+        int tid = atoi(e->d_name);
+        if (tid > 0 && !known(tid, arg))
+            n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* -- how many processors may we use? ------------------------------------------------------- */
+static int gor__os_affinity(void)
+{
+    unsigned long mask[GOR__MAX_PROCS / (8 * sizeof(unsigned long))];
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int n = 0;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
+        n += __builtin_popcountl(mask[i]);
+    return n > 0 ? n : 1;
+}
+
+/* Processors' worth of quota, rounded up, of a cgroup file "quota period"; 0: no limit. */
+static int gor__os_quota(const char *text)
+{
+    long quota, period;
+    if (sscanf(text, "%ld %ld", &quota, &period) != 2 || quota <= 0 || period <= 0)
+        return 0;
+    return (int)((quota + period - 1) / period);
+}
+
+/* The tightest cpu.max from this process's cgroup up to the root (version 2). */
+static int gor__os_cgroup2_limit(const char *cgroup)
+{
+    char path[512], text[64];
+    int limit = 0;
+    char *end = path + snprintf(path, sizeof path, "/sys/fs/cgroup%.400s", cgroup);
+    for (;;) {
+        snprintf(end, (size_t)(path + sizeof path - end), "/cpu.max");
+        if (gor__os_read_file(path, text, sizeof text)) {
+            int q = gor__os_quota(text);
+            if (q > 0 && (limit == 0 || q < limit))
+                limit = q;
+        }
+        *end = 0;
+        end = strrchr(path, '/');
+        if (!end || end < path + sizeof "/sys/fs/cgroup" - 1)
+            return limit;
+        *end = 0;
+    }
+}
+
+/* The same for version 1, whose quota and period are two files. */
+static int gor__os_cgroup1_limit(void)
+{
+    char quota[32], period[32], both[80];
+    if (!gor__os_read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota) ||
+        !gor__os_read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period))
+        return 0;
+    quota[strcspn(quota, "\n")] = 0;
+    snprintf(both, sizeof both, "%s %s", quota, period);
+    return gor__os_quota(both);
+}
+
+/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
+static int gor__os_cpus(void)
+{
+    char text[1024];
+    int cpus = gor__os_affinity(), limit = 0;
+    if (gor__os_read_file("/proc/self/cgroup", text, sizeof text)) {
+        char *line = strstr(text, "0::/");
+        if (line) {
+            line += 3;
+            line[strcspn(line, "\n")] = 0;
+            limit = gor__os_cgroup2_limit(line[1] ? line : "");
+        }
+        if (limit == 0)
+            limit = gor__os_cgroup1_limit();
+    }
+    return limit > 0 && limit < cpus ? limit : cpus;
+}

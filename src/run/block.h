@@ -1,0 +1,52 @@
+/* ==== [block] leaving the processor for a blocking call ======================================
+ * What        gor_block gives the P away, runs the user's function on the goroutine's own stack
+ *             and thread, and comes back by way of an idle P, its old one first, or the global
+ *             queue.
+ * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
+ *             goroutine.
+ */
+static void gor__p_hand_off(gor__m *m)
+{
+    gor__p_release(m);
+    gor__arch_fence();
+    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
+        gor__wake_p();                             /* someone must see to queues and timers */
+}
+
+/* Back in: with a P at once, or in turn. */
+static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+{
+    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    if (!gor__p_acquire(m, old)) {
+        gor__ready_global(g);
+        gor__switch_to(m, g, &m->g0);
+    }
+    gor__resumed(g);
+}
+
+int gor_block(int (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__g *g;
+    gor__p *old;
+    int rc;
+    if (!m)
+        return fn(arg);
+    g = gor__m_g(m);
+    old = gor__m_p(m);
+    gor__au32_store_rlx(&g->state, GOR__BLOCKED);
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_add(&gor__rt.n_blocked, 1);
+    gor__p_hand_off(m);
+    gor__arch_set_self(NULL);
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    rc = fn(arg);
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__arch_set_self(m);
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__p_return(m, g, old);
+    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
+    gor__leave(gor__self());
+    return rc;
+}

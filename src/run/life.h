@@ -1,0 +1,348 @@
+/* ==== [life] a goroutine from its first frame to its last ====================================
+ * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
+ *             end.
+ * Order       At the end: deferred calls, last in first out; destructors of slots; the own
+ *             context's reference; what its starter wants to know (a wait group's done); then
+ *             stack and G go back.
+ */
+
+/* Run the user's fn from inside of a gor call. */
+static void gor__call_user(void (*fn)(void *), void *arg)
+{
+    gor__leave(gor__self());
+    fn(arg);
+    gor__m *m = gor__self();
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+}
+
+static void gor__run_defers(gor__g *g)
+{
+    gor__extra *x = g->extra;
+    while (x && x->defers) {
+        gor__defer d = *x->defers;
+        if (!d.borrowed)
+            gor__free(x->defers, sizeof d);
+        x->defers = d.next;
+        gor__call_user(d.fn, d.arg);
+    }
+}
+
+static void gor__run_destructors(gor__g *g)
+{
+    gor__extra *x = g->extra;
+    while (x && x->slots) {
+        gor__slot s = *x->slots;
+        gor__free(x->slots, sizeof s);
+        x->slots = s.next;
+        if (s.value && s.key->destructor)
+            gor__call_user(s.key->destructor, s.value);
+    }
+}
+
+/* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
+ * up. */
+static void gor__g_end(void) __attribute__((noreturn));
+static void gor__g_end(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
+        gor__aptr_store_rlx(&m->locked_g, NULL);
+        if (!m->is_main)
+            gor__au32_store_rlx(&m->state, GOR__M_GONE);
+    }
+    gor__au64_bump(&gor__m_p(m)->ended);
+    gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
+    gor__san_hand_over(g);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_GONE))
+        gor__switch_to(m, g, &m->g0);
+    else
+        gor__switch_away(m, g);
+    __builtin_unreachable();
+}
+
+static void gor__g_exit(gor__g *g) __attribute__((noreturn));
+static void gor__g_exit(gor__g *g)
+{
+    if (GOR__UNLIKELY(g->extra != NULL)) {
+        gor__run_defers(g);
+        gor__run_destructors(g);
+        gor__run_defers(g);                        /* a destructor may have deferred something */
+        gor__free(g->extra, sizeof *g->extra);
+        g->extra = NULL;
+    }
+    if (GOR__UNLIKELY(g->ctx_held != NULL))
+        gor__cancel_release(g->ctx_held);
+    if (GOR__UNLIKELY(g->copy_size != 0))
+        gor__free(g->arg, g->copy_size);
+    if (g->done)
+        g->done(g->done_arg);
+    gor__g_end();
+}
+
+/* Tie the running goroutine to its M. */
+static void gor__tie(gor__m *m, gor__g *g)
+{
+    gor__aptr_store_rlx(&m->locked_g, g);
+    gor__aptr_store_rlx(&g->locked, m);
+}
+
+/* The outermost frame of every goroutine. */
+static void gor__g_main(void)
+{
+    gor__g *g;
+    gor__after_switch();
+    g = gor__m_g(gor__self());
+    gor__san_take_over(gor__aptr_load_rlx(&g->stack));
+    gor__resumed(g);
+    if (GOR__UNLIKELY(g->lock_depth))
+        gor__tie(gor__self(), g);
+    gor__call_user(g->fn, g->arg);
+    gor__g_exit(g);
+}
+
+/* -- panic --------------------------------------------------------------------------------- */
+
+/* In a gor call. Deferred calls run; one of them may recover. */
+static void gor__panic_raise(const char *here, const char *text) __attribute__((noreturn));
+static void gor__panic_raise(const char *here, const char *text)
+{
+    gor__m *m = gor__self();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    char line[700];
+    gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
+    if (x) {
+        snprintf(x->text, sizeof x->text, "%s", text);
+        x->panic = x->text;
+        x->recovered = false;
+        gor__run_defers(g);
+        if (x->recovered)
+            gor__g_exit(g);
+    }
+    if (gor__rt.opt.on_panic)
+        gor__rt.opt.on_panic(text, gor__rt.opt.user);
+    if (x)
+        snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, in goroutine %llu \"%.40s\"",
+                 text, here, (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g));
+    else
+        snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, outside of goroutines", text,
+                 here);
+    gor__fatal(line, x ? g : NULL);
+}
+
+/* A goroutine-only call came from outside. */
+static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+{
+    char text[200];
+    if (GOR__LIKELY(m != NULL))
+        return m;
+    snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
+             gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
+    gor__panic_raise("?", text);
+}
+
+void gor__panic_at(const char *here, const char *fmt, ...)
+{
+    char text[500];
+    va_list args;
+    gor__enter();
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    gor__panic_raise(here, text);
+}
+
+/* Put a record, of the caller's storage, on top. 0 or -ENOMEM. */
+static int gor__defer_push(gor__g *g, gor__defer *d, void (*fn)(void *), void *arg)
+{
+    gor__extra *x = gor__extra_of(g);
+    if (!x)
+        return -ENOMEM;
+    d->fn = fn;
+    d->arg = arg;
+    d->borrowed = true;
+    d->next = x->defers;
+    x->defers = d;
+    return 0;
+}
+
+static void gor__defer_remove(gor__g *g, gor__defer *d)
+{
+    gor__defer **at = &g->extra->defers;
+    while (*at && *at != d)
+        at = &(*at)->next;
+    if (*at)
+        *at = d->next;
+}
+
+int gor_defer(void (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    gor__defer *d = g && fn ? (gor__defer *)gor__alloc(sizeof *d) : NULL;
+    int rc = !g ? -ESRCH : !fn ? -EINVAL : !d ? -ENOMEM : 0;
+    if (rc == 0) {
+        rc = gor__defer_push(g, d, fn, arg);
+        if (rc == 0)
+            d->borrowed = false;
+        else
+            gor__free(d, sizeof *d);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+const char *gor_recover(void)
+{
+    gor__m *m = gor__enter();
+    gor__extra *x = m ? gor__m_g(m)->extra : NULL;
+    const char *text = x ? x->panic : NULL;
+    if (text) {
+        x->recovered = true;
+        x->panic = NULL;
+    }
+    gor__leave(m);
+    return text;
+}
+
+/* -- the calls about oneself --------------------------------------------------------------- */
+
+int (gor_go)(void (*fn)(void *), void *arg) { return gor__go_at(fn, arg, "?\0?"); }
+
+int (gor_go_copy)(void (*fn)(void *), const void *data, size_t n)
+{
+    return gor__go_copy_at(fn, data, n, "?\0?");
+}
+
+int (gor_go_with)(const gor_attr *a, void (*fn)(void *), void *arg)
+{
+    return gor__go_with_at(a, fn, arg, "?\0?");
+}
+
+static int gor__go(const gor__spec *s)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__spawn(m, s);
+    gor__leave(m);
+    return rc;
+}
+
+int gor__go_at(void (*fn)(void *), void *arg, const char *site)
+{
+    gor__spec s = { fn, arg, site, NULL, 0, NULL, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+int gor__go_copy_at(void (*fn)(void *), const void *data, size_t n, const char *site)
+{
+    gor__spec s = { fn, NULL, site, data, n, NULL, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+int gor__go_with_at(const gor_attr *a, void (*fn)(void *), void *arg, const char *site)
+{
+    gor__spec s = { fn, arg, site, NULL, 0, a, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+/* Calling with six words is calling with fewer: both ABIs pass each in a register of its own,
+ * and the macro has seen to it that the values are what the parameters' types would make of
+ * them. */
+__attribute__((no_sanitize("undefined")))
+static void gor__run_call(void *p)
+{
+    gor__call *c = (gor__call *)p;
+    void (*fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) =
+        (void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))c->fn;
+    fn(c->arg[0], c->arg[1], c->arg[2], c->arg[3], c->arg[4], c->arg[5]);
+}
+
+int gor__go_call(const gor__call *call, const char *site)
+{
+    return gor__go_copy_at(gor__run_call, call, sizeof *call, site);
+}
+
+void gor_yield(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_yield");
+    (void)m;
+    gor__yield();
+    gor__leave(gor__self());
+}
+
+void gor_exit(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_exit");
+    gor__g_exit(gor__m_g(m));
+}
+
+uint64_t gor_id(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__au64_load_rlx(&gor__m_g(m)->id) : 0;
+}
+
+const char *gor_name(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__g_name(gor__m_g(m)) : "";
+}
+
+int gor_lock_thread(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_lock_thread");
+    gor__g *g = gor__m_g(m);
+    if (g->lock_depth++ == 0)
+        gor__tie(m, g);
+    gor__leave(m);
+    return 0;
+}
+
+void gor_unlock_thread(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_unlock_thread");
+    gor__g *g = gor__m_g(m);
+    if (g->lock_depth == 0)
+        gor__panic_raise("gor_unlock_thread", "unlock of a thread that is not locked");
+    if (--g->lock_depth == 0) {
+        gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__aptr_store_rlx(&g->locked, NULL);
+    }
+    gor__leave(m);
+}
+
+/* -- goroutine-local slots ----------------------------------------------------------------- */
+
+static gor__slot *gor__slot_of(gor__m *m, gor_local *k)
+{
+    gor__extra *x = gor__m_g(m)->extra;
+    gor__slot *s = x ? x->slots : NULL;
+    while (s && s->key != k)
+        s = s->next;
+    return s;
+}
+
+void *gor_local_get(gor_local *k)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_local_get");
+    gor__slot *s = gor__slot_of(m, k);
+    gor__leave(m);
+    return s ? s->value : NULL;
+}
+
+int gor_local_set(gor_local *k, void *value)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_local_set");
+    gor__slot *s = gor__slot_of(m, k);
+    gor__extra *x = s ? NULL : gor__extra_of(gor__m_g(m));
+    if (!s && x && (s = (gor__slot *)gor__alloc(sizeof *s)) != NULL) {
+        s->key = k;
+        s->next = x->slots;
+        x->slots = s;
+    }
+    if (s)
+        s->value = value;
+    gor__leave(m);
+    return s ? 0 : -ENOMEM;
+}

@@ -1,0 +1,405 @@
+/* ==== [run] starting and stopping the runtime ================================================
+ * What        gor_run makes the calling thread the first M; gor_start only starts others.
+ * Stopping    stopping is set; every M leaves at its next look at the queues; who computes is
+ *             asked, and after a second is left alone with its memory ([machine] I2). Then all is
+ *             freed.
+ */
+static int gor__env_int(const char *name)
+{
+    const char *s = getenv(name);
+    long n = s ? strtol(s, NULL, 10) : 0;
+    return n > 0 && n <= INT_MAX ? (int)n : 0;
+}
+
+/* GORDEBUG=key=value,...: the number of a key, or 0. */
+static int64_t gor__debug_value(const char *key)
+{
+    const char *s = getenv("GORDEBUG");
+    size_t n = strlen(key);
+    for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL)
+        if (strncmp(s, key, n) == 0 && s[n] == '=')
+            return strtoll(s + n + 1, NULL, 10);
+    return 0;
+}
+
+static int gor__options_set(const gor_options *o)
+{
+    gor_options *opt = &gor__rt.opt;
+    int hooks;
+    memset(opt, 0, sizeof *opt);
+    if (o)
+        *opt = *o;
+    hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
+    if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_ASK ||
+        (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
+                             opt->stack_size > GOR__MAX_STACK_SIZE)))
+        return -EINVAL;
+    if (!opt->procs)
+        opt->procs = gor__env_int("GORMAXPROCS");
+    if (!opt->procs)
+        opt->procs = gor__os_cpus();
+    if (opt->procs > GOR__MAX_PROCS)
+        opt->procs = GOR__MAX_PROCS;
+    if (!opt->stack_size)
+        opt->stack_size = GOR__STACK_SIZE;
+    if (!opt->max_threads)
+        opt->max_threads = GOR__MAX_THREADS;
+    if (!opt->quantum)
+        opt->quantum = GOR__QUANTUM_NS;
+    gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
+    gor__hooks.malloc = opt->malloc;
+    gor__hooks.free = opt->free;
+    gor__hooks.user = opt->user;
+    return 0;
+}
+
+/* Make P number i. */
+static gor__p *gor__p_new(int i)
+{
+    gor__p *p = (gor__p *)gor__zalloc(sizeof *p + GOR__CACHE_LINE);
+    void *memory = p;
+    if (!p)
+        return NULL;
+    p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
+    p->memory = memory;
+    p->id = i;
+    gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
+    gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
+    return p;
+}
+
+/* Set the number of processors; they exist or come to be. Under the scheduler's lock, which is
+ * let go to allocate. 0 or -ENOMEM. */
+static int gor__procs_set(int n)
+{
+    while ((int)gor__au32_load_rlx(&gor__rt.n_allp) < n) {
+        int i = (int)gor__au32_load_rlx(&gor__rt.n_allp);
+        gor__p *p;
+        gor__unlock_sched();
+        p = gor__p_new(i);
+        gor__lock_sched();
+        if (!p)
+            return -ENOMEM;
+        if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
+            gor__unlock_sched();
+            gor__free(p->memory, sizeof *p + GOR__CACHE_LINE);
+            gor__lock_sched();
+            continue;
+        }
+        gor__aptr_store_rel(&gor__rt.allp[i], p);
+        gor__au32_store_rlx(&p->retire, 1);
+        gor__au32_store_rel(&gor__rt.n_allp, (uint32_t)i + 1);
+    }
+    gor__au32_store_sc(&gor__rt.n_procs, (uint32_t)n);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
+        gor__p *p = gor__p_at(i);
+        bool wanted = (int)i < n, retired = gor__au32_load_rlx(&p->retire) != 0;
+        gor__au32_store_rlx(&p->retire, !wanted);
+        if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
+            gor__p_idle_push_locked(p);
+        else if (!wanted && p->idle)
+            gor__p_idle_pop_locked(p);
+    }
+    return 0;
+}
+
+int gor_procs(int n)
+{
+    gor__m *m = gor__enter();
+    int old = -ESRCH;
+    if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+        gor__lock_sched();
+        old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+        if (n > 1)
+            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, or it is shared already */
+        if (n > 0)
+            gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
+        gor__unlock_sched();
+        gor__submitted();
+    }
+    gor__leave(m);
+    return old;
+}
+
+/* -- starting ------------------------------------------------------------------------------ */
+
+static bool gor__no_thread_known(int tid, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < gor__n_tools; i++)
+        if (gor__tool_tids[i] == tid)
+            return true;
+    return tid == gor__os_tid();
+}
+
+/* May locks be elided? One processor, a way to end it, and nobody else in the process. */
+static bool gor__may_elide(bool with_main)
+{
+    return with_main && gor__rt.opt.procs == 1 && gor__rt.membarrier &&
+           gor__os_unknown_threads(gor__no_thread_known, NULL) == 0;
+}
+
+static void gor__stress_init(void)
+{
+#if GOR_CHECK
+    gor__stress = (uint64_t)gor__debug_value("stress");
+    gor__runq_cap = gor__stress ? 4 : GOR__RUNQ_CAP;
+    gor__au64_store_rlx(&gor__stress_rng, gor__stress * 2654435761u | 1);
+#endif
+}
+
+static void gor__free_all(void);
+
+static int gor__boot(const gor_options *o, bool with_main)
+{
+    int rc;
+    gor__up.m_start = gor__m_start;
+    gor__up.g_main = gor__g_main;
+    if (gor__arch_shadow_stack()) {
+        static const char text[] = "gor: a hardware shadow stack is in force; "
+                                   "goroutine switches need it off\n";
+        return write(2, text, sizeof text - 1) < 0 ? -EINVAL : -ENOSYS;
+    }
+    rc = gor__options_set(o);
+    if (rc != 0)
+        return rc;
+    gor__traceback_init();
+    gor__stress_init();
+    gor__stacks_init();
+    gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
+    gor__au64_store_rlx(&gor__rt.next_id, 1);
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
+    gor__lock_sched();
+    rc = gor__procs_set(gor__rt.opt.procs);
+    gor__unlock_sched();
+    if (rc == 0)
+        rc = gor__os_thread(gor__sysmon_thread, NULL);
+    if (rc != 0) {
+        gor__au32_store_rlx(&gor__rt.sysmon_gone, 1);
+        gor__free_all();
+        return rc;
+    }
+    gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));
+    gor__faults_install();
+    gor__au32_store_rel(&gor__rt.running, GOR__ON);
+    return 0;
+}
+
+/* -- stopping ------------------------------------------------------------------------------ */
+
+static void gor__wake_everyone(uint32_t attention)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
+            gor__au32_or(&m->attention, attention);
+            gor__m_wake(m);
+        }
+    gor__unlock_sched();
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
+static int gor__threads_left(void)
+{
+    int n;
+    gor__lock_sched();
+    n = gor__rt.n_m;
+    gor__unlock_sched();
+    return n;
+}
+
+/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. */
+static void gor__timers_abandon(gor__timers *h)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        gor_timer *t = h->heap[i].timer;
+        gor__aptr_store_rlx(&t->owner, NULL);
+        if (t->fire == gor__after_fire) {
+            gor__chan_release((gor_chan *)t->chan);
+            gor__free(t, sizeof *t);
+        }
+    }
+    gor__free(h->heap, h->cap * sizeof *h->heap);
+}
+
+static void gor__g_abandon(gor__g *g)
+{
+    if (g->extra) {
+        while (g->extra->slots) {
+            gor__slot *s = g->extra->slots;
+            g->extra->slots = s->next;
+            gor__free(s, sizeof *s);
+        }
+        while (g->extra->defers) {
+            gor__defer *d = g->extra->defers;
+            g->extra->defers = d->next;
+            if (!d->borrowed)
+                gor__free(d, sizeof *d);
+        }
+        gor__free(g->extra, sizeof *g->extra);
+    }
+    gor__cancel_release(g->ctx_held);
+    gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+#if GOR__TSAN
+    gor__fiber_end(g);
+#endif
+}
+
+/* All memory goes back. Nobody is left who could use it. */
+static void gor__free_all(void)
+{
+    gor__gslab *s, *next_s;
+    gor__m *m, *next_m;
+    for (s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
+                gor__g_abandon(&s->g[i]);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+        gor__timers_abandon(&gor__p_at(i)->timers);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+        gor__free(gor__p_at(i)->memory, sizeof(gor__p) + GOR__CACHE_LINE);
+    for (s = gor__rt.slabs; s; s = next_s) {
+        next_s = s->next;
+        gor__free(s, sizeof *s);
+    }
+    for (m = gor__rt.all_m; m; m = next_m) {
+        next_m = m->all_next;
+        gor__free(m, sizeof *m);
+    }
+    gor__stacks_free();
+}
+
+/* Threads that will not come back keep their memory. */
+static void gor__leave_orphans(void)
+{
+    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
+                               "gor: its thread and memory stay\n";
+    gor__wake_everyone(GOR__ORPHAN);
+    if (write(2, text, sizeof text - 1) < 0)
+        return;
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+}
+
+/* Wait for the threads, free everything. self: the M of the calling thread, or NULL. */
+static void gor__shut_down(gor__m *self)
+{
+    gor_options opt = gor__rt.opt;
+    int64_t patience = gor__os_now() + GOR_SEC;
+    int mine = self ? 1 : 0;
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    while (gor__threads_left() > mine && gor__os_now() < patience) {
+        uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
+        gor__wake_everyone(GOR__ASK);
+        gor__os_futex_wait(&gor__rt.stopped, word, gor__os_now() + GOR_MS);
+    }
+    gor__wake_everyone(0);
+    while (gor__au32_load_acq(&gor__rt.sysmon_gone) == 0)
+        gor__os_futex_wait(&gor__rt.sysmon_gone, 0, gor__os_now() + GOR_MS);
+    if (opt.flags & GOR_REPORT_LEAKS)
+        gor_leaks(2);
+    if (self)
+        gor__m_end(self);
+    gor__au32_store_sc(&gor__shared, 1);
+    if (gor__threads_left() > 0)
+        gor__leave_orphans();
+    else
+        gor__free_all();
+    gor__faults_remove();
+    memset(&gor__rt, 0, sizeof gor__rt);
+    if (opt.on_exit)
+        opt.on_exit(opt.user);
+    memset(&gor__hooks, 0, sizeof gor__hooks);
+}
+
+/* -- the public calls ---------------------------------------------------------------------- */
+
+typedef struct gor__main_call { int (*fn)(void *); void *arg; } gor__main_call;
+
+static void gor__main_run(void *p)
+{
+    gor__main_call *call = (gor__main_call *)p;
+    gor__rt.result = call->fn(call->arg);
+    gor__enter();
+    gor__au32_store_rel(&gor__rt.main_done, 1);
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__wake_everyone(0);
+    gor__leave(gor__self());
+}
+
+/* The calling thread as an M with a P, and the main goroutine in its hands. */
+static int gor__main_begin(gor__main_call *call, gor__m **out)
+{
+    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL, NULL, NULL, NULL };
+    gor__m *m = gor__m_new();
+    gor__g *g;
+    int rc;
+    if (!m)
+        return -ENOMEM;
+    m->is_main = true;
+    gor__m_begin(m);
+    gor__p_acquire(m, gor__p_at(0));
+    rc = gor__g_make(m, &s, &g);
+    if (rc == 0 && !gor__bind_stack(gor__m_p(m), g))
+        rc = -ENOMEM;
+    *out = m;
+    if (rc != 0)
+        return rc;
+    gor__first_frame(g);
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__aptr_store_rlx(&m->handed, g);
+    return 0;
+}
+
+int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
+{
+    gor__main_call call = { fn, arg };
+    gor__m *m = NULL;
+    int rc;
+    if (!fn)
+        return -EINVAL;
+    if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
+        return gor__self() ? -EINVAL : -EBUSY;
+    rc = gor__boot(o, true);
+    if (rc == 0)
+        rc = gor__main_begin(&call, &m);
+    else
+        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    if (rc == 0) {
+        gor__m_loop(m);
+        rc = gor__rt.result;
+    }
+    if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+        gor__shut_down(m);
+    return rc;
+}
+
+int gor_run(int (*fn)(void *), void *arg) { return gor_run_with(NULL, fn, arg); }
+
+int gor_start(const gor_options *o)
+{
+    int rc;
+    if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
+        return gor__self() ? -EINVAL : -EBUSY;
+    rc = gor__boot(o, false);
+    if (rc != 0)
+        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    return rc;
+}
+
+int gor_stop(void)
+{
+    if (gor__self())
+        return -EINVAL;
+    if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
+        return -ESRCH;
+    gor__shut_down(NULL);
+    return 0;
+}

@@ -1,0 +1,159 @@
+/* ==== [sysmon] the watch =====================================================================
+ * What        A thread without a P. While goroutines run it looks around every 5 ms: keeps the
+ *             coarse clock, asks goroutines past their quantum to yield. While all is asleep it
+ *             sleeps too, after it has made sure that this is no deadlock.
+ * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
+ *             and every thread of the process is one of ours, or asleep in a gor call without a
+ *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
+ *             Otherwise the question is asked again once a second, as long as it may be answered
+ *             differently.
+ */
+#define GOR__SYSMON_NS   (5 * GOR_MS)
+#define GOR__RECHECK_NS  (1 * GOR_SEC)
+#define GOR__MAX_TOOLS   16
+
+static int gor__tool_tids[GOR__MAX_TOOLS];     /* older than main: of sanitizers, emulators */
+static int gor__n_tools;
+
+static bool gor__remember_tool(int tid, void *arg)
+{
+    (void)arg;
+    if (tid != (int)getpid() && gor__n_tools < GOR__MAX_TOOLS)
+        gor__tool_tids[gor__n_tools++] = tid;
+    return true;
+}
+
+__attribute__((constructor)) static void gor__before_main(void)
+{
+    gor__os_unknown_threads(gor__remember_tool, NULL);
+}
+
+static int gor__sysmon_tid;
+
+static bool gor__thread_known(int tid, void *arg)
+{
+    (void)arg;
+    if (tid == gor__sysmon_tid)
+        return true;
+    for (int i = 0; i < gor__n_tools; i++)
+        if (gor__tool_tids[i] == tid)
+            return true;
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->tid) == (uint32_t)tid &&
+            gor__au32_load_rlx(&m->state) != GOR__M_GONE)
+            return true;
+    return false;
+}
+
+static size_t gor__n_goroutines(void)
+{
+    uint64_t n = gor__au64_load_rlx(&gor__rt.outside_started);
+    uint32_t procs = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < procs; i++) {
+        gor__p *p = gor__p_at(i);
+        n += gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->ended);
+    }
+    return (size_t)n;
+}
+
+/* Nothing runs and nothing is about to. Under the scheduler's lock. */
+static bool gor__all_asleep_locked(void)
+{
+    uint32_t n = gor__au32_load_rlx(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        if (gor__aptr_load_acq(&p->m) || (!p->idle && !gor__au32_load_rlx(&p->retire)))
+            return false;
+    }
+    return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();
+}
+
+enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK };
+
+static enum gor__quiet gor__how_quiet(void)
+{
+    enum gor__quiet q = GOR__BUSY;
+    gor__lock_sched();
+    if (gor__all_asleep_locked()) {
+        q = GOR__QUIET;
+        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() > 0) {
+            int unknown = 0;
+            if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
+                unknown = gor__os_unknown_threads(gor__thread_known, NULL);
+                if (unknown >= 0 && (uint32_t)unknown <= gor__au32_load_sc(&gor__rt.n_foreign))
+                    q = GOR__DEADLOCK;
+            }
+            if (q != GOR__DEADLOCK)
+                q = unknown >= 0 ? GOR__QUIET_ASK_AGAIN : GOR__QUIET;
+        }
+    }
+    gor__unlock_sched();
+    return q;
+}
+
+/* Ask the goroutine of a P that has run for a quantum. */
+static void gor__watch_p(gor__p *p, int64_t now)
+{
+    uint32_t tick = gor__au32_load_rlx(&p->tick);
+    gor__m *m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (!m || tick != p->seen_tick) {
+        p->seen_tick = tick;
+        p->seen_ns = now;
+    } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
+        gor__au32_or(&m->attention, GOR__ASK);
+        p->seen_ns = now;
+    }
+}
+
+static void gor__watch_all(void)
+{
+    int64_t now = gor__os_now();
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
+    if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
+        for (uint32_t i = 0; i < n; i++)
+            gor__watch_p(gor__p_at(i), now);
+}
+
+static void gor__report_deadlock(void)
+{
+    if (gor__rt.opt.on_deadlock)
+        gor__rt.opt.on_deadlock(gor__rt.opt.user);
+    gor__fatal("all goroutines are asleep - deadlock!", NULL);
+}
+
+/* Sleep until a P is taken; the flag first, then the question, or its answer would be old. */
+static void gor__sysmon_sleep(void)
+{
+    uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
+    enum gor__quiet q;
+    int64_t until = GOR_FOREVER;
+    gor__au32_xchg(&gor__rt.sysmon_idle, 1);
+    q = gor__how_quiet();
+    if (q == GOR__DEADLOCK)
+        gor__report_deadlock();
+    if (q == GOR__BUSY)
+        until = gor__os_now() + GOR__SYSMON_NS;
+    else if (q == GOR__QUIET_ASK_AGAIN)
+        until = gor__os_now() + GOR__RECHECK_NS;
+    if (!gor__au32_load_sc(&gor__rt.stopping))
+        gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
+    gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
+}
+
+static void *gor__sysmon_thread(void *arg)
+{
+    (void)arg;
+    gor__sysmon_tid = gor__os_tid();
+    while (!gor__au32_load_sc(&gor__rt.stopping)) {
+        gor__watch_all();
+        if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
+            gor__sysmon_sleep();
+        else
+            gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
+                               gor__os_now() + GOR__SYSMON_NS);
+    }
+    gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_gone, 1);
+    return NULL;
+}

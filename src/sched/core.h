@@ -1,0 +1,298 @@
+/* ==== [core] G, M, P and their states ===========================================================
+ * What        G: a goroutine. M: an OS thread of ours. P: a processor, the right to run
+ *             goroutines, with all that running them needs, so that the common paths touch nothing
+ *             shared. An M runs goroutines while it holds a P.
+ *
+ *             goroutine   FRESH -> RUNNABLE -> RUNNING -> WAITING -> RUNNABLE ... -> DEAD
+ *             RUNNABLE    in one run queue, or about to be in one
+ *             WAITING     whoever claims its wait makes it runnable, nobody else
+ *             BLOCKED     inside gor_block: keeps its thread, holds no processor
+ *
+ * Invariants  I1 g->on_cpu is 1 from the moment an M decides to run g until g's stack has been
+ *                left; a G may be made runnable before that, so who takes it from a queue waits
+ *                for 0. It does so off any goroutine's stack, or two could wait for each other.
+ *             I2 Only the M that holds a P writes the P's own fields.
+ *             I3 A G never holds a spin lock across a switch.
+ *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
+ *             I5 What two goroutines of one M touch without a lock is an atomic word, relaxed: in
+ *                ThreadSanitizer's eyes they are two threads, and an order made up for its sake
+ *                would hide the user's races.
+ * Source      Scalable Go Scheduler Design (Vyukov, 2012). We differ: what Go runs after a switch
+ *             as a commit callback under the channel's lock, I1 does without a lock or a callback.
+ */
+enum gor__g_state {
+    GOR__FRESH, GOR__RUNNABLE, GOR__RUNNING, GOR__WAITING, GOR__BLOCKED, GOR__DEAD
+};
+
+/* Why a goroutine waits, for reports. */
+#define GOR__WHYS(X)                                                                               \
+    X(NONE, "") X(SEND, "send on channel") X(RECV, "receive on channel") X(SELECT, "select")       \
+    X(SELECT_NONE, "select without cases") X(NIL_CHAN, "NULL channel") X(SLEEP, "sleep")           \
+    X(MUTEX, "mutex") X(RLOCK, "rwmutex, reading") X(WLOCK, "rwmutex, writing") X(COND, "cond")    \
+    X(WG, "wait group") X(SEM, "semaphore") X(BARRIER, "barrier") X(JOIN, "join")                  \
+    X(ONCE, "once") X(FD, "file descriptor")
+#define GOR__WHY_ENUM(name, text) GOR__WHY_##name,
+#define GOR__WHY_TEXT(name, text) text,
+enum gor__why { GOR__WHYS(GOR__WHY_ENUM) GOR__N_WHYS };
+
+#define GOR__CALL_SIZE 56              /* bytes of arguments that a G has room for             */
+
+typedef struct gor__defer {
+    struct gor__defer *next;
+    void (*fn)(void *);
+    void *arg;
+    bool  borrowed;                    /* on the stack of a call: not ours to free             */
+} gor__defer;
+
+typedef struct gor__slot {             /* one goroutine-local value                            */
+    struct gor__slot *next;
+    gor_local *key;
+    void *value;
+} gor__slot;
+
+typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
+    gor__defer *defers;
+    gor__slot  *slots;
+    const char *panic;                 /* the message, while panicking                         */
+    bool        recovered;
+    char        name[24];
+    char        text[512];             /* the panic message                                    */
+} gor__extra;
+
+struct gor__m;
+
+/* What every gor_ctx begins with: what ends the waits of a goroutine whose own context it is. */
+typedef struct gor__cancel {
+    gor__spin lock;                    /* CTX                                                  */
+    gor__au32 err;                     /* 0, or a positive errno: ECANCELED, ETIMEDOUT         */
+    gor__wq   waiters;
+    gor__ai64 deadline;
+    gor__au32 refs;
+    void    (*destroy)(struct gor__cancel *c);
+} gor__cancel;
+
+typedef struct gor__g {
+    void      *sp;                     /* saved stack pointer while off the CPU                */
+    gor__aptr  link;                   /* next in a global queue or a free list                */
+    gor__au32  on_cpu;                 /* I1                                                   */
+    gor__au32  state;                  /* enum gor__g_state                                    */
+    gor__au32  traits;                 /* stack class, priority, flags: see below              */
+    int        err;                    /* errno while off the CPU                              */
+    gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
+    gor__aptr  locked;                 /* the only M that may run it                           */
+    void     (*fn)(void *);
+    void      *arg;
+    const char *site;                  /* "fn\0file:line"                                      */
+    gor__au64  id;
+    uint32_t   lock_depth;
+    gor__au32  why;                    /* enum gor__why                                        */
+    gor__aptr  why_object;
+    gor__ai64  since;                  /* coarse ns: state since                               */
+    gor__cancel *ctx;                  /* own context: ends its waits                          */
+    gor__cancel *ctx_held;             /* the inherited one, a reference                       */
+    void     (*done)(void *);          /* called at the very end, or NULL                      */
+    void      *done_arg;
+    gor__extra *extra;
+    void      *eh[2];                  /* C++: caught exceptions, count of uncaught            */
+#if GOR__TSAN || GOR__ASAN
+    void      *fiber, *fake;
+    const void *san_stack;             /* g0: bounds of the thread's own stack                 */
+    size_t     san_size;
+#endif
+    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    uint64_t   call[GOR__CALL_SIZE / 8];
+} gor__g;
+
+#define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
+#define GOR__TRAIT_LOW      0x100u
+#define GOR__TRAIT_HIGH     0x200u
+#define GOR__TRAIT_MAIN     0x400u
+
+#define GOR__RUNQ_CAP  256
+#define GOR__TASKQ_CAP 256
+#define GOR__CACHE_CAP 64              /* stacks, Gs that a P keeps                            */
+
+typedef struct gor__runq {
+    gor__au32 head;                    /* any thread: next slot to take                        */
+    gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
+    gor__aptr next;                    /* runs before the ring: woken by the running one       */
+    gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
+} gor__runq;
+
+typedef struct gor__taskq {            /* forked, not started; see [fork]                      */
+    gor__au32 top;                     /* any thread: nothing below it                         */
+    gor__au32 bottom;                  /* owner                                                */
+    gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
+} gor__taskq;
+
+typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
+
+typedef struct gor__timers {           /* see [timer] */
+    gor__spin lock;
+    gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
+    gor__timer_entry *heap;
+    size_t n, cap;
+    gor__au64 count;                   /* n, for readers without the lock                      */
+} gor__timers;
+
+typedef struct gor__p {
+    gor__runq   runq;
+    gor__au32   tick;                  /* goroutines run; owner writes                         */
+    gor__au32   streak;                /* taken from runq.next in a row                        */
+    gor__au32   retire;                /* gor_procs wants it back                              */
+    gor__au64   rng;
+    gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
+    gor__aptr   gfree;                 /* dead Gs                                              */
+    gor__au32   n_gfree;
+    gor__au32   n_stacks;
+    gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
+    gor__au64   started, ended, switches, steals;
+    gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
+    gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
+    struct gor__p *idle_next;
+    bool        idle;                  /* under the scheduler's lock                           */
+    int         id;
+    void       *memory;                /* what to free                                         */
+    gor__aptr   m;                     /* who holds it, or NULL                                */
+    uint32_t    seen_tick;             /* sysmon's                                             */
+    int64_t     seen_ns;
+    gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
+} gor__p;
+
+/* What an M must look at when it next enters a gor call. */
+enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
+
+typedef struct gor__m {
+    gor__aptr  g;                      /* running; &g0 while scheduling                        */
+    gor__aptr  p;                      /* held, or NULL                                        */
+    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
+    gor__au32  calls;                  /* odd inside a gor call; owner writes                  */
+    gor__au32  attention;              /* or of gor__attention                                 */
+    int       *errno_at;
+    void     **eh_at;
+    gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
+    gor__aptr  locked_g;               /* runs nothing else                                    */
+    gor__au64  rng;
+    bool       spinning;
+    gor__au32  park;                   /* futex: 1: go on                                      */
+    gor__p    *next_p;                 /* the P that the waker gives                           */
+    struct gor__m *idle_next, *all_next;
+    bool       is_main;                /* the thread that called gor_run                       */
+    gor__au32  tid;
+    gor__au32  state;                  /* enum gor__m_state                                    */
+    void      *alt_stack;
+    gor__g     g0;
+} gor__m;
+
+enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_GONE };
+
+typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
+    gor__g   *head, *tail;
+    gor__au32 n;                       /* written under the lock, read anywhere                */
+} gor__gqueue;
+
+typedef struct gor__gslab {
+    struct gor__gslab *next;
+    gor__g g[64];
+} gor__gslab;
+
+/* The runtime. One at a time. */
+static struct {
+    gor__au32   running;               /* enum gor__run_state                                  */
+    gor_options opt;
+    int         stack_class;           /* of goroutines without a size of their own            */
+    gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
+    gor__aptr   allp[GOR__MAX_PROCS];
+    bool        membarrier;
+    gor__au32   stopping;
+    gor__au32   urgent;                /* something that run queues do not show: look around   */
+    gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+
+    gor__spin   lock;                  /* SCHED: all below                                     */
+    gor__p     *idle_p;
+    gor__au32   n_idle_p;              /* written under the lock                               */
+    gor__m     *idle_m;
+    int         n_m;
+    gor__au32   n_idle_m;
+    gor__m     *all_m;
+    gor__au32   n_spinning;
+    gor__gqueue global, high, low, starved;
+    gor__g     *gfree;
+    size_t      n_gfree;
+    gor__gslab *slabs;
+    gor__au64   next_id;
+    gor__au64   outside_started;       /* goroutines started from foreign threads              */
+
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
+    gor__ai64   sleep_until;
+    gor__au32   n_blocked;             /* goroutines in gor_block                              */
+    gor__au32   n_foreign;             /* foreign threads asleep in a gor call without deadline */
+    gor__au32   sysmon_park;
+    gor__au32   sysmon_idle;
+    gor__au32   sysmon_gone;
+    gor__au32   stopped;               /* futex: the main M's word to return                   */
+    int         result;
+    gor__au32   main_done;
+} gor__rt;
+
+/* Calls upward: filled in by the parts that own them. */
+static struct {
+    int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
+    void (*g_main)(void);                        /* [life] the outermost frame                 */
+} gor__up;
+
+enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
+
+static gor__cancel *gor__cancel_retain(gor__cancel *c)
+{
+    gor__au32_add(&c->refs, 1);
+    return c;
+}
+
+static void gor__cancel_release(gor__cancel *c)
+{
+    if (c && gor__au32_add(&c->refs, (uint32_t)-1) == 1)
+        c->destroy(c);
+}
+
+#if GOR_CHECK
+static uint64_t gor__stress;                   /* seed; 0: off */
+static gor__au64 gor__stress_rng;
+/* True one time in n, under stress. */
+static bool gor__stress_hit(uint32_t n)
+{
+    return gor__stress && gor__random_below(&gor__stress_rng, n) == 0;
+}
+#else
+GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
+#endif
+
+GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
+GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
+GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+GOR__INLINE gor__p *gor__p_at(uint32_t i) { return (gor__p *)gor__aptr_load_acq(&gor__rt.allp[i]); }
+
+GOR__INLINE void gor__gq_push(gor__gqueue *q, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, NULL);
+    if (q->tail)
+        gor__aptr_store_rlx(&q->tail->link, g);
+    else
+        q->head = g;
+    q->tail = g;
+    gor__au32_store_sc(&q->n, gor__au32_load_rlx(&q->n) + 1);
+}
+
+GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
+{
+    gor__g *g = q->head;
+    if (!g)
+        return NULL;
+    q->head = (gor__g *)gor__aptr_load_rlx(&g->link);
+    if (!q->head)
+        q->tail = NULL;
+    gor__au32_store_sc(&q->n, gor__au32_load_rlx(&q->n) - 1);
+    return g;
+}

@@ -1,0 +1,179 @@
+/* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
+ * What        Idle lists, and the protocol by which runnable work never waits for a sleeping M
+ *             while a P is free, and idle Ms do not burn the CPU.
+ * Invariants  I1 Submitting: queue the G; full fence; if a P is idle and no M spins, wake one to
+ *                spin.
+ *             I2 Going idle: the last spinner stops spinning, and only then, after a full fence,
+ *                looks at every queue once more. So one of the two sees the other.
+ *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
+ *                woken.
+ *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
+ *                wakes it. It publishes its time before it looks at the heaps a last time.
+ * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
+ * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
+ */
+static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
+static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
+
+static void gor__m_wake(gor__m *m)
+{
+    gor__au32_store_rel(&m->park, 1);              /* rel m.park: next_p, spinning */
+    gor__os_futex_wake(&m->park, 1);
+}
+
+/* Sleep until woken (true: that wake-up is used up) or until the deadline. */
+static bool gor__m_sleep(gor__m *m, int64_t deadline)
+{
+    while (gor__au32_load_acq(&m->park) == 0) {    /* acq m.park */
+        gor__os_futex_wait(&m->park, 0, deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
+            gor__au32_load_acq(&m->park) == 0)
+            return false;
+    }
+    gor__au32_store_rlx(&m->park, 0);
+    return true;
+}
+
+static void gor__p_idle_push_locked(gor__p *p)
+{
+    gor__aptr_store_rlx(&p->m, NULL);
+    p->idle = true;
+    p->idle_next = gor__rt.idle_p;
+    gor__rt.idle_p = p;
+    gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
+}
+
+/* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
+static gor__p *gor__p_idle_pop_locked(gor__p *p)
+{
+    gor__p **at = &gor__rt.idle_p;
+    while (*at && p && *at != p)
+        at = &(*at)->idle_next;
+    p = *at;
+    if (!p)
+        return NULL;
+    *at = p->idle_next;
+    p->idle = false;
+    gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) - 1);
+    return p;
+}
+
+static void gor__m_idle_push_locked(gor__m *m)
+{
+    m->idle_next = gor__rt.idle_m;
+    gor__rt.idle_m = m;
+    gor__au32_store_rlx(&m->state, GOR__M_IDLE);
+    gor__au32_store_rlx(&gor__rt.n_idle_m, gor__au32_load_rlx(&gor__rt.n_idle_m) + 1);
+}
+
+static gor__m *gor__m_idle_pop_locked(gor__m *m)
+{
+    gor__m **at = &gor__rt.idle_m;
+    while (*at && m && *at != m)
+        at = &(*at)->idle_next;
+    m = *at;
+    if (!m)
+        return NULL;
+    *at = m->idle_next;
+    gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
+    gor__au32_store_rlx(&gor__rt.n_idle_m, gor__au32_load_rlx(&gor__rt.n_idle_m) - 1);
+    return m;
+}
+
+static void gor__p_hold(gor__m *m, gor__p *p)
+{
+    gor__aptr_store_rlx(&m->p, p);
+    gor__aptr_store_rel(&p->m, m);
+}
+
+/* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
+static void gor__sysmon_wake(void)
+{
+    if (gor__au32_load_sc(&gor__rt.sysmon_idle) && gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
+        gor__au32_add(&gor__rt.sysmon_park, 1);
+        gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+    }
+}
+
+/* Give p, taken from the idle list or from an M, to an idle M or to a new one. */
+static void gor__p_run(gor__p *p, bool spinning)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = gor__m_idle_pop_locked(NULL);
+    gor__unlock_sched();
+    gor__sysmon_wake();
+    if (m) {
+        m->next_p = p;
+        m->spinning = spinning;
+        gor__m_wake(m);
+    } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
+        gor__lock_sched();
+        gor__p_idle_push_locked(p);
+        gor__unlock_sched();
+        if (spinning)
+            gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+    }
+}
+
+/* Wake one M to look for work, unless one is looking already. */
+static GOR__NOINLINE void gor__wake_p(void)
+{
+    gor__p *p;
+    if (!gor__au32_cas(&gor__rt.n_spinning, 0, 1))
+        return;
+    gor__lock_sched();
+    p = gor__p_idle_pop_locked(NULL);
+    gor__unlock_sched();
+    if (p)
+        gor__p_run(p, true);
+    else
+        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+}
+
+/* I1: call after queueing a G. */
+GOR__INLINE void gor__submitted(void)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        return;
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0 && gor__au32_load_sc(&gor__rt.n_spinning) == 0)
+        gor__wake_p();
+}
+
+/* When the first timer of all Ps is due. */
+static int64_t gor__timers_first(void)
+{
+    int64_t first = GOR_FOREVER;
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t t = gor__ai64_load_sc(&gor__p_at(i)->timers.first);
+        if (t < first)
+            first = t;
+    }
+    return first;
+}
+
+/* I4: call after starting a timer that became the first of its heap. */
+static void gor__timer_added(int64_t when)
+{
+    gor__m *m;
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        return;                                    /* we hold the only P */
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return;                                    /* every P is busy, and sees its own timers */
+    m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
+    if (!m)
+        gor__wake_p();
+    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
+        gor__lock_sched();                         /* only an M in the idle list may be woken */
+        m = gor__m_idle_pop_locked(m);
+        gor__unlock_sched();
+        if (m) {
+            m->next_p = NULL;
+            m->spinning = false;
+            gor__m_wake(m);
+        }
+    }
+}

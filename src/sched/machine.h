@@ -1,0 +1,222 @@
+/* ==== [machine] the life of an M =================================================================
+ * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
+ *             stops.
+ * Invariants  I1 m->calls is odd whenever runtime code runs on m, even in the user's code. It is
+ *                odd at every switch, so each goroutine finds and leaves it right on whatever M it
+ *                is.
+ *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
+ *                stays, and its thread ends at its next gor call.
+ */
+/* The first things an M does on its own thread. */
+static void gor__m_begin(gor__m *m)
+{
+    gor__arch_set_self(m);
+    gor__au32_store_rlx(&m->tid, (uint32_t)gor__os_tid());
+    m->errno_at = __errno_location();
+    m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
+    gor__aptr_store_rlx(&m->g, &m->g0);
+    gor__au32_store_rlx(&m->g0.on_cpu, 1);
+    gor__au32_store_rlx(&m->calls, 1);
+    gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
+#if GOR__TSAN
+    m->g0.fiber = gor__san_this_fiber();
+#endif
+    m->alt_stack = gor__os_alt_stack_on();
+}
+
+/* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
+static void gor__wait_off_cpu(gor__g *g)
+{
+    for (int i = 0; gor__au32_load_acq(&g->on_cpu); i++)   /* acq g.on_cpu */
+        if (i < 64)
+            gor__arch_pause();
+        else
+            gor__os_yield();
+}
+
+/* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
+static void gor__execute(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
+    gor__wait_off_cpu(g);
+    if (its && its != m) {
+        gor__run_locked_elsewhere(m, g);
+        return;
+    }
+    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+        if (!gor__bind_stack(p, g)) {
+            gor__lock_sched();
+            gor__gq_push(&gor__rt.starved, g);
+            gor__unlock_sched();
+            return;
+        }
+        gor__first_frame(g);
+    }
+    gor__au64_bump(&p->switches);
+    gor__au32_store_rlx(&g->on_cpu, 1);
+    gor__switch_to(m, &m->g0, g);
+}
+
+/* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
+static void gor__m_loop(gor__m *m)
+{
+    for (;;) {
+        gor__g *g = (gor__g *)gor__aptr_load_rlx(&m->handed);
+        gor__g *locked = (gor__g *)gor__aptr_load_rlx(&m->locked_g);
+        gor__aptr_store_rlx(&m->handed, NULL);
+        if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+            return;
+        if (!g && locked) {
+            gor__wait_for_locked(m);
+            if (gor__au32_load_sc(&gor__rt.stopping) || !gor__m_p(m))
+                return;
+            g = locked;
+        }
+        if (!g)
+            g = gor__find_work(m);
+        if (!g)
+            return;
+        gor__execute(m, g);
+        if (gor__au32_load_rlx(&m->state) == GOR__M_GONE)
+            return;
+    }
+}
+
+/* Take m off the books. The last use of m by its own thread. */
+static void gor__m_end(gor__m *m)
+{
+    bool orphan = (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN) != 0;
+    gor__os_alt_stack_off(m->alt_stack);
+    gor__arch_set_self(NULL);
+    if (orphan)
+        return;
+    gor__stop_spinning(m);
+    gor__lock_sched();
+    if (gor__m_p(m))
+        gor__p_idle_push_locked(gor__m_p(m));
+    gor__aptr_store_rlx(&m->p, NULL);
+    gor__au32_store_rlx(&m->state, GOR__M_GONE);
+    gor__rt.n_m--;
+    gor__unlock_sched();
+    gor__os_futex_wake(&gor__rt.stopped, 1);
+}
+
+static void *gor__m_thread(void *arg)
+{
+    gor__m *m = (gor__m *)arg;
+    gor__m_begin(m);
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+    gor__m_loop(m);
+    gor__m_end(m);
+    return NULL;
+}
+
+/* A new M, on the books. NULL: out of memory, or max_threads. */
+static gor__m *gor__m_new(void)
+{
+    gor__m *m = NULL;
+    bool room;
+    gor__lock_sched();
+    room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
+    gor__rt.n_m += room;
+    gor__unlock_sched();
+    if (room)
+        m = (gor__m *)gor__zalloc(sizeof *m);
+    gor__lock_sched();
+    if (m) {
+        m->all_next = gor__rt.all_m;
+        gor__rt.all_m = m;
+    } else if (room) {
+        gor__rt.n_m--;
+    }
+    gor__unlock_sched();
+    return m;
+}
+
+/* Start a thread that begins with p. 0, -ENOMEM, -EAGAIN. */
+static int gor__m_start(gor__p *p, bool spinning)
+{
+    gor__m *m = gor__m_new();
+    int rc;
+    if (!m)
+        return -ENOMEM;
+    m->next_p = p;
+    m->spinning = spinning;
+    rc = gor__os_thread(gor__m_thread, m);
+    if (rc != 0) {                                 /* m stays on the list, gone: freed at the end */
+        gor__lock_sched();
+        gor__au32_store_rlx(&m->state, GOR__M_GONE);
+        gor__rt.n_m--;
+        gor__unlock_sched();
+    }
+    return rc;
+}
+
+/* -- the border between the user's code and ours ------------------------------------------- */
+
+/* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
+ * between two gor calls, or asleep; every lock taken after the fence is a real one. */
+static GOR__NOINLINE void gor__go_shared(void)
+{
+    gor__p *p;
+    gor__m *m;
+    uint32_t calls;
+    gor__lock_sched();
+    if (gor__au32_load_rlx(&gor__shared)) {
+        gor__unlock_sched();
+        return;
+    }
+    gor__au32_store_sc(&gor__shared, 1);
+    p = gor__p_at(0);
+    gor__unlock_sched();
+    gor__os_membarrier();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (!m)
+        return;
+    calls = gor__au32_load_acq(&m->calls);
+    while ((calls & 1) && gor__au32_load_acq(&m->calls) == calls &&
+           gor__aptr_load_acq(&p->m) == m)
+        gor__os_yield();
+}
+
+static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
+{
+    uint32_t what = gor__au32_load_rlx(&m->attention);
+    if (what & GOR__ORPHAN) {
+        gor__g *g = gor__m_g(m);
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    }
+    gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
+    if (gor__m_g(m) != &m->g0) {
+        gor__au32_store_rlx(&gor__m_g(m)->why, GOR__WHY_NONE);
+        gor__yield();
+    }
+    return gor__self();
+}
+
+/* Begin a gor call. The M, or NULL for a foreign thread. */
+GOR__INLINE gor__m *gor__enter(void)
+{
+    gor__m *m = gor__self();
+    if (GOR__UNLIKELY(!m)) {
+        if (gor__au32_load_rlx(&gor__shared) == 0)
+            gor__go_shared();
+        return NULL;
+    }
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    GOR__COMPILER_BARRIER();
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
+}
+
+/* End it. m is where we are now: gor__self() if the call may have parked. */
+GOR__INLINE void gor__leave(gor__m *m)
+{
+    GOR__COMPILER_BARRIER();
+    if (GOR__LIKELY(m != NULL))
+        gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+}

@@ -1,0 +1,241 @@
+/* ==== [ready] making goroutines runnable, and their memory ======================================
+ * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
+ *             warm stacks per P, so that spawning and ending touch nothing shared.
+ * Invariants  I1 The caller of gor__ready owns the G: it made it, or claimed its wait.
+ *             I2 A woken G runs next on the waker's P; one that yields or is new goes to the end.
+ *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
+ *                gor__rt.urgent tells every P that there are some.
+ */
+static void gor__urgent_update_locked(void)
+{
+    gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
+                                         gor__au32_load_rlx(&gor__rt.stopping));
+}
+
+/* The global queues: by priority. */
+static void gor__ready_global(gor__g *g)
+{
+    uint32_t traits = gor__au32_load_rlx(&g->traits);
+    gor__lock_sched();
+    gor__gq_push(traits & GOR__TRAIT_HIGH ? &gor__rt.high :
+                 traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global, g);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__submitted();
+}
+
+/* The ring is full: move half of it and g to the global queue. */
+static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
+{
+    gor__lock_sched();
+    for (uint32_t i = 0; i < gor__runq_cap / 2; i++) {
+        gor__g *old = gor__runq_pop(&p->runq);
+        if (!old)
+            break;
+        gor__gq_push(&gor__rt.global, old);
+    }
+    gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+}
+
+GOR__INLINE void gor__runq_append(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(!gor__runq_push(&p->runq, g)))
+        gor__runq_spill(p, g);
+}
+
+GOR__INLINE bool gor__is_ordinary(gor__g *g)
+{
+    return (gor__au32_load_rlx(&g->traits) & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW)) == 0 &&
+           gor__aptr_load_rlx(&g->locked) == NULL;
+}
+
+enum gor__where { GOR__NEXT, GOR__LAST };
+
+GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
+        gor__ready_global(g);
+        return;
+    }
+    if (where == GOR__NEXT)
+        g = gor__runq_swap_next(&p->runq, g);
+    if (g)
+        gor__runq_append(p, g);
+    gor__submitted();
+}
+
+/* Make g, whose wait the caller has claimed, runnable. Any thread. */
+static void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
+
+/* -- a fiber each, for ThreadSanitizer ----------------------------------------------------- */
+#if GOR__TSAN
+static gor__au32 gor__n_fibers;
+#define GOR__MAX_FIBERS 7800                   /* ThreadSanitizer has room for 8128 threads */
+static bool gor__fiber_begin(gor__g *g)
+{
+    if (gor__au32_add(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
+        gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+        return false;
+    }
+    g->fiber = gor__san_fiber();
+    return true;
+}
+static void gor__fiber_end(gor__g *g)
+{
+    gor__san_fiber_free(g->fiber);
+    gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+}
+#else
+GOR__INLINE bool gor__fiber_begin(gor__g *g) { (void)g; return true; }
+GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
+#endif
+
+/* -- memory of goroutines ------------------------------------------------------------------ */
+
+/* More Gs for the global list. False: out of memory. */
+static bool gor__g_slab(void)
+{
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    if (!s)
+        return false;
+    gor__lock_sched();
+    s->next = gor__rt.slabs;
+    gor__rt.slabs = s;
+    for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
+        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
+        gor__aptr_store_rlx(&s->g[i].link, gor__rt.gfree);
+        gor__rt.gfree = &s->g[i];
+        gor__rt.n_gfree++;
+    }
+    gor__unlock_sched();
+    return true;
+}
+
+/* Up to n Gs from the global list, linked. */
+static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
+{
+    gor__g *list = NULL;
+    *got = 0;
+    gor__lock_sched();
+    while (*got < n && gor__rt.gfree) {
+        gor__g *g = gor__rt.gfree;
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__rt.n_gfree--;
+        gor__aptr_store_rlx(&g->link, list);
+        list = g;
+        ++*got;
+    }
+    gor__unlock_sched();
+    return list;
+}
+
+static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
+{
+    uint32_t n;
+    gor__g *g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
+    if (!g && gor__g_slab())
+        g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
+    if (p && g) {
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__au32_store_rlx(&p->n_gfree, n - 1);
+    }
+    return g;
+}
+
+/* A dead G for a new goroutine; NULL: out of memory. p NULL: from a foreign thread. */
+GOR__INLINE gor__g *gor__g_get(gor__p *p)
+{
+    gor__g *g = p ? (gor__g *)gor__aptr_load_rlx(&p->gfree) : NULL;
+    if (GOR__LIKELY(g != NULL)) {
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - 1);
+    } else {
+        g = gor__g_get_slow(p);
+    }
+    if (g)
+        gor__san_take_over(g);
+    return g;
+}
+
+/* Half of the P's dead Gs go to the global list. */
+static GOR__NOINLINE void gor__gfree_spill(gor__p *p)
+{
+    gor__lock_sched();
+    for (int i = 0; i < GOR__CACHE_CAP / 2; i++) {
+        gor__g *g = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+        gor__rt.gfree = g;
+        gor__rt.n_gfree++;
+    }
+    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - GOR__CACHE_CAP / 2);
+    gor__unlock_sched();
+}
+
+GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&p->n_gfree) >= GOR__CACHE_CAP))
+        gor__gfree_spill(p);
+    gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
+    gor__aptr_store_rlx(&p->gfree, g);
+    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) + 1);
+}
+
+/* -- stacks: the P's warm ones first ------------------------------------------------------- */
+
+static char *gor__stack_take(gor__p *p, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
+    char *lo;
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_get(k);
+    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
+    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
+    for (; at + 1 < n; at++)
+        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return lo;
+}
+
+/* A stack has become free while goroutines wait for one: let one of them try again. */
+static GOR__NOINLINE void gor__starved_retry(void)
+{
+    gor__g *g;
+    gor__lock_sched();
+    g = gor__gq_pop(&gor__rt.starved);
+    if (g)
+        gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+}
+
+static void gor__stack_drop(gor__p *p, char *lo, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    gor__san_clean(lo, GOR__MIN_STACK_SIZE << k);
+    if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
+        gor__au32_load_rlx(&gor__stacks.exhausted)) {
+        gor__stack_put(lo, k);
+        if (gor__au32_load_rlx(&gor__rt.starved.n))
+            gor__starved_retry();
+        return;
+    }
+    gor__aptr_store_rlx(&p->stacks[n], lo);
+    gor__au32_store_rlx(&p->n_stacks, n + 1);
+}
+
+/* prev has ended and its stack has been left: keep both for the next goroutine. */
+GOR__NO_TSAN static void gor__recycle(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__aptr_store_rlx(&g->locked, NULL);
+    gor__fiber_end(g);
+    gor__au32_store_rlx(&g->on_cpu, 0);
+    gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
+    gor__g_put(p, g);
+}

@@ -1,0 +1,92 @@
+/* ==== [runq] runnable goroutines of one P =======================================================
+ * What        A ring of Gs and one slot before it. The owner P appends; the owner and any thief
+ *             take the oldest.
+ * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
+ *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
+ *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
+ *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
+ * Locks       None. A full ring is spilled by [sched].
+ * Runs on     Any stack, holding the P. Never parks, never allocates.
+ * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
+ *             thief about to lose may still be reading one; I4.
+ * Tests       tests/runq.c
+ */
+#if GOR_CHECK
+static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
+#else
+enum { gor__runq_cap = GOR__RUNQ_CAP };
+#endif
+
+/* Append g. Owner only. False if the ring is full: the caller spills. */
+GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
+{
+    uint32_t tail = gor__au32_load_rlx(&q->tail);  /* rlx: we are the only writer (I3)       */
+    uint32_t head = gor__au32_load_acq(&q->head);  /* acq runq.head: takers left these slots */
+    if (tail - head >= gor__runq_cap)
+        return false;
+    gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);  /* rlx: the next line publishes */
+    gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail: slot before counter     */
+    return true;
+}
+
+/* Take the oldest. Owner only. NULL if there is none. */
+GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&q->head);
+        gor__g *g;
+        if (gor__au32_load_rlx(&q->tail) == head)
+            return NULL;
+        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        if (gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__au32_store_rel(&q->head, head + 1);
+            return g;
+        }
+        if (gor__au32_cas(&q->head, head, head + 1))
+            return g;
+    }
+}
+
+/* Take or replace what runs next. Owner, and thieves with g NULL. */
+GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+{
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__aptr_store_rel(&q->next, g);
+        return old;
+    }
+    if (!old && !g)
+        return NULL;
+    return (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* Move half of victim's ring, rounded up, to the ring of the caller, and one of them to the
+ * caller's hands. The caller owns q, whose ring is empty. NULL if there was nothing. */
+static gor__g *gor__runq_steal(gor__runq *q, gor__runq *victim)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&victim->head);
+        uint32_t tail = gor__au32_load_acq(&victim->tail);  /* acq runq.tail: the slots below it */
+        uint32_t n = tail - head, mine = gor__au32_load_rlx(&q->tail);
+        gor__g *first;
+        n -= n / 2;
+        if (n == 0)
+            return NULL;
+        if (n > GOR__RUNQ_CAP / 2)             /* head and tail were read at two moments */
+            continue;
+        first = (gor__g *)gor__aptr_load_rlx(&victim->slot[head % GOR__RUNQ_CAP]);
+        for (uint32_t i = 1; i < n; i++)
+            gor__aptr_store_rlx(&q->slot[(mine + i - 1) % GOR__RUNQ_CAP],
+                                gor__aptr_load_rlx(&victim->slot[(head + i) % GOR__RUNQ_CAP]));
+        if (gor__au32_cas(&victim->head, head, head + n)) {
+            gor__au32_store_rel(&q->tail, mine + n - 1);    /* rel runq.tail */
+            return first;
+        }
+    }
+}
+
+GOR__INLINE bool gor__runq_empty(const gor__runq *q)
+{
+    return gor__au32_load_sc(&q->head) == gor__au32_load_sc(&q->tail) &&
+           gor__aptr_load_sc(&q->next) == NULL;
+}

@@ -1,0 +1,447 @@
+/* ==== [sched] what runs next =====================================================================
+ * What        An M with a P picks a goroutine and runs it; a goroutine that parks, yields or ends
+ *             picks its successor itself, with one switch. Only when that is not simple does it go
+ *             to the M's own stack (g0), whose loop looks everywhere, and at last lets the M
+ *             sleep.
+ * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
+ *             times in a row, the global queue is looked at first every 61st turn, timers whenever
+ *             some are pending and a few microseconds have passed, priorities by the clock.
+ * Order       gor__find_work lists its steps.
+ * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
+ *             (1999).
+ */
+#define GOR__STREAK 32
+
+/* -- picking ------------------------------------------------------------------------------- */
+
+GOR__INLINE bool gor__timers_maybe_due(gor__p *p)
+{
+    uint64_t now;
+    if (GOR__LIKELY(gor__ai64_load_rlx(&p->timers.first) == GOR_FOREVER))
+        return false;
+    now = gor__arch_ticks();
+    if (now - gor__au64_load_rlx(&p->timer_ticks) < GOR__ARCH_TICKS)
+        return false;
+    gor__au64_store_rlx(&p->timer_ticks, now);
+    return true;
+}
+
+GOR__INLINE gor__g *gor__pick_local(gor__p *p)
+{
+    uint32_t streak = gor__au32_load_rlx(&p->streak);
+    gor__g *g = NULL;
+    if (gor__aptr_load_rlx(&p->runq.next) && streak < GOR__STREAK)
+        g = gor__runq_swap_next(&p->runq, NULL);
+    if (g) {
+        gor__au32_store_rlx(&p->streak, streak + 1);
+        return g;
+    }
+    gor__au32_store_rlx(&p->streak, 0);
+    g = gor__runq_pop(&p->runq);
+    return g ? g : gor__runq_swap_next(&p->runq, NULL);
+}
+
+/* The quick choice, from any stack: NULL means that g0 should look. */
+GOR__INLINE gor__g *gor__pick(gor__p *p)
+{
+    uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
+    gor__au32_store_rlx(&p->tick, tick);
+    if (GOR__UNLIKELY(tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
+                      gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) ||
+                      gor__stress_hit(4)))
+        return NULL;
+    return gor__pick_local(p);
+}
+
+/* Bind a stack to a goroutine that has not run yet. False: none to be had now. */
+static bool gor__bind_stack(gor__p *p, gor__g *g)
+{
+    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = gor__stack_take(p, k);
+    if (!lo)
+        return false;
+    gor__aptr_store_rlx(&g->stack, lo);
+    return true;
+}
+
+/* Give a fresh goroutine its first frame. */
+GOR__NO_TSAN static void gor__first_frame(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
+#if GOR__ASAN
+    g->san_stack = lo;
+    g->san_size = size;
+    g->fake = NULL;
+#endif
+}
+
+/* Can m switch to g at once? Fresh ones get their stack here. */
+GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_acq(&g->on_cpu) || gor__aptr_load_rlx(&g->locked)))
+        return false;
+    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+        if (GOR__UNLIKELY(!gor__bind_stack(p, g)))
+            return false;
+        gor__first_frame(g);
+    }
+    return true;
+}
+
+/* Leave g, which waits, is queued or has ended, for whoever is next. */
+GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    gor__g *next = gor__aptr_load_rlx(&m->locked_g) ? NULL : gor__pick(p);
+    if (GOR__LIKELY(next != NULL)) {
+        if (next == g)
+            return;
+        if (GOR__LIKELY(gor__can_switch(p, next))) {
+            gor__au32_store_rlx(&next->on_cpu, 1);
+            gor__switch_to(m, g, next);
+            return;
+        }
+        gor__aptr_store_rlx(&m->handed, next);
+    }
+    gor__switch_to(m, g, &m->g0);
+}
+
+/* After a switch, on the goroutine's own stack. */
+GOR__INLINE void gor__resumed(gor__g *g)
+{
+    (void)gor__au32_load_acq(&g->state);           /* acq g.state: what the waker did */
+    gor__au32_store_rlx(&g->state, GOR__RUNNING);
+}
+
+/* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
+ * may have come before this call. */
+GOR__INLINE void gor__park(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+/* Go to the end of the run queue. */
+static void gor__yield(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__ready_at(m, g, GOR__LAST);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+/* -- looking everywhere, on g0 ------------------------------------------------------------- */
+
+/* A share of the global queue: one to run, the rest to the ring. */
+static gor__g *gor__try_global(gor__p *p, uint32_t most)
+{
+    gor__g *first, *g;
+    uint32_t n, procs = gor__au32_load_rlx(&gor__rt.n_procs);
+    if (gor__au32_load_sc(&gor__rt.global.n) == 0)
+        return NULL;
+    gor__lock_sched();
+    n = gor__au32_load_rlx(&gor__rt.global.n) / procs + 1;
+    if (n > most)
+        n = most;
+    first = gor__gq_pop(&gor__rt.global);
+    while (--n > 0 && (g = gor__gq_pop(&gor__rt.global)) != NULL)
+        if (!gor__runq_push(&p->runq, g)) {
+            gor__gq_push(&gor__rt.global, g);
+            break;
+        }
+    gor__unlock_sched();
+    return first;
+}
+
+static gor__g *gor__try_queue(gor__gqueue *q)
+{
+    gor__g *g;
+    if (gor__au32_load_sc(&q->n) == 0)
+        return NULL;
+    gor__lock_sched();
+    g = gor__gq_pop(q);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    return g;
+}
+
+/* High priority before others, unless these have not run for GOR__PRIORITY_NS; low priority if
+ * it has not run for as long. */
+static gor__g *gor__try_priority(gor__p *p)
+{
+    gor__g *g = NULL;
+    int64_t now;
+    if (!gor__au32_load_rlx(&gor__rt.urgent))
+        return NULL;
+    now = gor__os_now();
+    if (gor__au32_load_rlx(&gor__rt.low.n) == 0)
+        gor__ai64_store_rlx(&p->low_ns, now);
+    else if (now - gor__ai64_load_rlx(&p->low_ns) > GOR__PRIORITY_NS)
+        g = gor__try_queue(&gor__rt.low);
+    if (g) {
+        gor__ai64_store_rlx(&p->low_ns, now);
+        return g;
+    }
+    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
+        g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        gor__ai64_store_rlx(&p->normal_ns, now);
+    return g;
+}
+
+/* Take work from one victim. last: also what it would run next, and its timers. */
+static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
+{
+    gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
+    if (!g)
+        g = gor__taskq_start(m, &victim->taskq);
+    if (!g && last)
+        g = gor__runq_swap_next(&victim->runq, NULL);
+    if (!g && last && gor__timers_run(&victim->timers, gor__os_now()))
+        g = gor__pick_local(p);
+    return g;
+}
+
+/* Four rounds over the others, each in a random order: start anywhere, step by a number that
+ * shares no factor with the count. */
+static gor__g *gor__try_steal(gor__m *m, gor__p *p)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (int round = 0; round < 4; round++) {
+        uint32_t at = gor__random_below(&m->rng, n), step = 1 + 2 * gor__random_below(&m->rng, 8);
+        while (n % step == 0 && step > 1)
+            step -= 2;
+        for (uint32_t i = 0; i < n; i++, at = (at + step) % n) {
+            gor__p *victim = gor__p_at(at);
+            gor__g *g = victim == p ? NULL : gor__try_victim(m, p, victim, round == 3);
+            if (g) {
+                gor__au64_bump(&p->steals);
+                return g;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Timers of the Ps that gor_procs has taken back. */
+static void gor__retired_timers_run(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = gor__au32_load_rlx(&gor__rt.n_procs); i < n; i++)
+        if (gor__ai64_load_rlx(&gor__p_at(i)->timers.first) != GOR_FOREVER)
+            gor__timers_run(&gor__p_at(i)->timers, gor__os_now());
+}
+
+/* Everything that this P can run without stealing. */
+static gor__g *gor__try_own(gor__m *m, gor__p *p)
+{
+    gor__g *g = gor__try_priority(p);
+    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
+        gor__retired_timers_run();
+        g = gor__try_global(p, 1);
+    }
+    if (!g && gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
+        gor__timers_run(&p->timers, gor__os_now());
+    if (!g)
+        g = gor__pick_local(p);
+    if (!g)
+        g = gor__taskq_start(m, &p->taskq);
+    if (!g)
+        g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+    return g;
+}
+
+/* Is there anything to run, for an M that has just given up its P? */
+static bool gor__work_anywhere(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
+        gor__au32_load_sc(&gor__rt.low.n))
+        return true;
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        if (!gor__runq_empty(&p->runq) || gor__taskq_find(&p->taskq))
+            return true;
+    }
+    return false;
+}
+
+static void gor__stop_spinning(gor__m *m)
+{
+    if (!m->spinning)
+        return;
+    m->spinning = false;
+    gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+}
+
+/* m has found work: if it was the one that looked, another should look now ([idle] I2). */
+static void gor__found(gor__m *m)
+{
+    if (!m->spinning)
+        return;
+    gor__stop_spinning(m);
+    gor__submitted();
+}
+
+/* Take an idle P, if there is one. */
+static bool gor__p_acquire(gor__m *m, gor__p *wanted)
+{
+    gor__p *p;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return false;
+    gor__lock_sched();
+    p = wanted ? gor__p_idle_pop_locked(wanted) : NULL;
+    if (!p)
+        p = gor__p_idle_pop_locked(NULL);
+    if (p)
+        gor__p_hold(m, p);
+    gor__unlock_sched();
+    if (p)
+        gor__sysmon_wake();
+    return p != NULL;
+}
+
+/* Give the P up: to the idle list, or, if gor_procs wants it back, to nobody; its work goes to
+ * all. */
+static void gor__p_release(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    gor__g *g;
+    gor__lock_sched();
+    gor__aptr_store_rlx(&m->p, NULL);
+    if (gor__au32_load_rlx(&p->retire)) {
+        while ((g = gor__pick_local(p)) != NULL)
+            gor__gq_push(&gor__rt.global, g);
+        gor__aptr_store_rlx(&p->m, NULL);
+    } else {
+        gor__p_idle_push_locked(p);
+    }
+    gor__unlock_sched();
+}
+
+/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). */
+static int64_t gor__sleeper_until(gor__m *m)
+{
+    int64_t until;
+    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m))
+        return GOR_FOREVER;
+    gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */
+    until = gor__timers_first();
+    gor__ai64_store_sc(&gor__rt.sleep_until, until);
+    gor__arch_fence();
+    return gor__timers_first() < until ? 0 : until;
+}
+
+/* Sleep until someone brings a P, or the first timer is due. */
+static void gor__m_idle(gor__m *m)
+{
+    bool woken, listed;
+    gor__lock_sched();
+    m->next_p = NULL;
+    gor__m_idle_push_locked(m);
+    gor__unlock_sched();
+    woken = gor__au32_load_sc(&gor__rt.stopping) || gor__m_sleep(m, gor__sleeper_until(m));
+    gor__aptr_cas(&gor__rt.sleeper, m, NULL);
+    gor__lock_sched();
+    listed = gor__m_idle_pop_locked(m) != NULL;
+    gor__unlock_sched();
+    if (!listed && !woken)
+        gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+}
+
+/* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
+ * False: stopping. */
+static bool gor__m_get_p(gor__m *m)
+{
+    while (!gor__m_p(m)) {
+        if (gor__au32_load_sc(&gor__rt.stopping))
+            return false;
+        if ((gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
+            gor__p_acquire(m, NULL)) {
+            m->spinning = true;
+            gor__au32_add(&gor__rt.n_spinning, 1);
+        } else {
+            gor__m_idle(m);
+        }
+    }
+    return true;
+}
+
+static void gor__spin_begin(gor__m *m)
+{
+    uint32_t busy = gor__au32_load_rlx(&gor__rt.n_procs) - gor__au32_load_rlx(&gor__rt.n_idle_p);
+    if (m->spinning || 2 * gor__au32_load_rlx(&gor__rt.n_spinning) >= busy)
+        return;
+    m->spinning = true;
+    gor__au32_add(&gor__rt.n_spinning, 1);
+}
+
+/* The next goroutine to run, waiting for one; NULL: the runtime stops. m comes back with a P. */
+static gor__g *gor__find_work(gor__m *m)
+{
+    for (;;) {
+        gor__p *p;
+        gor__g *g;
+        if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
+            return NULL;
+        p = gor__m_p(m);
+        if (gor__au32_load_rlx(&p->retire)) {
+            gor__stop_spinning(m);
+            gor__p_release(m);
+            gor__submitted();
+            continue;
+        }
+        g = gor__stress_hit(2) ? gor__try_steal(m, p) : NULL;
+        if (!g)
+            g = gor__try_own(m, p);
+        if (!g && gor__au32_load_rlx(&gor__shared)) {
+            gor__spin_begin(m);
+            if (m->spinning)
+                g = gor__try_steal(m, p);
+        }
+        if (g) {
+            gor__found(m);
+            return g;
+        }
+        gor__p_release(m);
+        gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
+        gor__arch_fence();
+    }
+}
+
+/* -- locked goroutines --------------------------------------------------------------------- */
+
+/* g may run only on its own M: lend that M our P. */
+static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
+{
+    gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
+    gor__p *p = gor__m_p(m);
+    gor__aptr_store_rlx(&m->p, NULL);
+    its->next_p = p;
+    its->spinning = false;
+    gor__m_wake(its);
+}
+
+/* This M's goroutine waits: give the P up, and sleep until someone finds the goroutine runnable and
+ * brings a P. */
+static void gor__wait_for_locked(gor__m *m)
+{
+    gor__p_release(m);
+    gor__au32_store_rlx(&m->state, GOR__M_IDLE);
+    gor__arch_fence();
+    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
+        gor__wake_p();
+    gor__m_sleep(m, GOR_FOREVER);
+    gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+}

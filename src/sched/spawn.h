@@ -1,0 +1,189 @@
+/* ==== [spawn] goroutines begin ==================================================================
+ * What        gor__spawn makes a G and queues it.
+ * Cost        A spawned goroutine is a small object. It gets a stack when it first runs, and the
+ *             one that ended last on this P, still warm, if there is one.
+ */
+typedef struct gor__spec {             /* what to start */
+    void (*fn)(void *);
+    void       *arg;
+    const char *site;                  /* "fn\0file:line"                          */
+    const void *copy;                  /* copy_size bytes for fn, instead of arg   */
+    size_t      copy_size;
+    const gor_attr *attr;
+    void      (*done)(void *);         /* called with done_arg when it ends        */
+    void       *done_arg;
+    gor__cancel *ctx;                  /* own context from the start; NULL: inherit */
+} gor__spec;
+
+static uint64_t gor__new_id(gor__p *p)
+{
+    uint64_t id;
+    if (!p)
+        return gor__au64_add(&gor__rt.next_id, 1);
+    id = gor__au64_load_rlx(&p->id_next);
+    if (GOR__UNLIKELY(id == gor__au64_load_rlx(&p->id_end))) {
+        id = gor__au64_add(&gor__rt.next_id, 16);
+        gor__au64_store_rlx(&p->id_end, id + 16);
+    }
+    gor__au64_store_rlx(&p->id_next, id + 1);
+    return id;
+}
+
+static gor__extra *gor__extra_of(gor__g *g)
+{
+    if (!g->extra)
+        g->extra = (gor__extra *)gor__zalloc(sizeof *g->extra);
+    return g->extra;
+}
+
+/* The traits of a goroutine with attributes. 0, or -EINVAL. */
+static int gor__traits_of(const gor_attr *a, uint32_t *traits)
+{
+    *traits = (uint32_t)gor__rt.stack_class;
+    if (!a)
+        return 0;
+    if (a->stack_size) {
+        if (a->stack_size < GOR__MIN_STACK_SIZE || a->stack_size > GOR__MAX_STACK_SIZE)
+            return -EINVAL;
+        *traits = (uint32_t)gor__stack_class_of(a->stack_size);
+    }
+    if (a->priority < GOR_LOW || a->priority > GOR_HIGH)
+        return -EINVAL;
+    *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
+             : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
+    return 0;
+}
+
+/* When the last goroutine to start got no stack: is there one now? It stays for the next to run. */
+static bool gor__stack_there(int k)
+{
+    char *lo;
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__stacks.exhausted) == 0))
+        return true;
+    lo = gor__stack_get(k);
+    if (lo)
+        gor__stack_put(lo, k);
+    return lo != NULL;
+}
+
+/* Where the argument is kept: in the G, or in a block of its own. */
+static int gor__set_argument(gor__g *g, const gor__spec *s)
+{
+    g->arg = s->arg;
+    g->copy_size = 0;
+    if (!s->copy_size)
+        return 0;
+    g->arg = g->call;
+    if (s->copy_size > sizeof g->call) {
+        g->arg = gor__alloc(s->copy_size);
+        if (!g->arg)
+            return -ENOMEM;
+        g->copy_size = s->copy_size;
+    }
+    memcpy(g->arg, s->copy, s->copy_size);
+    return 0;
+}
+
+static int gor__set_name(gor__g *g, const gor_attr *a)
+{
+    g->extra = NULL;
+    if (!a || !a->name)
+        return 0;
+    if (!gor__extra_of(g))
+        return -ENOMEM;
+    snprintf(g->extra->name, sizeof g->extra->name, "%s", a->name);
+    return 0;
+}
+
+/* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
+static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
+{
+    gor__g *parent = m ? gor__m_g(m) : NULL;
+    gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
+    if (gor__set_argument(g, s) != 0)
+        return -ENOMEM;
+    if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
+        gor__free(g->extra, sizeof *g->extra);
+        g->extra = NULL;
+        gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+        return -ENOMEM;
+    }
+    gor__au32_store_rlx(&g->traits, traits);
+    gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
+    g->fn = s->fn;
+    g->site = s->site;
+    g->done = s->done;
+    g->done_arg = s->done_arg;
+    g->err = 0;
+    g->lock_depth = 0;
+    g->eh[0] = g->eh[1] = NULL;
+    g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
+    gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
+    return 0;
+}
+
+static void gor__g_give_back(gor__g *g)
+{
+    gor__lock_sched();
+    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+    gor__rt.gfree = g;
+    gor__rt.n_gfree++;
+    gor__unlock_sched();
+}
+
+static void gor__count_start(gor__p *p)
+{
+    if (p)
+        gor__au64_bump(&p->started);
+    else
+        gor__au64_add(&gor__rt.outside_started, 1);
+}
+
+/* Make the G of a goroutine, not yet queued. 0, -ENOMEM, -EINVAL, -ESRCH. m NULL: foreign
+ * thread. */
+static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    uint32_t traits;
+    gor__g *g;
+    int rc;
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.running) != GOR__ON))
+        return -ESRCH;
+    if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
+        return -EINVAL;
+    if (!gor__stack_there((int)(traits & GOR__TRAIT_CLASS)))
+        return -ENOMEM;
+    g = gor__g_get(p);
+    if (!g)
+        return -ENOMEM;
+    rc = gor__g_init(m, g, s, traits);
+    if (rc != 0) {
+        gor__g_give_back(g);
+        return rc;
+    }
+    gor__count_start(p);
+    *out = g;
+    return 0;
+}
+
+/* Undo gor__g_make. The caller holds a P. */
+static void gor__g_discard(gor__m *m, gor__g *g)
+{
+    gor__cancel_release(g->ctx_held);
+    gor__fiber_end(g);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__au64_bump(&gor__m_p(m)->ended);
+    gor__g_give_back(g);
+}
+
+static int gor__spawn(gor__m *m, const gor__spec *s)
+{
+    gor__g *g;
+    int rc = gor__g_make(m, s, &g);
+    if (GOR__UNLIKELY(rc != 0))
+        return rc;
+    if (s->attr && s->attr->lock_thread)
+        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    return 0;
+}

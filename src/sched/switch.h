@@ -1,0 +1,86 @@
+/* ==== [switch] from one goroutine to another =====================================================
+ * What        gor__switch_to leaves one G and goes on in another; gor__after_switch is the first
+ *             thing that runs there. A goroutine or the M's own g0 at either end.
+ * Invariants  I1 errno, and the C++ runtime's exception state, belong to the goroutine.
+ *             I2 M and P are asked for anew after a switch: gor__self().
+ *             I3 What is touched of the two Gs here is not seen by ThreadSanitizer ([core] I5).
+ */
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern void *__cxa_get_globals(void) __attribute__((weak));
+#ifdef __cplusplus
+}
+#endif
+
+GOR__NO_TSAN static void gor__save_thread_state(gor__m *m, gor__g *g)
+{
+    g->err = *m->errno_at;
+    if (m->eh_at) {
+        g->eh[0] = m->eh_at[0];
+        g->eh[1] = m->eh_at[1];
+    }
+}
+
+GOR__NO_TSAN static void gor__load_thread_state(gor__m *m, gor__g *g)
+{
+    *m->errno_at = g->err;
+    if (m->eh_at) {
+        m->eh_at[0] = g->eh[0];
+        m->eh_at[1] = g->eh[1];
+    }
+}
+
+#if GOR__ASAN
+static void gor__san_arrive(gor__m *m, gor__g *g, gor__g *prev)
+{
+    const void *old;
+    size_t size;
+    gor__san_enter_stack(g->fake, &old, &size);
+    if (prev == &m->g0) {
+        prev->san_stack = old;
+        prev->san_size = size;
+    }
+}
+static void gor__san_depart(gor__g *from, gor__g *to, bool dead)
+{
+    gor__san_leave_stack(dead ? NULL : &from->fake, to->san_stack, to->san_size);
+}
+#else
+GOR__INLINE void gor__san_arrive(gor__m *m, gor__g *g, gor__g *prev)
+{
+    (void)m, (void)g, (void)prev;
+}
+GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
+{
+    (void)from, (void)to, (void)dead;
+}
+#endif
+
+/* Finish with the goroutine that was left. */
+GOR__NO_TSAN static void gor__after_switch(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
+    gor__san_arrive(m, g, prev);
+    gor__load_thread_state(m, g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
+        gor__recycle(m, prev);
+    else
+        gor__au32_store_rel(&prev->on_cpu, 0);     /* rel g.on_cpu: its stack is left ([core] I1) */
+}
+
+/* Leave from, which runs on m, for to, whose on_cpu the caller has set. Returns when from runs
+ * again, perhaps on another M. */
+GOR__NO_TSAN GOR__NOINLINE static void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+{
+    gor__save_thread_state(m, from);
+    gor__aptr_store_rlx(&m->prev, from);
+    gor__aptr_store_rlx(&m->g, to);
+    gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
+#if GOR__TSAN
+    GOR__SAN_SWITCH_FIBER(to->fiber);
+#endif
+    gor__arch_switch(&from->sp, to->sp);
+    gor__after_switch();
+}

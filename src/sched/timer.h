@@ -1,0 +1,191 @@
+/* ==== [timer] timers of one P ====================================================================
+ * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
+ *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
+ * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
+ *                lock.
+ *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
+ *             I3 fire runs under the lock: once gor__timer_del returned, it is not running.
+ * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
+ *             and never starts or stops a timer.
+ * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
+ *             1996).
+ * Tests       tests/time.c
+ */
+#define GOR__HEAP_ARITY 4
+
+static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    h->heap[i] = e;
+    e.timer->index = i;
+}
+
+static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    while (i > 0) {
+        size_t parent = (i - 1) / GOR__HEAP_ARITY;
+        if (h->heap[parent].when <= e.when)
+            break;
+        gor__timers_set(h, i, h->heap[parent]);
+        i = parent;
+    }
+    gor__timers_set(h, i, e);
+}
+
+static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    for (;;) {
+        size_t child = i * GOR__HEAP_ARITY + 1, least = child, end = child + GOR__HEAP_ARITY;
+        if (child >= h->n)
+            break;
+        if (end > h->n)
+            end = h->n;
+        while (++child < end)
+            if (h->heap[child].when < h->heap[least].when)
+                least = child;
+        if (h->heap[least].when >= e.when)
+            break;
+        gor__timers_set(h, i, h->heap[least]);
+        i = least;
+    }
+    gor__timers_set(h, i, e);
+}
+
+/* sc: pairs with an idle M that publishes how long it will sleep and then looks at first. */
+static void gor__timers_publish(gor__timers *h)
+{
+    int64_t first = h->n ? h->heap[0].when : GOR_FOREVER;
+    gor__au64_store_rlx(&h->count, h->n);
+    if (gor__ai64_load_rlx(&h->first) == first)
+        return;
+    if (gor__au32_load_rlx(&gor__shared))
+        gor__ai64_store_sc(&h->first, first);
+    else
+        gor__ai64_store_rlx(&h->first, first);
+}
+
+static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
+{
+    size_t i = t->index;
+    gor__timer_entry last = h->heap[--h->n];
+    gor__aptr_store_rel(&t->owner, NULL);
+    if (i == h->n)
+        return;
+    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
+        gor__timers_up(h, i, last);
+    else
+        gor__timers_down(h, i, last);
+}
+
+/* Make room for one more. The array is replaced outside of the lock: allocators may block.
+ * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
+static int gor__timers_grow_locked(gor__timers *h)
+{
+    size_t spare_cap = h->cap ? h->cap * 2 : 64;
+    gor__timer_entry *spare;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    if (spare && spare_cap > h->cap) {
+        gor__timer_entry *old = h->heap;
+        size_t old_cap = h->cap;
+        if (h->n)
+            memcpy(spare, old, h->n * sizeof *spare);
+        h->heap = spare;
+        h->cap = spare_cap;
+        spare = old;
+        spare_cap = old_cap;
+    }
+    if (spare) {
+        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__free(spare, spare_cap * sizeof *spare);
+        gor__lock(&h->lock, GOR__RANK_TIMERS);
+    }
+    if (h->n < h->cap)
+        return 0;
+    return spare ? -EAGAIN : -ENOMEM;
+}
+
+/* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
+ * first. */
+static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    gor__timer_entry e;
+    int rc = 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    while (h->n == h->cap && rc != -ENOMEM)
+        rc = gor__timers_grow_locked(h);
+    if (h->n < h->cap) {
+        rc = 0;
+        e.when = t->when;
+        e.timer = t;
+        gor__aptr_store_rel(&t->owner, h);
+        gor__timers_up(h, h->n++, e);
+        gor__timers_publish(h);
+        *soonest = t->index == 0;
+    }
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return rc;
+}
+
+/* Take t out of its heap. True if it was in one. Any thread. */
+static bool gor__timer_del(gor_timer *t)
+{
+    for (;;) {
+        gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);
+        bool ours;
+        if (!h)
+            return false;
+        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        ours = gor__aptr_load_rlx(&t->owner) == h;
+        if (ours) {
+            gor__timers_remove_locked(h, t);
+            gor__timers_publish(h);
+        }
+        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        if (ours)
+            return true;
+    }
+}
+
+/* A periodic timer goes on from its last time, without the periods that were missed. */
+static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
+{
+    gor__timer_entry e;
+    t->when += t->period * (1 + (now - t->when) / t->period);
+    e.when = t->when;
+    e.timer = t;
+    gor__timers_down(h, 0, e);
+}
+
+/* The first timer is due. One that says it could not, for want of memory, is tried again in 1
+ * ms: the heap has room, t was in it until now. */
+static void gor__timer_fire_first(gor__timers *h, int64_t now)
+{
+    gor_timer *t = h->heap[0].timer;
+    bool periodic = t->period > 0;
+    if (periodic)
+        gor__timer_next_period(h, t, now);
+    else
+        gor__timers_remove_locked(h, t);
+    if (!t->fire(t, now) && !periodic) {           /* if it could, t may be gone now */
+        gor__timer_entry e;
+        e.when = t->when = now + GOR_MS;
+        e.timer = t;
+        gor__aptr_store_rel(&t->owner, h);
+        gor__timers_up(h, h->n++, e);
+    }
+}
+
+/* Fire what is due at now. Returns how many. Any M that holds a P. */
+static size_t gor__timers_run(gor__timers *h, int64_t now)
+{
+    size_t n = 0;
+    if (gor__ai64_load_rlx(&h->first) > now)
+        return 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    for (; h->n && h->heap[0].when <= now; n++)
+        gor__timer_fire_first(h, now);
+    gor__timers_publish(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return n;
+}

@@ -1,0 +1,291 @@
+/* ==== [channel] values from goroutine to goroutine ===========================================
+ * What        A ring of values, a queue of receivers and one of senders. One transfer function
+ *             serves send, receive and select.
+ * Invariants  I1 Receivers wait only while the ring and the senders' queue are empty; senders only
+ *                while the ring is full.
+ *             I2 Values and waiters are served first in, first out.
+ *             I3 A value is copied once between two goroutines that meet: from the sender's
+ *                variable to the receiver's, under the lock.
+ * Locks       c->lock (OBJECT); two at once only in [select], by rising address.
+ * Source      chan.go of the Go runtime.
+ * Tests       tests/chan.c, tests/select.c, tests/random.c
+ */
+struct gor_chan {
+    gor__spin lock;
+    gor__au32 closed;
+    size_t    elem_size, cap;
+    size_t    first;                   /* place of the oldest value                             */
+    gor__au64 count;                   /* values in the ring                                    */
+    gor__wq   receivers, senders;
+    gor__au32 refs;
+    void     *owner;                   /* a ticker's                                            */
+    char     *ring;
+};
+
+enum { GOR__WAIT = 1 };                /* transfer's answer besides 0 and -EPIPE                */
+
+static size_t gor__chan_bytes(size_t elem_size, size_t cap)
+{
+    return sizeof(gor_chan) + elem_size * cap;
+}
+
+gor_chan *gor_chan_new(size_t elem_size, size_t capacity)
+{
+    gor__m *m;
+    gor_chan *c;
+    if (elem_size && capacity > (SIZE_MAX / 2 - sizeof *c) / elem_size)
+        return NULL;
+    m = gor__enter();
+    c = (gor_chan *)gor__alloc(gor__chan_bytes(elem_size, capacity));
+    if (c) {
+        memset(c, 0, sizeof *c);
+        c->elem_size = elem_size;
+        c->cap = capacity;
+        c->ring = (char *)(c + 1);
+        gor__au32_store_rel(&c->refs, 1);
+    }
+    gor__leave(m);
+    return c;
+}
+
+static void gor__chan_release(gor_chan *c)
+{
+    if (c && gor__au32_add(&c->refs, (uint32_t)-1) == 1)
+        gor__free(c, gor__chan_bytes(c->elem_size, c->cap));
+}
+
+gor_chan *gor_chan_retain(gor_chan *c)
+{
+    gor__m *m = gor__enter();
+    if (c)
+        gor__au32_add(&c->refs, 1);
+    gor__leave(m);
+    return c;
+}
+
+void gor_chan_release(gor_chan *c)
+{
+    gor__m *m = gor__enter();
+    gor__chan_release(c);
+    gor__leave(m);
+}
+
+/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. */
+GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
+{
+    if (!to)
+        return;
+    if (size == 8 && from) {
+        memcpy(to, from, 8);
+    } else if (size == 4 && from) {
+        memcpy(to, from, 4);
+    } else if (size) {
+        if (from)
+            memcpy(to, from, size);
+        else
+            memset(to, 0, size);
+    }
+}
+
+GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i)
+{
+    size_t at = c->first + i;
+    return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
+}
+
+GOR__INLINE void gor__chan_push(gor_chan *c, const void *v)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    gor__value_copy(gor__chan_slot(c, n), v, c->elem_size);
+    gor__au64_store_rlx(&c->count, n + 1);
+}
+
+GOR__INLINE void gor__chan_shift(gor_chan *c, void *v)
+{
+    gor__value_copy(v, gor__chan_slot(c, 0), c->elem_size);
+    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+    gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
+}
+
+/* Move one value in or out of c if that can be done now. Lock held.
+ * 0: done, and *woken, if not NULL, is to be woken after unlocking; -EPIPE: closed; GOR__WAIT. */
+GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **woken)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    gor__node *other;
+    if (send) {
+        if (gor__au32_load_rlx(&c->closed))
+            return -EPIPE;
+        other = c->receivers.head ? gor__wq_take(&c->receivers, 0) : NULL;
+        *woken = other;
+        if (other)
+            gor__value_copy(other->value, v, c->elem_size);
+        else if (n < c->cap)
+            gor__chan_push(c, v);
+        else
+            return GOR__WAIT;
+        return 0;
+    }
+    if (n > 0)
+        gor__chan_shift(c, v);
+    other = c->senders.head ? gor__wq_take(&c->senders, 0) : NULL;
+    *woken = other;
+    if (other && n > 0)
+        gor__chan_push(c, other->value);           /* the room just made is the oldest sender's */
+    else if (other)
+        gor__value_copy(v, other->value, c->elem_size);
+    else if (n == 0 && !gor__au32_load_rlx(&c->closed))
+        return GOR__WAIT;
+    else if (n == 0) {
+        gor__value_copy(v, NULL, c->elem_size);
+        return -EPIPE;
+    }
+    return 0;
+}
+
+/* A NULL channel: nothing will ever happen but the deadline and the own context. */
+static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
+{
+    gor__spin lock = { { 0 } };
+    gor__wq queue = { NULL, NULL };
+    gor__lock(&lock, GOR__RANK_OBJECT);
+    return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
+}
+
+GOR__INLINE int gor__chan_op(gor_chan *c, bool send, void *v, int64_t deadline)
+{
+    gor__node *woken = NULL;
+    int rc;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    rc = gor__chan_transfer(c, send, v, &woken);
+    if (rc == GOR__WAIT)
+        return gor__wait_simple(&c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+                                send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    if (woken)
+        gor__wake(woken);
+    return rc;
+}
+
+GOR__INLINE int gor__chan_try(gor_chan *c, bool send, void *v)
+{
+    gor__node *woken = NULL;
+    int rc;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    rc = gor__chan_transfer(c, send, v, &woken);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    if (woken)
+        gor__wake(woken);
+    return rc == GOR__WAIT ? -EAGAIN : rc;
+}
+
+GOR__INLINE bool gor__chan_size_ok(gor_chan *c, const void *v, size_t n)
+{
+    return !v || n == c->elem_size;
+}
+
+/* The part that send and receive, with and without a deadline, share. */
+GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_t deadline)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__own_ctx_err();
+    (void)m;
+    if (GOR__UNLIKELY(rc != 0))
+        ;
+    else if (GOR__UNLIKELY(!c))
+        rc = gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
+    else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
+        rc = -EMSGSIZE;
+    else
+        rc = gor__chan_op(c, send, v, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
+{
+    gor__m *m;
+    int rc;
+    if (!c)
+        return -EAGAIN;
+    if (!gor__chan_size_ok(c, v, n))
+        return -EMSGSIZE;
+    if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
+        !gor__au32_load_acq(&c->closed) && gor__self())
+        return -EAGAIN;                            /* as if we had come a moment ago */
+    m = gor__enter();
+    rc = gor__chan_try(c, send, v);
+    gor__leave(m);
+    return rc;
+}
+
+static void *gor__unconst(const void *p)
+{
+    union { const void *from; void *to; } u;
+    u.from = p;
+    return u.to;
+}
+
+int gor_chan_send(gor_chan *c, const void *v, size_t n)
+{
+    return gor__chan_call(c, true, gor__unconst(v), n, GOR_FOREVER);
+}
+
+int gor_chan_send_until(gor_chan *c, const void *v, size_t n, int64_t deadline)
+{
+    return gor__chan_call(c, true, gor__unconst(v), n, deadline);
+}
+
+int gor_chan_try_send(gor_chan *c, const void *v, size_t n)
+{
+    return gor__chan_try_call(c, true, gor__unconst(v), n);
+}
+
+int gor_chan_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_call(c, false, v, n, GOR_FOREVER);
+}
+
+int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline)
+{
+    return gor__chan_call(c, false, v, n, deadline);
+}
+
+int gor_chan_try_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_try_call(c, false, v, n);
+}
+
+static int gor__chan_close(gor_chan *c)
+{
+    gor__node *receivers, *senders, *n;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    if (gor__au32_load_rlx(&c->closed)) {
+        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        return -EPIPE;
+    }
+    gor__au32_store_rel(&c->closed, 1);
+    receivers = gor__wq_take_all(&c->receivers, -EPIPE);
+    senders = gor__wq_take_all(&c->senders, -EPIPE);
+    for (n = receivers; n; n = n->next)
+        gor__value_copy(n->value, NULL, c->elem_size);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__wake_all(receivers);
+    gor__wake_all(senders);
+    return 0;
+}
+
+int gor_chan_close(gor_chan *c)
+{
+    gor__m *m;
+    int rc;
+    if (!c)
+        return -EINVAL;
+    m = gor__enter();
+    rc = gor__chan_close(c);
+    gor__leave(m);
+    return rc;
+}
+
+size_t gor_chan_len(gor_chan *c) { return c ? gor__au64_load_acq(&c->count) : 0; }
+size_t gor_chan_cap(gor_chan *c) { return c ? c->cap : 0; }

@@ -1,0 +1,190 @@
+/* ==== [counters] wait group, semaphore, barrier ==============================================
+ * Each is a number and a queue under one small lock. Whoever makes the number right takes the
+ * waiters out under the lock, and wakes them after it: they may free the object.
+ */
+
+/* -- wait group ---------------------------------------------------------------------------- */
+static void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
+{
+    gor__node *list = NULL;
+    int64_t count;
+    gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    count = wg->count += n;
+    if (count == 0 && wg->waiters.head)
+        list = gor__wq_take_all(&wg->waiters, 0);
+    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(count < 0))
+        gor__panic_raise(here, "negative wait group counter");
+    gor__wake_all(list);
+}
+
+void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here)
+{
+    gor__m *m = gor__enter();
+    gor__wg_add(wg, n, here);
+    gor__leave(m);
+}
+
+void (gor_wg_add)(gor_wg *wg, int64_t n) { gor__wg_add_at(wg, n, "?"); }
+void (gor_wg_done)(gor_wg *wg) { gor__wg_add_at(wg, -1, "?"); }
+
+static int gor__wg_wait(gor_wg *wg, int64_t deadline)
+{
+    gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    if (wg->count != 0)
+        return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
+    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+    return 0;
+}
+
+int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__wg_wait(wg, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
+
+static void gor__wg_done(void *wg) { gor__wg_add((gor_wg *)wg, -1, "gor_wg_go"); }
+
+int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
+{
+    gor__m *m = gor__enter();
+    gor__spec s = { fn, arg, site, NULL, 0, NULL, gor__wg_done, wg, NULL };
+    int rc;
+    gor__wg_add(wg, 1, "gor_wg_go");
+    rc = gor__spawn(m, &s);
+    if (rc != 0)
+        gor__wg_add(wg, -1, "gor_wg_go");
+    gor__leave(m);
+    return rc;
+}
+
+int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg)
+{
+    return gor__wg_go_at(wg, fn, arg, "?\0?");
+}
+
+/* -- semaphore ----------------------------------------------------------------------------- */
+
+/* Serve the queue in order, as far as the permits go; unlock; wake. node.amount: what it wants. */
+static void gor__sem_serve(gor_sem *s)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = s->waiters.head) != NULL && n->amount <= s->permits) {
+        int64_t amount = n->amount;
+        gor__wq_remove(&s->waiters, n);
+        if (!gor__wait_claim(n->wait))
+            continue;
+        s->permits -= amount;
+        n->wait->which = n->index;
+        n->wait->rc = 0;
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+}
+
+static bool gor__sem_take_locked(gor_sem *s, int64_t n)
+{
+    if (s->waiters.head || s->permits < n)
+        return false;
+    s->permits -= n;
+    return true;
+}
+
+static int gor__sem_acquire(gor_sem *s, int64_t n, int64_t deadline)
+{
+    int rc;
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    if (gor__sem_take_locked(s, n)) {
+        gor__unlock(&s->lock, GOR__RANK_OBJECT);
+        return 0;
+    }
+    rc = gor__wait_simple(&s->lock, &s->waiters, NULL, n, deadline, GOR__WHY_SEM, s);
+    if (rc != 0) {                                 /* those behind us may have room now */
+        gor__lock(&s->lock, GOR__RANK_OBJECT);
+        gor__sem_serve(s);
+    }
+    return rc;
+}
+
+int gor_sem_acquire_until(gor_sem *s, int64_t n, int64_t deadline)
+{
+    int rc;
+    if (n < 0)
+        return -EINVAL;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__sem_acquire(s, n, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_sem_acquire(gor_sem *s, int64_t n) { return gor_sem_acquire_until(s, n, GOR_FOREVER); }
+
+int gor_sem_try_acquire(gor_sem *s, int64_t n)
+{
+    gor__m *m;
+    bool taken;
+    if (n < 0)
+        return -EINVAL;
+    m = gor__enter();
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    taken = gor__sem_take_locked(s, n);
+    gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    gor__leave(m);
+    return taken ? 0 : -EAGAIN;
+}
+
+int gor_sem_release(gor_sem *s, int64_t n)
+{
+    gor__m *m;
+    int rc = 0;
+    if (n < 0)
+        return -EINVAL;
+    m = gor__enter();
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    if (s->permits > INT64_MAX - n) {
+        rc = -EOVERFLOW;
+        gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    } else {
+        s->permits += n;
+        gor__sem_serve(s);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+/* -- barrier ------------------------------------------------------------------------------- */
+bool gor_barrier_wait(gor_barrier *b)
+{
+    gor__node *list = NULL;
+    bool last;
+    gor__enter();
+    gor__lock(&b->lock, GOR__RANK_OBJECT);
+    last = b->arrived + 1 >= b->needed;
+    if (last) {
+        b->arrived = 0;
+        list = gor__wq_take_all(&b->waiters, 0);
+        gor__unlock(&b->lock, GOR__RANK_OBJECT);
+        gor__wake_all(list);
+    } else {
+        gor__wait w;
+        gor__node n;
+        b->arrived++;
+        gor__wait_init(&w, GOR__WHY_BARRIER, b, false);
+        gor__node_init(&n, &w, 0, NULL);
+        gor__wait_in(&b->lock, &b->waiters, &n, GOR_FOREVER, NULL, false);
+    }
+    gor__leave(gor__self());
+    return last;
+}

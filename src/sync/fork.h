@@ -1,0 +1,136 @@
+/* ==== [fork] fork and join ===================================================================
+ * What        gor_fork puts a task into the P's ring [taskq]; gor_join takes it back and runs it
+ *             in place, or waits for who has taken it.
+ * Invariants  I1 task.state is 0 until the result is there; it is set under task.lock, and read
+ *                without.
+ *             I2 The runner's last touch of the task is the unlock; the joiner passes the lock
+ *                before it lets the storage go.
+ */
+static void gor__task_run(void *p)
+{
+    gor_task *t = (gor_task *)p;
+    gor__node *list;
+    void *result = t->fn(t->arg);
+    gor__m *m = gor__enter();
+    t->result = result;
+    gor__lock(&t->lock, GOR__RANK_OBJECT);
+    list = gor__wq_take_all(&t->waiters, 0);
+    gor__au32_store_rel(&t->state, 1);             /* rel task.state: the result */
+    gor__unlock(&t->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+    gor__leave(m);
+}
+
+void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
+    gor__spec spec;
+    int rc = 0;
+    t->fn = fn;
+    t->arg = arg;
+    t->run = gor__task_run;
+    t->slot = NULL;
+    t->waiters.head = t->waiters.tail = NULL;
+    gor__au32_store_rlx(&t->lock.word, 0);
+    gor__au32_store_rlx(&t->state, 0);
+    if (GOR__LIKELY(gor__taskq_push(&gor__m_p(m)->taskq, t))) {
+        gor__submitted();
+    } else {                                       /* the ring is full: one more goroutine */
+        memset(&spec, 0, sizeof spec);
+        spec.fn = gor__task_run;
+        spec.arg = t;
+        spec.site = "gor_fork\0";
+        rc = gor__spawn(m, &spec);
+    }
+    gor__leave(m);
+    if (rc != 0)
+        gor__task_run(t);                          /* no memory for one: now is early enough */
+}
+
+/* Run the task on the caller's stack, unless someone else has begun it. */
+GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+{
+    if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
+        return false;
+    t->slot = NULL;
+    gor__leave(m);
+    t->result = t->fn(t->arg);
+    m = gor__self();
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__au32_store_rlx(&t->state, 1);
+    return true;
+}
+
+static void gor__task_wait(gor_task *t)
+{
+    gor__wait w;
+    gor__node n;
+    gor__lock(&t->lock, GOR__RANK_OBJECT);         /* even if it is done: I2 */
+    if (gor__au32_load_rlx(&t->state) != 0) {
+        gor__unlock(&t->lock, GOR__RANK_OBJECT);
+        return;
+    }
+    gor__wait_init(&w, GOR__WHY_JOIN, t, false);
+    gor__node_init(&n, &w, 0, NULL);
+    gor__wait_in(&t->lock, &t->waiters, &n, GOR_FOREVER, NULL, false);
+}
+
+void *gor_join(gor_task *t)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_join");
+    void *result;
+    if (!gor__task_run_here(m, t))
+        gor__task_wait(t);
+    result = t->result;
+    gor__leave(gor__self());
+    return result;
+}
+
+/* -- parallel for -------------------------------------------------------------------------- */
+
+typedef struct gor__range {
+    size_t begin, end, grain;
+    void (*fn)(size_t lo, size_t hi, void *arg);
+    void  *arg;
+} gor__range;
+
+/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. */
+static void *gor__range_run(void *p)
+{
+    gor__range *r = (gor__range *)p;
+    gor__range upper = *r;
+    gor_task task;
+    size_t lo = r->begin, hi = r->end;
+    if (hi - lo <= r->grain) {
+        r->fn(lo, hi, r->arg);
+        return NULL;
+    }
+    upper.begin = lo + (hi - lo) / 2;
+    r->end = upper.begin;
+    gor_fork(&task, gor__range_run, &upper);
+    gor__range_run(r);
+    gor_join(&task);
+    return NULL;
+}
+
+int gor_parallel_for(size_t begin, size_t end, size_t grain,
+                     void (*fn)(size_t lo, size_t hi, void *arg), void *arg)
+{
+    gor__range r;
+    if (!fn)
+        return -EINVAL;
+    if (begin >= end)
+        return 0;
+    if (grain == 0) {                              /* eight ranges per processor even it out */
+        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_procs);
+        grain = (end - begin) / (pieces ? pieces : 1);
+        grain = grain ? grain : 1;
+    }
+    r.begin = begin;
+    r.end = end;
+    r.grain = grain;
+    r.fn = fn;
+    r.arg = arg;
+    gor__range_run(&r);
+    return 0;
+}

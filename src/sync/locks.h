@@ -1,0 +1,339 @@
+/* ==== [locks] mutex, rwmutex, cond, once ================================================== */
+
+/* -- mutex ------------------------------------------------------------------------------------
+ * What        state: LOCKED, QUEUED (somebody may wait). Without waiters, lock and unlock are one
+ *             compare-and-swap each.
+ * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
+ *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
+ *             its age, and queues first.
+ * Invariants  I1 While QUEUED, the state changes under m->lock only, but for who comes by and
+ *                locks.
+ *             I2 A waiter that is woken to compete tries before anything else, its deadline included:
+ *                so a wake-up is never lost, the next unlock sees to the next waiter.
+ *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter that
+ *                it took is about to: so the mutex is still there.
+ * Source      Go's sync.Mutex, whose two modes are one rule here.
+ */
+enum { GOR__LOCKED = 1, GOR__QUEUED = 2 };
+enum { GOR__YOURS = 0, GOR__COMPETE = 1 };     /* a mutex waiter's rc */
+
+GOR__INLINE bool gor__mutex_swap(gor_mutex *m, uint32_t old, uint32_t state)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
+        if (gor__au32_load_acq(&m->state) != old)
+            return false;
+        gor__au32_store_rel(&m->state, state);
+        return true;
+    }
+    return gor__au32_cas(&m->state, old, state);
+}
+
+/* Take it if nobody has it. */
+static bool gor__mutex_take(gor_mutex *m)
+{
+    for (;;) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if (s & GOR__LOCKED)
+            return false;
+        if (gor__mutex_swap(m, s, s | GOR__LOCKED))
+            return true;
+    }
+}
+
+/* The last waiter leaves: nobody is queued. Under m->lock. */
+static void gor__mutex_tidy_locked(gor_mutex *m)
+{
+    if (!m->waiters.head)
+        gor__au32_and(&m->state, ~(uint32_t)GOR__QUEUED);
+}
+
+static void gor__mutex_leave(gor_mutex *m)
+{
+    gor__mutex_tidy_locked(m);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+}
+
+/* Queue and wait once. True: *rc is the answer; false: woken to compete. */
+static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t deadline,
+                            gor__cancel *own, int *rc)
+{
+    gor__wait w;
+    gor__node n;
+    gor__wait_init(&w, GOR__WHY_MUTEX, m, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, NULL);
+    n.amount = since;
+    *rc = gor__wait_in(&m->lock, &m->waiters, &n, deadline, own, again);
+    if (w.which >= 0)
+        return *rc == GOR__YOURS;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    gor__mutex_leave(m);
+    return true;
+}
+
+static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own)
+{
+    int64_t since = gor__os_now();
+    int rc;
+    for (bool again = false;; again = true) {
+        gor__lock(&m->lock, GOR__RANK_OBJECT);
+        gor__au32_or(&m->state, GOR__QUEUED);      /* from now on an unlock takes m->lock */
+        if (gor__mutex_take(m)) {
+            gor__mutex_leave(m);
+            return 0;
+        }
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline) {
+            gor__mutex_leave(m);
+            return -ETIMEDOUT;
+        }
+        if (gor__mutex_wait(m, since, again, deadline, own, &rc))
+            return rc;
+    }
+}
+
+static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
+{
+    if (GOR__LIKELY(gor__mutex_swap(m, 0, GOR__LOCKED)) || gor__mutex_take(m))
+        return 0;
+    return gor__mutex_lock_slow(m, deadline, own);
+}
+
+/* With QUEUED set. */
+static void gor__mutex_unlock_queued(gor_mutex *m)
+{
+    gor__node *n;
+    bool hand_over;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    n = m->waiters.head;
+    hand_over = n && gor__os_now() - n->amount > GOR__STARVING_NS;
+    n = gor__wq_take(&m->waiters, hand_over ? GOR__YOURS : GOR__COMPETE);
+    if (n && !hand_over)
+        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+    gor__mutex_leave(m);
+    if (n)
+        gor__wake(n);
+    else                                           /* they have all left */
+        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+}
+
+static void gor__mutex_unlock(gor_mutex *m, const char *here)
+{
+    while (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0))) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if (!(s & GOR__LOCKED))
+            gor__panic_raise(here, "unlock of unlocked mutex");
+        if (s & GOR__QUEUED) {
+            gor__mutex_unlock_queued(m);
+            return;
+        }
+    }
+}
+
+int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (GOR__LIKELY(rc == 0))
+        rc = gor__mutex_lock(m, deadline, gor__own_ctx());
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_mutex_lock(gor_mutex *m) { return gor_mutex_lock_until(m, GOR_FOREVER); }
+
+bool gor_mutex_try_lock(gor_mutex *m)
+{
+    gor__m *self = gor__enter();
+    bool taken = gor__mutex_take(m);
+    gor__leave(self);
+    return taken;
+}
+
+void gor__mutex_unlock_at(gor_mutex *m, const char *here)
+{
+    gor__m *self = gor__enter();
+    gor__mutex_unlock(m, here);
+    gor__leave(self);
+}
+
+void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
+
+/* -- rwmutex ----------------------------------------------------------------------------------
+ * One queue for readers and writers, granted in order: a writer waits for the readers before it,
+ * the readers after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a
+ * reader. */
+static bool gor__rw_grant(gor_rwmutex *m, bool write)
+{
+    if (write ? m->holders != 0 : m->holders < 0)
+        return false;
+    m->holders = write ? -1 : m->holders + 1;
+    return true;
+}
+
+/* Let in whoever is first in the queue, as long as it fits. Under the lock; wake after it. */
+static gor__node *gor__rw_admit_locked(gor_rwmutex *m)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = m->waiters.head) != NULL) {
+        bool write = n->amount != 0;
+        if (!gor__rw_grant(m, write))
+            break;
+        gor__wq_remove(&m->waiters, n);
+        if (!gor__wait_claim(n->wait)) {           /* it has given up meanwhile: take it back */
+            m->holders = write ? 0 : m->holders - 1;
+            continue;
+        }
+        n->wait->which = n->index;
+        n->wait->rc = 0;
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    return list;
+}
+
+static void gor__rw_admit(gor_rwmutex *m)
+{
+    gor__node *list = gor__rw_admit_locked(m);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+}
+
+static int gor__rw_lock(gor_rwmutex *m, bool write)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0) {
+        gor__lock(&m->lock, GOR__RANK_OBJECT);
+        if (!m->waiters.head && gor__rw_grant(m, write))
+            gor__unlock(&m->lock, GOR__RANK_OBJECT);
+        else
+            rc = gor__wait_simple(&m->lock, &m->waiters, NULL, write, GOR_FOREVER,
+                                  write ? GOR__WHY_WLOCK : GOR__WHY_RLOCK, m);
+        if (rc != 0) {                             /* who waited behind us may go now */
+            gor__lock(&m->lock, GOR__RANK_OBJECT);
+            gor__rw_admit(m);
+        }
+    }
+    gor__leave(gor__self());
+    return rc;
+}
+
+static bool gor__rw_try(gor_rwmutex *m, bool write)
+{
+    gor__m *self = gor__enter();
+    bool taken;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    taken = !m->waiters.head && gor__rw_grant(m, write);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    gor__leave(self);
+    return taken;
+}
+
+static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
+{
+    gor__m *self = gor__enter();
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    if (write ? m->holders != -1 : m->holders <= 0) {
+        gor__unlock(&m->lock, GOR__RANK_OBJECT);
+        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
+                                     : "runlock of rwmutex that is not locked for reading");
+    }
+    m->holders = write ? 0 : m->holders - 1;
+    gor__rw_admit(m);
+    gor__leave(self);
+}
+
+int  gor_rwmutex_rlock(gor_rwmutex *m) { return gor__rw_lock(m, false); }
+int  gor_rwmutex_lock(gor_rwmutex *m) { return gor__rw_lock(m, true); }
+bool gor_rwmutex_try_rlock(gor_rwmutex *m) { return gor__rw_try(m, false); }
+bool gor_rwmutex_try_lock(gor_rwmutex *m) { return gor__rw_try(m, true); }
+void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, false, here); }
+void gor__rwmutex_unlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, true, here); }
+void (gor_rwmutex_runlock)(gor_rwmutex *m) { gor__rw_unlock(m, false, "?"); }
+void (gor_rwmutex_unlock)(gor_rwmutex *m) { gor__rw_unlock(m, true, "?"); }
+
+/* -- cond ---------------------------------------------------------------------------------- */
+int gor_cond_wait_until(gor_cond *c, gor_mutex *m, int64_t deadline)
+{
+    gor__cancel *own;
+    gor__wait w;
+    gor__node n;
+    int rc;
+    gor__enter();
+    own = gor__own_ctx();
+    if (!(gor__au32_load_rlx(&m->state) & GOR__LOCKED))
+        gor__panic_raise("gor_cond_wait", "wait with an unlocked mutex");
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    gor__wait_init(&w, GOR__WHY_COND, c, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, NULL);
+    gor__wq_put(&c->waiters, &n);                  /* before the mutex is free: no signal is lost */
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__mutex_unlock(m, "gor_cond_wait");
+    rc = gor__block(&w, deadline, own);
+    if (w.which < 0)
+        gor__wq_leave(&c->lock, GOR__RANK_OBJECT, &n);
+    gor__mutex_lock(m, GOR_FOREVER, NULL);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_cond_wait(gor_cond *c, gor_mutex *m) { return gor_cond_wait_until(c, m, GOR_FOREVER); }
+
+static void gor__cond_wake(gor_cond *c, bool all)
+{
+    gor__m *self = gor__enter();
+    gor__node *list;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    list = all ? gor__wq_take_all(&c->waiters, 0) : gor__wq_take(&c->waiters, 0);
+    if (list && !all)
+        list->next = NULL;
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+    gor__leave(self);
+}
+
+void gor_cond_signal(gor_cond *c) { gor__cond_wake(c, false); }
+void gor_cond_broadcast(gor_cond *c) { gor__cond_wake(c, true); }
+
+/* -- once ---------------------------------------------------------------------------------- */
+
+/* fn has returned, or its goroutine is leaving by panic or gor_exit: in any case it has run. */
+static void gor__once_finish(void *p)
+{
+    gor_once *o = (gor_once *)p;
+    gor__au32_store_rel(&o->done, 1);              /* rel once.done */
+    gor_mutex_unlock(&o->mutex);
+}
+
+static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__defer d;
+    int rc = m ? gor__defer_push(gor__m_g(m), &d, gor__once_finish, o) : 0;
+    gor__leave(m);
+    if (rc != 0) {
+        gor_mutex_unlock(&o->mutex);
+        return rc;
+    }
+    fn(arg);
+    if (m)
+        gor__defer_remove(gor__this_g(), &d);
+    gor__once_finish(o);
+    return 0;
+}
+
+int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
+{
+    int rc;
+    if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
+        return 0;
+    rc = gor_mutex_lock(&o->mutex);
+    if (rc != 0)
+        return rc;
+    if (!gor__au32_load_rlx(&o->done))
+        return gor__once_run(o, fn, arg);
+    gor_mutex_unlock(&o->mutex);
+    return 0;
+}

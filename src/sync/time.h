@@ -1,0 +1,240 @@
+/* ==== [time] sleeping, timers, tickers, rate limits ======================================= */
+
+int64_t gor_now(void) { return gor__os_now(); }
+
+static int gor__sleep_until(int64_t t)
+{
+    int rc = gor__own_ctx_err();
+    if (rc == 0 && t > gor__os_now()) {
+        rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
+        rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
+        if (rc == -ETIMEDOUT && gor__os_now() >= t)
+            rc = 0;                                /* both at once: it has slept */
+    }
+    return rc;
+}
+
+int gor_sleep_until(int64_t t)
+{
+    int rc;
+    gor__enter();
+    rc = gor__sleep_until(t);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
+
+/* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
+
+/* A function of the user's: in a goroutine of its own; without memory for one, later. */
+static bool gor__timer_fire_go(gor_timer *t, int64_t now)
+{
+    gor__spec s = { t->fn, t->arg, "timer\0", NULL, 0, NULL, NULL, NULL, NULL };
+    (void)now;
+    return gor__spawn(gor__self(), &s) == 0;
+}
+
+static bool gor__timer_fire_send(gor_timer *t, int64_t now)
+{
+    gor__chan_try((gor_chan *)t->chan, true, &now);
+    return true;
+}
+
+/* (Re)start t, ns from now. 0, -ENOMEM. */
+static int gor__timer_set(gor_timer *t, int64_t ns)
+{
+    gor__timer_del(t);
+    t->when = gor__deadline_after(ns > 0 ? ns : 0);
+    return gor__timer_begin(t);
+}
+
+int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    gor__m *m;
+    int rc;
+    if (!fn)
+        return -EINVAL;
+    m = gor__enter();
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
+        rc = -ESRCH;
+    } else {
+        gor__timer_del(t);
+        t->period = 0;
+        t->fire = gor__timer_fire_go;
+        t->fn = fn;
+        t->arg = arg;
+        rc = gor__timer_set(t, ns);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+bool gor_timer_stop(gor_timer *t)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_del(t);
+    gor__leave(m);
+    return pending;
+}
+
+bool gor_timer_reset(gor_timer *t, int64_t ns)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_del(t);
+    if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+        gor__timer_set(t, ns);
+    gor__leave(m);
+    return pending;
+}
+
+/* -- channels that carry the time ---------------------------------------------------------- */
+
+/* The timer of a gor_after, and with it one reference to its channel. */
+static bool gor__after_fire(gor_timer *t, int64_t now)
+{
+    gor_chan *c = (gor_chan *)t->chan;
+    gor__chan_try(c, true, &now);
+    gor__chan_release(c);
+    gor__free(t, sizeof *t);
+    return true;
+}
+
+gor_chan *gor_after(int64_t ns)
+{
+    gor_chan *c;
+    gor_timer *t;
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return NULL;
+    c = gor_chan_new(sizeof(int64_t), 1);
+    gor__enter();
+    t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
+    if (t) {
+        t->fire = gor__after_fire;
+        t->chan = c;
+        gor__au32_add(&c->refs, 1);
+        if (gor__timer_set(t, ns) != 0) {
+            gor__chan_release(c);
+            gor__free(t, sizeof *t);
+            t = NULL;
+        }
+    }
+    if (c && !t) {
+        gor__chan_release(c);
+        c = NULL;
+    }
+    gor__leave(gor__self());
+    return c;
+}
+
+gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
+{
+    gor_chan *c;
+    if (period < 1 || gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return NULL;
+    c = gor_chan_new(sizeof(int64_t), 1);
+    if (!c)
+        return NULL;
+    gor_ticker_stop(t);
+    gor__enter();
+    t->c = c;
+    t->timer.chan = c;
+    t->timer.period = period;
+    t->timer.fire = gor__timer_fire_send;
+    if (gor__timer_set(&t->timer, period) != 0) {
+        gor__chan_release(c);
+        t->c = c = NULL;
+    }
+    gor__leave(gor__self());
+    return c;
+}
+
+void gor_ticker_reset(gor_ticker *t, int64_t period)
+{
+    gor__m *m = gor__enter();
+    if (period >= 1 && t->c) {
+        gor__timer_del(&t->timer);
+        t->timer.period = period;
+        gor__timer_set(&t->timer, period);
+    }
+    gor__leave(m);
+}
+
+void gor_ticker_stop(gor_ticker *t)
+{
+    gor__m *m = gor__enter();
+    gor__timer_del(&t->timer);
+    gor__chan_release(t->c);
+    t->c = NULL;
+    gor__leave(m);
+}
+
+/* -- token bucket: tokens below zero are owed to those who wait, each knows when its own will be
+ * there --- */
+
+void gor_limiter_init(gor_limiter *l, double per_second, int burst)
+{
+    memset(l, 0, sizeof *l);
+    l->per_second = per_second;
+    l->burst = burst;
+    l->tokens = burst;
+    l->last = gor__os_now();
+}
+
+static void gor__limiter_refill(gor_limiter *l, int64_t now)
+{
+    double more = (double)(now - l->last) * 1e-9 * l->per_second;
+    l->tokens = l->tokens + more < l->burst ? l->tokens + more : l->burst;
+    l->last = now;
+}
+
+/* Take n tokens now or, if they come by the deadline, in advance. When they will be there; -1:
+ * too late. */
+static int64_t gor__limiter_take(gor_limiter *l, int n, int64_t deadline)
+{
+    int64_t now, at = -1;
+    double left;
+    gor__enter();
+    gor__mutex_lock(&l->mutex, GOR_FOREVER, NULL);
+    now = gor__os_now();
+    gor__limiter_refill(l, now);
+    left = l->tokens - n;
+    if (left >= 0)
+        at = now;
+    else if (l->per_second > 0 && -left / l->per_second < 9e9)
+        at = now + (int64_t)(-left / l->per_second * 1e9) + 1;
+    if (at > now && at > deadline)
+        at = -1;
+    if (at >= 0)
+        l->tokens = left;
+    gor__mutex_unlock(&l->mutex, "gor_limiter");
+    gor__leave(gor__self());
+    return at;
+}
+
+bool gor_limiter_allow(gor_limiter *l, int n)
+{
+    return n >= 0 && n <= l->burst && gor__limiter_take(l, n, 0) >= 0;
+}
+
+int gor_limiter_wait_until(gor_limiter *l, int n, int64_t deadline)
+{
+    int64_t at;
+    int rc;
+    if (n < 0 || n > l->burst)
+        return -EINVAL;
+    at = gor__limiter_take(l, n, deadline);
+    if (at < 0)
+        return -ETIMEDOUT;
+    rc = gor_sleep_until(at);
+    if (rc != 0) {                                 /* not slept to the end: the tokens go back */
+        gor__enter();
+        gor__mutex_lock(&l->mutex, GOR_FOREVER, NULL);
+        l->tokens += n;
+        gor__mutex_unlock(&l->mutex, "gor_limiter");
+        gor__leave(gor__self());
+    }
+    return rc;
+}
+
+int gor_limiter_wait(gor_limiter *l, int n) { return gor_limiter_wait_until(l, n, GOR_FOREVER); }

@@ -1,0 +1,339 @@
+/* ==== [wait] the one mechanism of waiting ====================================================
+ * What        A blocked operation is a gor__wait on the stack of who waits; each thing it waits
+ *             for has a queue, and a gor__node of the wait in it. Channels, select, locks, joins,
+ *             contexts, deadlines, goroutines and foreign threads: all through here.
+ * Protocol    Waiter:  lock the object; look; put a node in its queue; unlock; block; leave.
+ *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
+ *                      is claimed; hand over the value; unlock; gor__wake.
+ * Invariants  I1 A wait is claimed once: by swapping fired 0 -> 1, or, if it has one source only,
+ *                by taking its node. Who claimed it must wake it, and is the only one who may.
+ *             I2 A node is read and written under its object's lock, until it is taken; after that
+ *                by the claimer; after the wake-up by nobody but the waiter.
+ *             I3 A waiter returns only when it has been woken and none of its nodes is in a queue.
+ *                So nodes may live on its stack.
+ *             I4 A waker's last touch of the object is its unlock, before gor__wake: the waiter
+ *                may free the object as soon as it runs.
+ *             I5 A goroutine's state is WAITING before its first node can be seen.
+ * Locks       The object's (OBJECT or CTX or TIMERS).
+ * Source      sudog and gopark of the Go runtime; choose of libdill.
+ */
+typedef struct gor__wait {
+    gor__g   *g;                       /* NULL: a foreign thread                                */
+    bool      many;                    /* more than one source: claim by fired                  */
+    gor__au32 fired;
+    gor__au32 woken;                   /* foreign thread: futex                                 */
+    int       which;                   /* out: index of the source that ended it                */
+    int       rc;                      /* out: its result                                       */
+} gor__wait;
+
+enum { GOR__BY_DEADLINE = -1, GOR__BY_CONTEXT = -2 };      /* sources besides the cases 0, 1, ... */
+
+typedef struct gor__node {
+    struct gor__node *next, *prev;
+    gor__wq   *queue;                  /* the one it is in, or NULL                             */
+    gor__wait *wait;
+    void      *value;                  /* to send from, to receive into; or what the object likes */
+    int64_t    amount;                 /* a semaphore's, a lock's                               */
+    int        index;                  /* which source                                          */
+} gor__node;
+
+/* -- queues -------------------------------------------------------------------------------- */
+
+static void gor__wq_put(gor__wq *q, gor__node *n)
+{
+    n->next = NULL;
+    n->prev = q->tail;
+    n->queue = q;
+    if (q->tail)
+        q->tail->next = n;
+    else
+        q->head = n;
+    q->tail = n;
+}
+
+static void gor__wq_put_first(gor__wq *q, gor__node *n)
+{
+    n->prev = NULL;
+    n->next = q->head;
+    n->queue = q;
+    if (q->head)
+        q->head->prev = n;
+    else
+        q->tail = n;
+    q->head = n;
+}
+
+static void gor__wq_remove(gor__wq *q, gor__node *n)
+{
+    *(n->prev ? &n->prev->next : &q->head) = n->next;
+    *(n->next ? &n->next->prev : &q->tail) = n->prev;
+    n->queue = NULL;
+}
+
+/* True: the caller is the one who ends the wait. */
+static bool gor__wait_claim(gor__wait *w)
+{
+    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
+}
+
+/* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
+ * ended elsewhere and leave. The caller hands over, unlocks and calls gor__wake. NULL: nobody
+ * waits. */
+static gor__node *gor__wq_take(gor__wq *q, int rc)
+{
+    gor__node *n;
+    while ((n = q->head) != NULL) {
+        gor__wq_remove(q, n);
+        if (gor__wait_claim(n->wait)) {
+            n->wait->which = n->index;
+            n->wait->rc = rc;
+            return n;
+        }
+    }
+    return NULL;
+}
+
+/* Let a claimed wait go on. */
+static void gor__wake(gor__node *n)
+{
+    gor__wait *w = n->wait;
+    if (w->g) {
+        gor__ready(w->g);
+        return;
+    }
+    if (!w->many)                                  /* it is awake from here on, whenever it runs */
+        gor__au32_add(&gor__rt.n_foreign, (uint32_t)-1);
+    gor__au32_store_rel(&w->woken, 1);             /* rel wait.woken; w may be gone at once: the */
+    gor__os_futex_wake(&w->woken, 1);              /* wake-up then hits nobody                   */
+}
+
+/* Take all, linked by next; gor__wake_all them after unlocking. */
+static gor__node *gor__wq_take_all(gor__wq *q, int rc)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = gor__wq_take(q, rc)) != NULL) {
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    return list;
+}
+
+static void gor__wake_all(gor__node *list)
+{
+    while (list) {
+        gor__node *next = list->next;
+        gor__wake(list);
+        list = next;
+    }
+}
+
+/* Leave a queue, if still in one. */
+static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+{
+    gor__lock(lock, rank);
+    if (n->queue)
+        gor__wq_remove(n->queue, n);
+    gor__unlock(lock, rank);
+}
+
+/* -- waiting ------------------------------------------------------------------------------- */
+
+static gor__g *gor__this_g(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__m_g(m) : NULL;
+}
+
+/* The context that ends this goroutine's waits, or NULL. */
+GOR__INLINE gor__cancel *gor__own_ctx(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__m_g(m)->ctx : NULL;
+}
+
+/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
+ * fired. */
+static int gor__cancel_err(gor__cancel *c)
+{
+    uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
+    if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
+        gor__os_now() >= gor__ai64_load_rlx(&c->deadline))
+        err = ETIMEDOUT;
+    return -(int)err;
+}
+
+GOR__INLINE int gor__own_ctx_err(void)
+{
+    gor__cancel *c = gor__own_ctx();
+    return GOR__LIKELY(c == NULL) ? 0 : gor__cancel_err(c);
+}
+
+/* Begin a wait of the caller. forever: nothing but its objects can end it, if there is one only. */
+static void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
+{
+    w->g = gor__this_g();
+    w->many = many;
+    gor__au32_store_rlx(&w->fired, 0);
+    gor__au32_store_rlx(&w->woken, 0);
+    w->which = GOR__BY_DEADLINE;
+    w->rc = 0;
+    if (w->g) {
+        union { const void *from; void *to; } u;
+        u.from = object;
+        gor__au32_store_rlx(&w->g->why, why);
+        gor__aptr_store_rlx(&w->g->why_object, u.to);
+        gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+        gor__au32_store_rlx(&w->g->state, GOR__WAITING);
+    } else if (!many) {
+        gor__au32_add(&gor__rt.n_foreign, 1);      /* asleep for good unless someone wakes it */
+    }
+}
+
+static void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
+{
+    n->queue = NULL;
+    n->wait = w;
+    n->index = index;
+    n->value = value;
+    n->amount = 0;
+}
+
+/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. */
+static bool gor__deadline_fire(gor_timer *t, int64_t now)
+{
+    gor__wait *w = (gor__wait *)t->arg;
+    (void)now;
+    if (!gor__au32_cas(&w->fired, 0, 1))
+        return true;
+    w->which = GOR__BY_DEADLINE;
+    w->rc = -ETIMEDOUT;
+    gor__ready(w->g);
+    return true;
+}
+
+static gor__timers *gor__some_timers(void)
+{
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    return p ? &p->timers : &gor__p_at(0)->timers;
+}
+
+/* Start a timer whose when and fire are set, on the caller's P. */
+static int gor__timer_begin(gor_timer *t)
+{
+    bool soonest = false;
+    int64_t when = t->when;
+    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
+    if (rc == 0 && soonest)
+        gor__timer_added(when);
+    return rc;
+}
+
+static void gor__block_thread(gor__wait *w, int64_t deadline)
+{
+    while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
+        gor__os_futex_wait(&w->woken, 0, deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
+            gor__au32_load_acq(&w->woken) == 0) {
+            if (gor__au32_cas(&w->fired, 0, 1)) {
+                w->which = GOR__BY_DEADLINE;
+                w->rc = -ETIMEDOUT;
+                break;
+            }
+            deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
+        }
+    }
+}
+
+/* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
+static void gor__wait_give_up(gor__wait *w, int which, int rc)
+{
+    if (gor__au32_cas(&w->fired, 0, 1)) {
+        w->which = which;
+        w->rc = rc;
+        if (w->g)
+            gor__au32_store_rel(&w->g->state, GOR__RUNNING);
+        gor__au32_store_rel(&w->woken, 2);         /* ours: do not block */
+    }
+}
+
+/* Queue n at c unless c is done; then the wait ends here. */
+static void gor__cancel_watch(gor__cancel *c, gor__node *n)
+{
+    int err;
+    gor__lock(&c->lock, GOR__RANK_CTX);
+    err = gor__cancel_err(c);
+    if (err == 0)
+        gor__wq_put(&c->waiters, n);
+    gor__unlock(&c->lock, GOR__RANK_CTX);
+    if (err != 0)
+        gor__wait_give_up(n->wait, n->index, n->index >= 0 ? 0 : err);
+}
+
+/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
+ * nodes are in their queues, no lock is held. Returns w->rc. */
+static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    gor_timer timer;
+    gor__node node;
+    bool timed = w->g && deadline != GOR_FOREVER;
+    if (timed) {
+        gor__aptr_store_rlx(&timer.owner, NULL);
+        timer.when = deadline;
+        timer.period = 0;
+        timer.fire = gor__deadline_fire;
+        timer.arg = w;
+        if (gor__timer_begin(&timer) != 0)
+            gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
+    }
+    if (own) {
+        gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
+        gor__cancel_watch(own, &node);
+    }
+    if (gor__au32_load_rlx(&w->woken) != 2) {
+        if (w->g)
+            gor__park();
+        else
+            gor__block_thread(w, deadline);
+    }
+    if (own)
+        gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
+    if (timed)
+        gor__timer_del(&timer);
+    return w->rc;
+}
+
+/* Wait in q, under lock, which the caller holds and gets back released. n is initialised, w too,
+ * with many true if there is a deadline or an own context. first: go before all others.
+ * Returns the waker's rc; -ETIMEDOUT, -ECANCELED, -ENOMEM: the node has left the queue. */
+static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
+                        gor__cancel *own, bool first)
+{
+    if (first)
+        gor__wq_put_first(q, n);
+    else
+        gor__wq_put(q, n);
+    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__block(n->wait, deadline, own);
+    if (n->wait->which < 0)
+        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    return n->wait->rc;
+}
+
+/* The same for the common case: one object, in turn. */
+static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+                            int64_t deadline, enum gor__why why, const void *object)
+{
+    gor__cancel *own = gor__own_ctx();
+    gor__wait w;
+    gor__node n;
+    if (deadline != GOR_FOREVER && deadline <= gor__os_now()) {
+        gor__unlock(lock, GOR__RANK_OBJECT);
+        return -ETIMEDOUT;
+    }
+    gor__wait_init(&w, why, object, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, value);
+    n.amount = amount;
+    return gor__wait_in(lock, q, &n, deadline, own, false);
+}

@@ -1,0 +1,216 @@
+/* The number of processors, changed while goroutines run. */
+#include "test.h"
+
+TEST(procs_gives_the_previous_number)
+{
+    int before = gor_procs(0);
+    IS(gor_procs(3), before);
+    IS(gor_procs(0), 3);
+    IS(gor_procs(-1), 3);
+    IS(test_stats().procs, 3);
+    IS(gor_procs(before), 3);
+    IS(gor_procs(before), before);
+}
+
+struct load {
+    gor_chan        *c;
+    gor_mutex        m;
+    _Atomic int      stop;
+    _Atomic uint64_t n_done, sum_sent, sum_received;
+    int              under_mutex;      /* plain */
+    _Atomic int      under_mutex_too;
+};
+
+static void load_sender(void *p)
+{
+    struct load *l = (struct load *)p;
+    for (uint64_t v = 1; !atomic_load(&l->stop); v++) {
+        IS(gor_send(l->c, &v), 0);
+        atomic_fetch_add(&l->sum_sent, v);
+    }
+}
+
+static void load_receiver(void *p)
+{
+    struct load *l = (struct load *)p;
+    uint64_t v;
+    while (gor_recv(l->c, &v) == 0) {
+        atomic_fetch_add(&l->sum_received, v);
+        atomic_fetch_add(&l->n_done, 1);
+    }
+}
+
+static void load_locker(void *p)
+{
+    struct load *l = (struct load *)p;
+    while (!atomic_load(&l->stop)) {
+        IS(gor_mutex_lock(&l->m), 0);
+        l->under_mutex++;
+        gor_mutex_unlock(&l->m);
+        atomic_fetch_add(&l->under_mutex_too, 1);
+        gor_yield();
+    }
+}
+
+static void load_sleeper(void *p)
+{
+    struct load *l = (struct load *)p;
+    while (!atomic_load(&l->stop)) {
+        IS(gor_sleep(50 * GOR_US), 0);
+        atomic_fetch_add(&l->n_done, 1);
+    }
+}
+
+static void do_nothing(void *p)
+{
+    (void)p;
+}
+
+static void load_spawner(void *p)
+{
+    struct load *l = (struct load *)p;
+    gor_wg wg = { 0 };
+    while (!atomic_load(&l->stop)) {
+        for (int i = 0; i < 10; i++)
+            START(&wg, do_nothing, NULL);
+        gor_wg_wait(&wg);
+    }
+}
+
+static void *double_it(void *p)
+{
+    *(int *)p *= 2;
+    return p;
+}
+
+static void load_forker(void *p)
+{
+    struct load *l = (struct load *)p;
+    gor_task t[10];
+    while (!atomic_load(&l->stop)) {
+        int v[10];
+        for (int i = 0; i < 10; i++) {
+            v[i] = i;
+            gor_fork(&t[i], double_it, &v[i]);
+        }
+        for (int i = 9; i >= 0; i--) {
+            gor_join(&t[i]);
+            IS(v[i], 2 * i);
+        }
+        gor_yield();
+    }
+}
+
+TEST(changing_procs_under_load_loses_nobody)
+{
+    static const int some[] = { 1, 2, 64, 3, 1, 16, 1, 8, 1, 100, 2, 33 };
+    gor_wg wg = { 0 }, senders = { 0 };
+    struct load l = { .c = gor_chan_new(sizeof(uint64_t), 4) };
+    int before = gor_procs(0);
+    for (int i = 0; i < 4; i++) {
+        START(&senders, load_sender, &l);
+        START(&wg, load_receiver, &l);
+        START(&wg, load_locker, &l);
+        START(&wg, load_sleeper, &l);
+        START(&wg, load_spawner, &l);
+        START(&wg, load_forker, &l);
+    }
+    for (int i = 0; i < scaled(200) || i < 24; i++) {
+        int n = i < 24 ? some[i % 12] : 1 + (int)(test_random() % 64);
+        gor_procs(n);
+        IS(gor_procs(0), n);
+        uint64_t seen = atomic_load(&l.n_done);
+        WAIT_FOR(atomic_load(&l.n_done) >= seen + 10);         /* the load goes on */
+    }
+    atomic_store(&l.stop, 1);
+    gor_wg_wait(&senders);
+    gor_chan_close(l.c);
+    gor_wg_wait(&wg);
+    IS(l.sum_sent, l.sum_received);
+    IS(l.under_mutex, l.under_mutex_too);
+    gor_procs(before);
+    gor_chan_release(l.c);
+}
+
+static void change_procs(void *p)
+{
+    uint64_t rng = test_random();
+    (void)p;
+    for (int i = 0; i < scaled(50); i++) {
+        OK(gor_procs(1 + (int)(test_random_r(&rng) % 16)) > 0);
+        gor_yield();
+    }
+}
+
+TEST(many_goroutines_may_change_procs_at_once)
+{
+    gor_wg wg = { 0 };
+    int before = gor_procs(0);
+    for (int i = 0; i < 8; i++)
+        START(&wg, change_procs, NULL);
+    gor_wg_wait(&wg);
+    gor_procs(before);
+    IS(gor_procs(0), before);
+}
+
+/* -- the number is a bound --------------------------------------------------------------------- */
+
+struct bound {
+    _Atomic int running, most, stop;
+    int         procs;
+};
+
+static void occupy(void *p)
+{
+    struct bound *b = (struct bound *)p;
+    for (int i = 0; i < scaled(200); i++) {
+        int n = atomic_fetch_add(&b->running, 1) + 1, most = atomic_load(&b->most);
+        while (n > most && !atomic_compare_exchange_weak(&b->most, &most, n))
+            ;
+        for (volatile int spin = 0; spin < 2000;)      /* no gor call: keeps its processor */
+            spin = spin + 1;
+        atomic_fetch_sub(&b->running, 1);
+        gor_yield();
+    }
+}
+
+static int occupy_all(void *p)
+{
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 16; i++)
+        START(&wg, occupy, p);
+    gor_wg_wait(&wg);
+    return 0;
+}
+
+/* With GOR_PREEMPT_ASK, so that nobody loses a processor while the kernel holds up its thread. */
+TESTF(no_more_goroutines_run_at_once_than_there_are_processors)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        gor_options o = { .procs = procs, .preempt = GOR_PREEMPT_ASK };
+        struct bound b = { .procs = procs };
+        IS(gor_run_with(&o, occupy_all, &b), 0);
+        OK(b.most >= 1);
+        OK(b.most <= procs);
+    }
+}
+
+static int procs_now(void *p)
+{
+    (void)p;
+    return gor_procs(0);
+}
+
+TESTF(the_default_number_comes_from_the_environment)
+{
+    IS(setenv("GORMAXPROCS", "3", 1), 0);
+    IS(gor_run(procs_now, NULL), 3);
+    gor_options o = { .procs = 5 };
+    IS(gor_run_with(&o, procs_now, NULL), 5);
+    IS(setenv("GORMAXPROCS", "nonsense", 1), 0);
+    OK(gor_run(procs_now, NULL) >= 1);
+    IS(unsetenv("GORMAXPROCS"), 0);
+    int n = gor_run(procs_now, NULL);
+    OK(n >= 1);
+    OK(n <= sysconf(_SC_NPROCESSORS_ONLN));
+}

@@ -1,0 +1,171 @@
+#!/bin/sh
+# Programs that end with a report: exit status, and what stands on stderr. TAP, for prove.
+#   CC CFLAGS LDFLAGS   the compiler;    RUNNER  what runs the programs, e.g. qemu-aarch64
+#   BUILD               where to build;  ROOT    where gor.h is
+cd "$(dirname "$0")/.." || exit 1
+CC=${CC:-cc} ROOT=${ROOT:-.} BUILD=${BUILD:-build}
+dir=$BUILD/report
+mkdir -p "$dir" || exit 1
+ulimit -c 0
+unset GORTRACEBACK GORDEBUG GORMAXPROCS
+n=0 n_failed=0
+
+result() {                              # result STATUS NAME: one line of TAP
+    n=$((n + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $n - $2"
+    else
+        echo "not ok $n - $2"
+        n_failed=$((n_failed + 1))
+    fi
+}
+
+# run PROGRAM ARG...: its exit status in $status, its output in $dir/out and $dir/err
+run() {
+    program=$1
+    shift
+    timeout 60 $RUNNER "$dir/report_$program" "$@" >"$dir/out" 2>"$dir/err"
+    status=$?
+}
+
+# line PROGRAM MARK: the place that carries the mark, as reports print it
+line() {
+    echo "report_$1.c:$(grep -n "site: $2 \*/" "tests/report_$1.c" | cut -d: -f1)"
+}
+
+# expect NAME STATUS TEXT...: the last run ended so, with each text (extended regex) on stderr;
+# a text that begins with ! must not be there
+expect() {
+    name=$1 want=$2 bad=0
+    shift 2
+    if [ "$status" != "$want" ]; then
+        echo "# exit status $status, want $want"
+        bad=1
+    fi
+    for text in "$@"; do
+        case $text in
+        !*) if grep -Eq -- "${text#!}" "$dir/err"; then
+                echo "# unwanted on stderr: ${text#!}"
+                bad=1
+            fi ;;
+        *)  if ! grep -Eq -- "$text" "$dir/err"; then
+                echo "# missing on stderr: $text"
+                bad=1
+            fi ;;
+        esac
+    done
+    [ $bad = 0 ] || sed 's/^/#   | /' "$dir/err" | head -40
+    result $bad "$name"
+}
+
+for p in deadlock panic crash; do
+    # shellcheck disable=SC2086
+    if ! $CC -std=c11 -D_GNU_SOURCE $CFLAGS -I"$ROOT" "tests/report_$p.c" -o "$dir/report_$p" \
+            -pthread $LDFLAGS; then
+        echo "Bail out! report_$p.c does not compile"
+        exit 1
+    fi
+done
+
+# -- deadlocks
+asleep='all goroutines are asleep - deadlock!'
+run deadlock dead receive
+expect 'a deadlock names the receiver, what it waits for and where it was started' 2 \
+    "$asleep" stuck_receiver 'recv|receive' "$(line deadlock receive)" 'wg|wait ?group'
+run deadlock dead send
+expect 'a deadlock names the sender' 2 "$asleep" stuck_sender 'send' "$(line deadlock send)"
+run deadlock dead select
+expect 'a deadlock names the select' 2 "$asleep" stuck_selector 'select' "$(line deadlock select)"
+run deadlock dead mutex
+expect 'a deadlock names the mutex' 2 "$asleep" stuck_locker 'mutex' "$(line deadlock mutex)"
+run deadlock dead named
+expect 'a deadlock uses the name of the attributes' 2 "$asleep" forgotten "$(line deadlock named)"
+run deadlock dead nil
+expect 'a main goroutine alone on a NULL channel is a deadlock' 2 "$asleep" 'recv|receive'
+run deadlock dead exit
+expect 'a deadlock after the main goroutine has exited is reported' 2 \
+    'deadlock!' stuck_receiver "$(line deadlock exit)"
+run deadlock gone
+expect 'a deadlock is reported once the thread that might have sent is gone' 2 \
+    "$asleep" stuck_receiver
+run deadlock hook receive
+expect 'the deadlock hook is called before the report' 2 'hook saw the deadlock' "$asleep"
+
+for how in thread lock timer ticker block sleep compute deadline context; do
+    run deadlock wait $how
+    grep -q 'got 7' "$dir/out" || status="$status, no seven"
+    expect "no false deadlock while this can still wake someone: $how" 0 '!deadlock' '!goroutine'
+done
+
+# -- panics
+run panic format
+expect 'a panic prints its formatted text, its place, its goroutine and where that was started' 2 \
+    'it went wrong 42 times' "$(line panic format)" 'hard worker' "$(line panic worker)"
+run panic main
+expect 'a panic of the main goroutine ends the program' 2 \
+    'the main goroutine gave up' "$(line panic main)"
+run panic mutex
+expect 'unlocking an unlocked mutex names the call' 2 unlock mutex "$(line panic mutex)"
+run panic rwmutex
+expect 'unlocking an unlocked rwmutex names the call' 2 unlock "$(line panic rwmutex)"
+run panic runlock
+expect 'read-unlocking an unlocked rwmutex names the call' 2 unlock "$(line panic runlock)"
+run panic wg
+expect 'a negative wait group counter names the call' 2 negative "$(line panic wg)"
+run panic wg_add
+expect 'a negative wait group sum names the call' 2 negative "$(line panic wg_add)"
+run panic thread_unlock
+expect 'one gor_unlock_thread too many is a panic' 2 'unlock_thread|lock_thread' 'hard worker'
+run panic deferred
+expect 'deferred calls run before the report' 2 'deferred ran' 'after the deferred call'
+run panic again
+expect 'a panic in a deferred call is reported' 2 'second trouble'
+run panic recovered
+grep -q 'went on' "$dir/out" || status="$status, did not go on"
+expect 'a recovered panic leaves no report' 0 'recovered in time' '!hard worker' '!bystander'
+run panic thread
+expect 'a panic of a foreign thread ends the program' 2 'a thread gave up' "$(line panic thread)"
+run panic yield
+expect 'gor_yield outside of goroutines says so' 2 gor_yield
+run panic exit
+expect 'gor_exit outside of goroutines says so' 2 gor_exit
+run panic format hook
+expect 'the panic hook is called with the message' 2 'hook on_panic heard: .*it went wrong 42 times'
+
+# -- GORTRACEBACK
+GORTRACEBACK=none run panic format
+expect 'GORTRACEBACK=none prints the message alone' 2 'it went wrong 42' '!bystander'
+GORTRACEBACK=single run panic format
+expect 'GORTRACEBACK=single prints the one goroutine' 2 'it went wrong 42' 'hard worker' '!bystander'
+GORTRACEBACK=all run panic format
+expect 'GORTRACEBACK=all prints every goroutine' 2 'it went wrong 42' 'hard worker' bystander
+GORTRACEBACK=crash run panic format
+expect 'GORTRACEBACK=crash prints every goroutine and aborts' 134 'it went wrong 42' \
+    'hard worker' bystander
+GORTRACEBACK=none run deadlock dead receive
+expect 'GORTRACEBACK=none holds for a deadlock' 2 "$asleep" '!stuck_receiver'
+
+# -- crashes
+run crash overflow
+expect 'infinite recursion names the goroutine and where it was started' 2 \
+    'stack overflow' 'deep diver' "$(line crash diver)" bystander
+run crash main
+expect 'infinite recursion of the main goroutine is a stack overflow' 2 'stack overflow'
+run crash large
+expect 'infinite recursion on a large stack is a stack overflow' 2 'stack overflow' 'deep diver'
+run crash segv
+expect 'a wild pointer names the goroutine' 2 'SIGSEGV|[Ss]egmentation' 'deep diver' \
+    "$(line crash segv)" '!stack overflow'
+run crash leak
+expect 'leaks are reported at the stop when asked for' 0 bystander "$(line crash bystander)"
+case $CFLAGS in
+*-fsanitize=*) ;;                       # they need all the address space there is
+*)  run crash memory
+    grep -q 'ENOMEM.* after some' "$dir/out" || status="$status, no ENOMEM"
+    [ "$(grep -c '^then ' "$dir/out")" = 1 ] && ! grep -q '^then .*ENOMEM' "$dir/out" ||
+        status="$status, does not go on"
+    expect 'without address space gor_go gives ENOMEM and everything goes on' 0 ;;
+esac
+
+echo "1..$n"
+[ $n_failed = 0 ]

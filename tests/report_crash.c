@@ -1,0 +1,114 @@
+/* Programs for report.sh: stack overflow, a wild pointer, leaks at the stop, no address space. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#define GOR_IMPLEMENTATION
+#include "gor.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static gor_chan *c;
+static const char *how = "";
+static volatile int never = 0;
+
+static __attribute__((noinline)) int descend(int n)
+{
+    volatile char frame[256];
+    frame[0] = (char)n;
+    if (never)
+        return 0;
+    return descend(n + 1) + frame[0];
+}
+
+static void diver(void *p)
+{
+    (void)p;
+    descend(0);
+}
+
+static void write_to_nowhere(void *p)
+{
+    int *volatile nowhere = (int *)p;
+    *nowhere = 1;
+}
+
+static void bystander(void *p)
+{
+    (void)p;
+    gor_recv(c, &(int){ 0 });
+}
+
+static void wait_for_close(void *p)
+{
+    gor_recv(c, &(int){ 0 });
+    gor_wg_done((gor_wg *)p);
+}
+
+/* Start goroutines until there is no room, then see that all of them still work. */
+static int fill_address_space(void)
+{
+    struct rlimit limit;
+    gor_wg wg = { 0 };
+    long pages = 0, n = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    int rc = 0;
+    if (f == NULL || fscanf(f, "%ld", &pages) != 1)
+        return 1;
+    fclose(f);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)pages * 4096 + ((rlim_t)64 << 20);
+    if (setrlimit(RLIMIT_AS, &limit) != 0)
+        return 1;
+    while (n < 10000000 && rc == 0) {
+        gor_wg_add(&wg, 1);
+        rc = gor_go(wait_for_close, &wg);
+        if (rc != 0)
+            gor_wg_done(&wg);
+        else
+            n++;
+        if (n % 64 == 0)
+            gor_yield();               /* let them run: a stack is bound at the first run */
+    }
+    printf("%s after %s\n", gor_strerror(rc), n > 0 ? "some" : "none");
+    gor_chan_close(c);
+    gor_wg_wait(&wg);
+    gor_wg_add(&wg, 1);
+    printf("then %s\n", gor_strerror(gor_go(wait_for_close, &wg)));
+    gor_wg_wait(&wg);
+    return 0;
+}
+
+static int start(void *p)
+{
+    gor_attr a = { .name = "deep diver" };
+    (void)p;
+    c = gor_chan_new(sizeof(int), 0);
+    if (strcmp(how, "memory") == 0)
+        return fill_address_space();
+    gor_go(bystander, NULL);                           /* site: bystander */
+    gor_yield();
+    if (strcmp(how, "leak") == 0)
+        return 0;
+    if (strcmp(how, "main") == 0)
+        descend(0);
+    if (strcmp(how, "overflow") == 0)
+        gor_go_with(&a, diver, NULL);                  /* site: diver */
+    if (strcmp(how, "large") == 0) {
+        a.stack_size = (size_t)8 << 20;
+        gor_go_with(&a, diver, NULL);
+    }
+    if (strcmp(how, "segv") == 0)
+        gor_go_with(&a, write_to_nowhere, NULL);       /* site: segv */
+    gor_sleep(60 * GOR_SEC);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    gor_options o = { .procs = 2 };
+    how = argc > 1 ? argv[1] : "";
+    if (strcmp(how, "leak") == 0)
+        o.flags = GOR_REPORT_LEAKS;
+    return gor_run_with(&o, start, NULL);
+}

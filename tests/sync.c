@@ -1,0 +1,917 @@
+/* Locks, conditions, once, wait groups, semaphores, barriers. */
+#include "test.h"
+
+/* One goroutine with one call to make. */
+struct caller {
+    void    *object;
+    void    *other;
+    int64_t  n;
+    int      rc;
+    int      place;                    /* when it got what it waited for: 0, 1, 2 ... */
+    _Atomic int *counter;
+};
+
+static void started_in_order(gor_wg *wg, struct caller *c, int n, struct caller same,
+                             void (*fn)(void *))
+{
+    int before = gor__n_parked();
+    for (int i = 0; i < n; i++) {
+        c[i] = same;
+        c[i].rc = 99;
+        c[i].place = -1;
+        START(wg, fn, &c[i]);
+        wait_until_parked(before + i + 1);
+    }
+}
+
+/* Run fn(arg), which must panic, in a goroutine; its message must contain text. */
+struct mishap {
+    void (*fn)(void *);
+    void  *arg;
+    char   message[200];
+    bool   went_on;
+};
+
+static void keep_message(void *p)
+{
+    struct mishap *m = (struct mishap *)p;
+    const char *message = gor_recover();
+    snprintf(m->message, sizeof m->message, "%s", message ? message : "");
+}
+
+static void provoke(void *p)
+{
+    struct mishap *m = (struct mishap *)p;
+    IS(gor_defer(keep_message, m), 0);
+    m->fn(m->arg);
+    m->went_on = true;
+}
+
+static void must_panic(void (*fn)(void *), void *arg, const char *text)
+{
+    gor_wg wg = { 0 };
+    struct mishap m = { .fn = fn, .arg = arg };
+    START(&wg, provoke, &m);
+    gor_wg_wait(&wg);
+    OK(!m.went_on);
+    if (!OK(strstr(m.message, text) != NULL))
+        test_say("# message \"%s\", want \"%s\" in it\n", m.message, text);
+}
+
+/* -- mutex ------------------------------------------------------------------------------------- */
+
+struct shared {
+    gor_mutex   m;
+    gor_rwmutex rw;
+    int         n;                     /* turns for each goroutine */
+    int         a, b;                  /* always equal, seen from inside; plain on purpose */
+    _Atomic int inside, readers_inside, most_readers;
+};
+
+static void count_under_mutex(void *p)
+{
+    struct shared *s = (struct shared *)p;
+    for (int i = 0; i < s->n; i++) {
+        IS(gor_mutex_lock(&s->m), 0);
+        IS(atomic_fetch_add(&s->inside, 1), 0);
+        s->a++;
+        if (i % 8 == 0)
+            gor_yield();
+        s->b++;
+        IS(atomic_fetch_sub(&s->inside, 1), 1);
+        gor_mutex_unlock(&s->m);
+    }
+}
+
+TEST(a_mutex_admits_one_at_a_time)
+{
+    gor_wg wg = { 0 };
+    struct shared s = { .n = scaled(2000) };
+    for (int i = 0; i < 8; i++)
+        START(&wg, count_under_mutex, &s);
+    gor_wg_wait(&wg);
+    IS(s.a, 8 * s.n);
+    IS(s.b, 8 * s.n);
+}
+
+static void count_without_waiting(void *p)
+{
+    struct shared *s = (struct shared *)p;
+    for (int done = 0, i = 0; done < s->n; i++) {
+        bool taken = i % 2 ? gor_mutex_try_lock(&s->m)
+                           : gor_mutex_lock_until(&s->m, gor_now() + 5 * GOR_US) == 0;
+        if (!taken) {
+            gor_yield();
+            continue;
+        }
+        s->a++;
+        done++;
+        if (done % 8 == 0)
+            gor_yield();
+        gor_mutex_unlock(&s->m);
+    }
+}
+
+TEST(try_lock_and_lock_until_admit_one_at_a_time)
+{
+    gor_wg wg = { 0 };
+    struct shared s = { .n = scaled(500) };
+    for (int i = 0; i < 4; i++) {
+        START(&wg, count_under_mutex, &s);
+        START(&wg, count_without_waiting, &s);
+    }
+    gor_wg_wait(&wg);
+    IS(s.a, 8 * s.n);
+}
+
+TEST(try_lock_takes_a_free_mutex_only)
+{
+    gor_mutex m = { 0 };
+    OK(gor_mutex_try_lock(&m));
+    OK(!gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+    OK(gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+}
+
+TEST(lock_until_gives_up_at_its_deadline)
+{
+    gor_mutex m = { 0 };
+    IS(gor_mutex_lock_until(&m, 0), 0);
+    IS(gor_mutex_lock_until(&m, 0), -ETIMEDOUT);
+    int64_t deadline = gor_now() + GOR_MS;
+    IS(gor_mutex_lock_until(&m, deadline), -ETIMEDOUT);
+    OK(gor_now() >= deadline);
+    gor_mutex_unlock(&m);
+    IS(gor_mutex_lock_until(&m, GOR_FOREVER), 0);
+    gor_mutex_unlock(&m);
+    IS(test_stats().timers, 0);
+}
+
+static void lock_and_keep(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_mutex_lock((gor_mutex *)c->object);
+}
+
+TEST(a_mutex_may_be_unlocked_by_another_goroutine)
+{
+    gor_wg wg = { 0 };
+    gor_mutex m = { 0 };
+    struct caller c = { .object = &m, .rc = 99 };
+    IS(gor_mutex_lock(&m), 0);
+    START(&wg, lock_and_keep, &c);
+    wait_until_parked(1);
+    gor_mutex_unlock(&m);
+    gor_wg_wait(&wg);
+    IS(c.rc, 0);
+    OK(!gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+    OK(gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+}
+
+/* A hog that gives the mutex back for an instant only. */
+struct hog {
+    gor_mutex   m;
+    _Atomic int stop, n_turns;
+};
+
+static void hog_mutex(void *p)
+{
+    struct hog *h = (struct hog *)p;
+    while (!atomic_load(&h->stop)) {
+        IS(gor_mutex_lock(&h->m), 0);
+        atomic_fetch_add(&h->n_turns, 1);
+        for (int64_t t = gor_now() + GOR_MS; gor_now() < t;)
+            ;
+        gor_mutex_unlock(&h->m);
+    }
+}
+
+TEST(a_starved_waiter_gets_the_mutex_next)
+{
+    gor_wg wg = { 0 };
+    struct hog h = { .stop = 0 };
+    START(&wg, hog_mutex, &h);
+    WAIT_FOR(atomic_load(&h.n_turns) > 0);
+    for (int i = 0; i < 10; i++) {
+        int before = atomic_load(&h.n_turns);
+        IS(gor_mutex_lock(&h.m), 0);
+        /* 1 ms each: generous for a thread that the kernel is slow to run, far from starved */
+        OK(atomic_load(&h.n_turns) - before < 200);
+        gor_mutex_unlock(&h.m);
+    }
+    atomic_store(&h.stop, 1);
+    gor_wg_wait(&wg);
+}
+
+static void unlock_mutex(void *p)
+{
+    gor_mutex_unlock((gor_mutex *)p);
+}
+
+TEST(unlocking_an_unlocked_mutex_panics)
+{
+    gor_mutex m = { 0 };
+    must_panic(unlock_mutex, &m, "unlock");
+    OK(gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+    must_panic(unlock_mutex, &m, "unlock");
+}
+
+static gor_mutex static_mutex;
+
+TEST(a_zeroed_mutex_works_wherever_it_lives)
+{
+    gor_mutex on_stack = { 0 };
+    gor_mutex *m[3] = { &static_mutex, &on_stack, (gor_mutex *)calloc(1, sizeof(gor_mutex)) };
+    for (int i = 0; i < 3; i++) {
+        gor_wg wg = { 0 };
+        struct caller c = { .object = m[i], .rc = 99 };
+        IS(gor_mutex_lock(m[i]), 0);
+        START(&wg, lock_and_keep, &c);
+        wait_until_parked(1);
+        gor_mutex_unlock(m[i]);
+        gor_wg_wait(&wg);
+        gor_mutex_unlock(m[i]);
+    }
+    free(m[2]);
+}
+
+/* -- rwmutex ----------------------------------------------------------------------------------- */
+
+TEST(readers_share_and_a_writer_does_not)
+{
+    gor_rwmutex m = { 0 };
+    IS(gor_rwmutex_rlock(&m), 0);
+    OK(gor_rwmutex_try_rlock(&m));
+    OK(!gor_rwmutex_try_lock(&m));
+    gor_rwmutex_runlock(&m);
+    OK(!gor_rwmutex_try_lock(&m));
+    gor_rwmutex_runlock(&m);
+    OK(gor_rwmutex_try_lock(&m));
+    OK(!gor_rwmutex_try_rlock(&m));
+    OK(!gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+    IS(gor_rwmutex_lock(&m), 0);
+    gor_rwmutex_unlock(&m);
+    OK(gor_rwmutex_try_rlock(&m));
+    gor_rwmutex_runlock(&m);
+}
+
+static void write_lock_in_turn(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_rwmutex_lock((gor_rwmutex *)c->object);
+    c->place = atomic_fetch_add(c->counter, 1);
+    gor_rwmutex_unlock((gor_rwmutex *)c->object);
+}
+
+static void read_lock_in_turn(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_rwmutex_rlock((gor_rwmutex *)c->object);
+    c->place = atomic_fetch_add(c->counter, 1);
+    gor_rwmutex_runlock((gor_rwmutex *)c->object);
+}
+
+TEST(a_waiting_writer_holds_back_later_readers)
+{
+    gor_wg wg = { 0 };
+    gor_rwmutex m = { 0 };
+    _Atomic int counter = 0;
+    struct caller same = { .object = &m, .counter = &counter }, writer, reader;
+    IS(gor_rwmutex_rlock(&m), 0);
+    started_in_order(&wg, &writer, 1, same, write_lock_in_turn);
+    OK(!gor_rwmutex_try_rlock(&m));
+    started_in_order(&wg, &reader, 1, same, read_lock_in_turn);
+    gor_rwmutex_runlock(&m);
+    gor_wg_wait(&wg);
+    IS(writer.rc, 0);
+    IS(writer.place, 0);
+    IS(reader.rc, 0);
+    IS(reader.place, 1);
+}
+
+static void read_lock_and_meet(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_rwmutex_rlock((gor_rwmutex *)c->object);
+    gor_barrier_wait((gor_barrier *)c->other);
+    gor_rwmutex_runlock((gor_rwmutex *)c->object);
+}
+
+TEST(a_writer_that_leaves_lets_all_waiting_readers_in_together)
+{
+    gor_wg wg = { 0 };
+    gor_rwmutex m = { 0 };
+    gor_barrier all = GOR_BARRIER_INIT(8);
+    struct caller c[8], same = { .object = &m, .other = &all };
+    IS(gor_rwmutex_lock(&m), 0);
+    started_in_order(&wg, c, 8, same, read_lock_and_meet);
+    gor_rwmutex_unlock(&m);
+    gor_wg_wait(&wg);                  /* they all meet inside, or this waits for ever */
+    for (int i = 0; i < 8; i++)
+        IS(c[i].rc, 0);
+}
+
+static void write_shared(void *p)
+{
+    struct shared *s = (struct shared *)p;
+    for (int i = 0; i < s->n; i++) {
+        IS(gor_rwmutex_lock(&s->rw), 0);
+        IS(atomic_load(&s->readers_inside), 0);
+        s->a++;
+        if (i % 8 == 0)
+            gor_yield();
+        s->b++;
+        gor_rwmutex_unlock(&s->rw);
+    }
+}
+
+static void read_shared(void *p)
+{
+    struct shared *s = (struct shared *)p;
+    for (int i = 0; i < s->n; i++) {
+        if (i % 4 != 0) {
+            IS(gor_rwmutex_rlock(&s->rw), 0);
+        } else if (!gor_rwmutex_try_rlock(&s->rw)) {
+            gor_yield();
+            continue;
+        }
+        atomic_fetch_add(&s->readers_inside, 1);
+        int a = s->a;
+        if (i % 8 == 0)
+            gor_yield();
+        IS(s->b, a);
+        atomic_fetch_sub(&s->readers_inside, 1);
+        gor_rwmutex_runlock(&s->rw);
+    }
+}
+
+TEST(readers_never_see_a_writer_at_work)
+{
+    gor_wg wg = { 0 };
+    struct shared s = { .n = scaled(1000) };
+    for (int i = 0; i < 3; i++)
+        START(&wg, write_shared, &s);
+    for (int i = 0; i < 6; i++)
+        START(&wg, read_shared, &s);
+    gor_wg_wait(&wg);
+    IS(s.a, 3 * s.n);
+    IS(s.b, 3 * s.n);
+}
+
+static void rwmutex_unlock(void *p)
+{
+    gor_rwmutex_unlock((gor_rwmutex *)p);
+}
+
+static void rwmutex_runlock(void *p)
+{
+    gor_rwmutex_runlock((gor_rwmutex *)p);
+}
+
+TEST(unlocking_an_rwmutex_without_the_lock_panics)
+{
+    gor_rwmutex m = { 0 };
+    must_panic(rwmutex_unlock, &m, "unlock");
+    must_panic(rwmutex_runlock, &m, "unlock");
+    OK(gor_rwmutex_try_lock(&m));
+    must_panic(rwmutex_runlock, &m, "unlock");
+    gor_rwmutex_unlock(&m);
+    OK(gor_rwmutex_try_rlock(&m));
+    must_panic(rwmutex_unlock, &m, "unlock");
+    gor_rwmutex_runlock(&m);
+}
+
+/* -- cond -------------------------------------------------------------------------------------- */
+
+static void wait_on_cond(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    gor_mutex *m = (gor_mutex *)c->other;
+    IS(gor_mutex_lock(m), 0);
+    c->rc = gor_cond_wait((gor_cond *)c->object, m);
+    OK(!gor_mutex_try_lock(m));
+    c->place = atomic_fetch_add(c->counter, 1);
+    gor_mutex_unlock(m);
+}
+
+TEST(signal_wakes_the_longest_waiting_one)
+{
+    gor_wg wg = { 0 };
+    gor_mutex m = { 0 };
+    gor_cond cond = { 0 };
+    _Atomic int counter = 0;
+    struct caller c[8], same = { .object = &cond, .other = &m, .counter = &counter };
+    started_in_order(&wg, c, 8, same, wait_on_cond);
+    for (int i = 0; i < 8; i++) {
+        gor_cond_signal(&cond);
+        WAIT_FOR(atomic_load(&counter) == i + 1);
+    }
+    gor_wg_wait(&wg);
+    for (int i = 0; i < 8; i++) {
+        IS(c[i].rc, 0);
+        IS(c[i].place, i);
+    }
+}
+
+TEST(broadcast_wakes_all)
+{
+    gor_wg wg = { 0 };
+    gor_mutex m = { 0 };
+    gor_cond cond = { 0 };
+    _Atomic int counter = 0;
+    struct caller c[8], same = { .object = &cond, .other = &m, .counter = &counter };
+    started_in_order(&wg, c, 8, same, wait_on_cond);
+    IS(gor_mutex_lock(&m), 0);
+    gor_cond_broadcast(&cond);
+    IS(atomic_load(&counter), 0);
+    gor_mutex_unlock(&m);
+    gor_wg_wait(&wg);
+    IS(counter, 8);
+}
+
+TEST(a_signal_without_waiters_is_lost)
+{
+    gor_mutex m = { 0 };
+    gor_cond cond = { 0 };
+    gor_cond_signal(&cond);
+    gor_cond_broadcast(&cond);
+    IS(gor_mutex_lock(&m), 0);
+    IS(gor_cond_wait_until(&cond, &m, gor_now() + 300 * GOR_US), -ETIMEDOUT);
+    gor_mutex_unlock(&m);
+}
+
+TEST(a_timed_out_cond_wait_holds_the_mutex_again)
+{
+    gor_mutex m = { 0 };
+    gor_cond cond = { 0 };
+    IS(gor_mutex_lock(&m), 0);
+    int64_t deadline = gor_now() + GOR_MS;
+    IS(gor_cond_wait_until(&cond, &m, deadline), -ETIMEDOUT);
+    OK(gor_now() >= deadline);
+    OK(!gor_mutex_try_lock(&m));
+    IS(gor_cond_wait_until(&cond, &m, 0), -ETIMEDOUT);
+    OK(!gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+    OK(gor_mutex_try_lock(&m));
+    gor_mutex_unlock(&m);
+}
+
+/* A bounded buffer, as textbooks build it. */
+struct buffer {
+    gor_mutex m;
+    gor_cond  not_empty, not_full;
+    int       slot[4], n, head;
+    int       n_each;
+    int       sum_in, sum_out;
+};
+
+static void buffer_put(void *p)
+{
+    struct buffer *b = (struct buffer *)p;
+    for (int i = 0; i < b->n_each; i++) {
+        IS(gor_mutex_lock(&b->m), 0);
+        while (b->n == 4)
+            IS(gor_cond_wait(&b->not_full, &b->m), 0);
+        b->slot[(b->head + b->n++) % 4] = i;
+        b->sum_in += i;
+        gor_cond_signal(&b->not_empty);
+        gor_mutex_unlock(&b->m);
+    }
+}
+
+static void buffer_take(void *p)
+{
+    struct buffer *b = (struct buffer *)p;
+    for (int i = 0; i < b->n_each; i++) {
+        IS(gor_mutex_lock(&b->m), 0);
+        while (b->n == 0)
+            IS(gor_cond_wait_until(&b->not_empty, &b->m, GOR_FOREVER), 0);
+        b->sum_out += b->slot[b->head];
+        b->head = (b->head + 1) % 4;
+        b->n--;
+        gor_mutex_unlock(&b->m);
+        gor_cond_signal(&b->not_full);
+    }
+}
+
+TEST(conditions_drive_a_bounded_buffer)
+{
+    gor_wg wg = { 0 };
+    struct buffer b = { .n_each = scaled(1000) };
+    for (int i = 0; i < 4; i++) {
+        START(&wg, buffer_put, &b);
+        START(&wg, buffer_take, &b);
+    }
+    gor_wg_wait(&wg);
+    IS(b.n, 0);
+    IS(b.sum_in, b.sum_out);
+}
+
+/* -- once -------------------------------------------------------------------------------------- */
+
+struct deed {
+    gor_once    once;
+    gor_chan   *gate;
+    _Atomic int n_run, n_returned;
+    int         result;                /* plain: the once orders it */
+};
+
+static void do_deed(void *p)
+{
+    struct deed *d = (struct deed *)p;
+    int v;
+    IS(gor_recv(d->gate, &v), -EPIPE);
+    d->result = 17;
+    atomic_fetch_add(&d->n_run, 1);
+}
+
+static void call_once(void *p)
+{
+    struct deed *d = (struct deed *)p;
+    IS(gor_once_do(&d->once, do_deed, d), 0);
+    IS(d->result, 17);
+    atomic_fetch_add(&d->n_returned, 1);
+}
+
+TEST(once_runs_once_and_all_wait_for_it)
+{
+    gor_wg wg = { 0 };
+    struct deed d = { .gate = gor_chan_new(sizeof(int), 0) };
+    for (int i = 0; i < 8; i++)
+        START(&wg, call_once, &d);
+    wait_until_parked(8);
+    IS(d.n_returned, 0);
+    gor_chan_close(d.gate);
+    gor_wg_wait(&wg);
+    IS(d.n_run, 1);
+    IS(d.n_returned, 8);
+    IS(gor_once_do(&d.once, do_deed, &d), 0);
+    IS(d.n_run, 1);
+    gor_chan_release(d.gate);
+}
+
+static void deed_that_panics(void *p)
+{
+    struct deed *d = (struct deed *)p;
+    atomic_fetch_add(&d->n_run, 1);
+    gor_panic("the deed failed");
+}
+
+static void call_once_to_panic(void *p)
+{
+    gor_once_do(&((struct deed *)p)->once, deed_that_panics, p);
+}
+
+TEST(a_deed_that_panics_has_run)
+{
+    struct deed d = { .n_run = 0 };
+    must_panic(call_once_to_panic, &d, "the deed failed");
+    IS(d.n_run, 1);
+    IS(gor_once_do(&d.once, deed_that_panics, &d), 0);
+    IS(d.n_run, 1);
+}
+
+/* -- wait group -------------------------------------------------------------------------------- */
+
+static void wait_on_wg(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_wg_wait((gor_wg *)c->object);
+}
+
+TEST(all_waiters_go_on_when_the_count_is_zero)
+{
+    gor_wg wg = { 0 }, counted = { 0 };
+    struct caller c[8], same = { .object = &counted };
+    IS(gor_wg_wait(&counted), 0);
+    gor_wg_add(&counted, 5);
+    started_in_order(&wg, c, 8, same, wait_on_wg);
+    gor_wg_done(&counted);
+    gor_wg_add(&counted, -2);
+    IS(gor_wg_wait_until(&counted, 0), -ETIMEDOUT);
+    gor_wg_add(&counted, 1);
+    gor_wg_add(&counted, -2);
+    for (int i = 0; i < 8; i++)
+        IS(c[i].rc, 99);
+    gor_wg_done(&counted);
+    gor_wg_wait(&wg);
+    for (int i = 0; i < 8; i++)
+        IS(c[i].rc, 0);
+    IS(gor_wg_wait_until(&counted, 0), 0);
+}
+
+TEST(a_wait_group_wait_gives_up_at_its_deadline)
+{
+    gor_wg wg = { 0 };
+    gor_wg_add(&wg, 1);
+    int64_t deadline = gor_now() + GOR_MS;
+    IS(gor_wg_wait_until(&wg, deadline), -ETIMEDOUT);
+    OK(gor_now() >= deadline);
+    gor_wg_done(&wg);
+    IS(gor_wg_wait(&wg), 0);
+}
+
+static void just_return(void *p)
+{
+    (void)p;
+}
+
+static void leave_by_exit(void *p)
+{
+    (void)p;
+    gor_exit();
+}
+
+static void recover_quietly(void *p)
+{
+    (void)p;
+    OK(gor_recover() != NULL);
+}
+
+static void leave_by_panic(void *p)
+{
+    (void)p;
+    gor_defer(recover_quietly, NULL);
+    gor_panic("on purpose");
+}
+
+TEST(a_goroutine_of_a_wait_group_is_done_however_it_ends)
+{
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 10; i++) {
+        START(&wg, just_return, NULL);
+        START(&wg, leave_by_exit, NULL);
+        START(&wg, leave_by_panic, NULL);
+    }
+    IS(gor_wg_wait(&wg), 0);
+}
+
+TEST(a_goroutine_that_cannot_start_leaves_the_count)
+{
+    gor_wg wg = { 0 };
+    void (*none)(void *) = NULL;
+    IS(gor_wg_go(&wg, none, NULL), -EINVAL);
+    IS(gor_wg_wait_until(&wg, 0), 0);
+}
+
+TEST(a_wait_group_is_used_again)
+{
+    gor_wg wg = { 0 };
+    for (int round = 0; round < scaled(500); round++) {
+        START(&wg, just_return, NULL);
+        START(&wg, just_return, NULL);
+        IS(gor_wg_wait(&wg), 0);
+    }
+}
+
+static void one_done_too_many(void *p)
+{
+    gor_wg_done((gor_wg *)p);
+}
+
+TEST(a_negative_count_panics)
+{
+    gor_wg wg = { 0 };
+    must_panic(one_done_too_many, &wg, "negative");
+}
+
+/* -- semaphore --------------------------------------------------------------------------------- */
+
+TEST(a_zeroed_semaphore_has_no_permits)
+{
+    gor_sem s = { 0 };
+    IS(gor_sem_try_acquire(&s, 1), -EAGAIN);
+    IS(gor_sem_acquire_until(&s, 1, 0), -ETIMEDOUT);
+    IS(gor_sem_try_acquire(&s, 0), 0);
+    IS(gor_sem_release(&s, 3), 0);
+    IS(gor_sem_try_acquire(&s, 4), -EAGAIN);
+    IS(gor_sem_try_acquire(&s, 2), 0);
+    IS(gor_sem_acquire(&s, 1), 0);
+    IS(gor_sem_try_acquire(&s, 1), -EAGAIN);
+}
+
+TEST(a_semaphore_starts_with_its_permits)
+{
+    gor_sem s = GOR_SEM_INIT(3);
+    IS(gor_sem_acquire(&s, 2), 0);
+    IS(gor_sem_try_acquire(&s, 2), -EAGAIN);
+    IS(gor_sem_acquire_until(&s, 1, 0), 0);
+    IS(gor_sem_release(&s, 3), 0);
+    IS(gor_sem_acquire(&s, 3), 0);
+}
+
+TEST(a_semaphore_refuses_negative_and_overflowing_counts)
+{
+    gor_sem s = GOR_SEM_INIT(1);
+    IS(gor_sem_acquire(&s, -1), -EINVAL);
+    IS(gor_sem_try_acquire(&s, -1), -EINVAL);
+    IS(gor_sem_acquire_until(&s, -1, 0), -EINVAL);
+    IS(gor_sem_release(&s, -1), -EINVAL);
+    IS(gor_sem_release(&s, INT64_MAX), -EOVERFLOW);
+    IS(gor_sem_release(&s, INT64_MAX - 1), 0);
+    IS(gor_sem_release(&s, 1), -EOVERFLOW);
+    IS(gor_sem_acquire(&s, INT64_MAX), 0);
+    IS(gor_sem_try_acquire(&s, 1), -EAGAIN);
+}
+
+TEST(acquire_until_gives_up_at_its_deadline)
+{
+    gor_sem s = GOR_SEM_INIT(1);
+    int64_t deadline = gor_now() + GOR_MS;
+    IS(gor_sem_acquire_until(&s, 2, deadline), -ETIMEDOUT);
+    OK(gor_now() >= deadline);
+    IS(gor_sem_try_acquire(&s, 1), 0);
+}
+
+static void acquire_in_turn(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_sem_acquire((gor_sem *)c->object, c->n);
+    c->place = atomic_fetch_add(c->counter, 1);
+}
+
+TEST(permits_go_to_waiters_in_the_order_they_came)
+{
+    gor_wg wg = { 0 };
+    gor_sem s = { 0 };
+    _Atomic int counter = 0;
+    struct caller c[8], same = { .object = &s, .n = 1, .counter = &counter };
+    started_in_order(&wg, c, 8, same, acquire_in_turn);
+    for (int i = 0; i < 8; i++) {
+        IS(gor_sem_release(&s, 1), 0);
+        WAIT_FOR(atomic_load(&counter) == i + 1);
+    }
+    gor_wg_wait(&wg);
+    for (int i = 0; i < 8; i++)
+        IS(c[i].place, i);
+}
+
+TEST(a_large_request_holds_back_smaller_ones_behind_it)
+{
+    gor_wg wg = { 0 };
+    gor_sem s = GOR_SEM_INIT(1);
+    _Atomic int counter = 0;
+    struct caller large, small;
+    started_in_order(&wg, &large, 1, (struct caller){ .object = &s, .n = 3, .counter = &counter },
+                     acquire_in_turn);
+    IS(gor_sem_try_acquire(&s, 1), -EAGAIN);
+    started_in_order(&wg, &small, 1, (struct caller){ .object = &s, .n = 1, .counter = &counter },
+                     acquire_in_turn);
+    IS(gor_sem_release(&s, 1), 0);
+    IS(gor_sem_try_acquire(&s, 1), -EAGAIN);
+    IS(atomic_load(&counter), 0);
+    IS(gor_sem_release(&s, 1), 0);
+    WAIT_FOR(atomic_load(&counter) == 1);
+    IS(gor_sem_release(&s, 1), 0);
+    gor_wg_wait(&wg);
+    IS(large.place, 0);
+    IS(small.place, 1);
+}
+
+static void acquire_under_context(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    gor_ctx_enter((gor_ctx *)c->other);
+    c->rc = gor_sem_acquire((gor_sem *)c->object, c->n);
+    gor_ctx_enter(NULL);
+}
+
+TEST(a_large_request_that_is_cancelled_lets_the_smaller_ones_go)
+{
+    gor_wg wg = { 0 };
+    gor_sem s = GOR_SEM_INIT(1);
+    _Atomic int counter = 0;
+    gor_ctx *ctx = gor_ctx_with_cancel(NULL);
+    struct caller large, small;
+    started_in_order(&wg, &large, 1, (struct caller){ .object = &s, .other = ctx, .n = 3 },
+                     acquire_under_context);
+    started_in_order(&wg, &small, 1, (struct caller){ .object = &s, .n = 1, .counter = &counter },
+                     acquire_in_turn);
+    gor_ctx_cancel(ctx, 0);
+    gor_wg_wait(&wg);                  /* nobody releases: only the one in front can let it go */
+    IS(large.rc, -ECANCELED);
+    IS(small.rc, 0);
+    gor_ctx_release(ctx);
+}
+
+static void acquire_behind_another(void *p)
+{
+    wait_until_parked(1);
+    acquire_in_turn(p);
+}
+
+TEST(a_large_request_that_times_out_lets_the_smaller_ones_go)
+{
+    gor_wg wg = { 0 };
+    gor_sem s = GOR_SEM_INIT(1);
+    _Atomic int counter = 0;
+    struct caller small = { .object = &s, .n = 1, .rc = 99, .counter = &counter };
+    START(&wg, acquire_behind_another, &small);
+    IS(gor_sem_acquire_until(&s, 3, gor_now() + 5 * GOR_MS), -ETIMEDOUT);
+    gor_wg_wait(&wg);
+    IS(small.rc, 0);
+}
+
+struct pool {
+    gor_sem     s;
+    _Atomic int in_use;
+    int         n;
+};
+
+static void use_pool(void *p)
+{
+    struct pool *pool = (struct pool *)p;
+    uint64_t rng = test_random();
+    for (int i = 0; i < pool->n; i++) {
+        int n = 1 + (int)(test_random_r(&rng) % 4);
+        if (i % 5 == 0) {
+            if (gor_sem_try_acquire(&pool->s, n) != 0)
+                continue;
+        } else if (i % 5 == 1) {
+            if (gor_sem_acquire_until(&pool->s, n, gor_now() + 10 * GOR_US) != 0)
+                continue;
+        } else {
+            IS(gor_sem_acquire(&pool->s, n), 0);
+        }
+        OK(atomic_fetch_add(&pool->in_use, n) + n <= 5);
+        if (i % 3 == 0)
+            gor_yield();
+        atomic_fetch_sub(&pool->in_use, n);
+        IS(gor_sem_release(&pool->s, n), 0);
+    }
+}
+
+TEST(a_semaphore_never_gives_more_than_it_has)
+{
+    gor_wg wg = { 0 };
+    struct pool pool = { .s = GOR_SEM_INIT(5), .n = scaled(500) };
+    for (int i = 0; i < 8; i++)
+        START(&wg, use_pool, &pool);
+    gor_wg_wait(&wg);
+    IS(gor_sem_try_acquire(&pool.s, 5), 0);
+    IS(gor_sem_try_acquire(&pool.s, 1), -EAGAIN);
+}
+
+/* -- barrier ----------------------------------------------------------------------------------- */
+
+enum { PARTIES = 8 };
+
+struct phases {
+    gor_barrier b;
+    int         n_rounds;
+    _Atomic int arrived, last;
+};
+
+static void walk_phases(void *p)
+{
+    struct phases *ph = (struct phases *)p;
+    for (int round = 1; round <= ph->n_rounds; round++) {
+        atomic_fetch_add(&ph->arrived, 1);
+        bool is_last = gor_barrier_wait(&ph->b);
+        OK(atomic_load(&ph->arrived) >= round * PARTIES);
+        atomic_fetch_add(&ph->last, is_last);
+    }
+}
+
+TEST(a_barrier_lets_nobody_through_before_all_are_there)
+{
+    gor_wg wg = { 0 };
+    struct phases ph = { .b = GOR_BARRIER_INIT(PARTIES), .n_rounds = scaled(500) };
+    for (int i = 0; i < PARTIES; i++)
+        START(&wg, walk_phases, &ph);
+    gor_wg_wait(&wg);
+    IS(ph.arrived, PARTIES * ph.n_rounds);
+    IS(ph.last, ph.n_rounds);          /* one of each round was told so */
+}
+
+static void wait_at_barrier(void *p)
+{
+    struct caller *c = (struct caller *)p;
+    c->rc = gor_barrier_wait((gor_barrier *)c->object);
+}
+
+TEST(the_last_one_to_arrive_is_told)
+{
+    gor_wg wg = { 0 };
+    gor_barrier b = GOR_BARRIER_INIT(3);
+    struct caller c[2], same = { .object = &b };
+    started_in_order(&wg, c, 2, same, wait_at_barrier);
+    OK(gor_barrier_wait(&b));
+    gor_wg_wait(&wg);
+    IS(c[0].rc, 0);
+    IS(c[1].rc, 0);
+}
+
+TEST(a_barrier_for_one_or_none_lets_everyone_through)
+{
+    gor_barrier one = GOR_BARRIER_INIT(1), none = { 0 };
+    OK(gor_barrier_wait(&one));
+    OK(gor_barrier_wait(&one));
+    gor_barrier_wait(&none);
+    gor_barrier_wait(&none);
+}

@@ -1,0 +1,546 @@
+/* Sleeping, timers, tickers, rate limits. Nothing here measures how late something comes: only
+ * that it comes, in the right number, and never early. */
+#include "test.h"
+
+TEST(the_clock_never_goes_back)
+{
+    int64_t last = gor_now();
+    for (int i = 0; i < 10000; i++) {
+        int64_t now = gor_now();
+        if (!OK(now >= last))
+            break;
+        last = now;
+        if (i % 100 == 0)
+            gor_yield();
+    }
+}
+
+/* -- sleep ------------------------------------------------------------------------------------- */
+
+TEST(a_sleep_is_never_too_short)
+{
+    const int64_t ns[] = { 1, 1000, 50 * GOR_US, GOR_MS, 3 * GOR_MS };
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) {
+        int64_t before = gor_now();
+        IS(gor_sleep(ns[i]), 0);
+        OK(gor_now() - before >= ns[i]);
+        int64_t until = gor_now() + ns[i];
+        IS(gor_sleep_until(until), 0);
+        OK(gor_now() >= until);
+    }
+}
+
+TEST(a_sleep_of_nothing_returns_at_once)
+{
+    IS(gor_sleep(0), 0);
+    IS(gor_sleep(-1), 0);
+    IS(gor_sleep(INT64_MIN), 0);
+    IS(gor_sleep_until(0), 0);
+    IS(gor_sleep_until(gor_now() - 1), 0);
+    IS(gor_sleep_until(INT64_MIN), 0);
+}
+
+struct dorm {
+    int64_t     base;
+    _Atomic int n_awake, n_early;
+};
+
+static void sleep_a_little(void *p)
+{
+    struct dorm *d = (struct dorm *)p;
+    int64_t until = d->base + (int64_t)(test_random() % 100) * GOR_MS;
+    IS(gor_sleep_until(until), 0);
+    if (gor_now() < until)
+        atomic_fetch_add(&d->n_early, 1);
+    atomic_fetch_add(&d->n_awake, 1);
+}
+
+TEST(a_hundred_thousand_sleepers_all_wake_and_none_early)
+{
+    const int n = scaled_goroutines(100000);
+    gor_wg wg = { 0 };
+    struct dorm d = { .base = gor_now() + 100 * GOR_MS };
+    for (int i = 0; i < n; i++)
+        START(&wg, sleep_a_little, &d);
+    IS(gor_wg_wait(&wg), 0);
+    IS(d.n_awake, n);
+    IS(d.n_early, 0);
+    IS(test_stats().timers, 0);
+}
+
+static void sleep_for_ever(void *p)
+{
+    gor_ctx_enter((gor_ctx *)p);
+    IS(gor_sleep(1000 * GOR_SEC), -ECANCELED);
+    gor_ctx_enter(NULL);
+}
+
+TEST(ten_thousand_pending_sleeps_are_pending_timers_and_cancel_cleanly)
+{
+    const int n = scaled_goroutines(10000);
+    gor_wg wg = { 0 };
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    for (int i = 0; i < n; i++)
+        START(&wg, sleep_for_ever, c);
+    wait_until_parked(n);
+    OK(test_stats().timers >= (size_t)n);
+    gor_ctx_cancel(c, 0);
+    gor_wg_wait(&wg);
+    IS(test_stats().timers, 0);
+    gor_ctx_release(c);
+}
+
+/* -- after ------------------------------------------------------------------------------------- */
+
+TEST(after_delivers_the_time_once)
+{
+    int64_t before = gor_now(), at = 0;
+    gor_chan *c = gor_after(GOR_MS);
+    IS(gor_recv(c, &at), 0);
+    OK(at >= before + GOR_MS);
+    OK(at <= gor_now());
+    IS(gor_recv_until(c, &at, gor_now() + GOR_MS), -ETIMEDOUT);
+    gor_chan_release(c);
+    c = gor_after(0);
+    IS(gor_recv(c, &at), 0);
+    gor_chan_release(c);
+    c = gor_after(-GOR_SEC);
+    IS(gor_recv(c, &at), 0);
+    gor_chan_release(c);
+}
+
+TEST(an_after_channel_may_be_released_before_its_time)
+{
+    for (int i = 0; i < 100; i++)
+        gor_chan_release(gor_after(i * 10 * GOR_US));
+    WAIT_FOR(test_stats().timers == 0);
+}
+
+TEST(after_serves_as_a_timeout_in_a_select)
+{
+    gor_chan *never = gor_chan_new(sizeof(int), 0), *timeout = gor_after(GOR_MS);
+    int v = 0;
+    int64_t at = 0;
+    IS(gor_select(gor_on_recv(never, &v), gor_on_recv(timeout, &at)), 1);
+    OK(at > 0);
+    gor_chan_release(timeout);
+    gor_chan_release(never);
+}
+
+/* -- timers ------------------------------------------------------------------------------------ */
+
+struct alarm_clock {
+    gor_timer   timer;
+    _Atomic int n_rung;
+    int64_t     due;
+    int         n_more;                /* the function itself starts it again so many times */
+    uint64_t    seen_by;
+    _Atomic int stopped;
+};
+
+static void ring(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    OK(gor_now() >= a->due);
+    a->seen_by = gor_id();
+    atomic_fetch_add(&a->n_rung, 1);
+}
+
+TEST(a_timer_runs_its_function_in_a_goroutine_of_its_own)
+{
+    struct alarm_clock a = { .due = gor_now() + GOR_MS };
+    IS(gor_timer_start(&a.timer, GOR_MS, ring, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 1);
+    OK(a.seen_by != 0);
+    OK(a.seen_by != gor_id());
+    OK(!gor_timer_stop(&a.timer));
+    IS(test_stats().timers, 0);
+    IS(gor_timer_start(&a.timer, 0, ring, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 2);
+    IS(gor_timer_start(&a.timer, -1, ring, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 3);
+}
+
+TEST(a_timer_without_a_function_is_refused)
+{
+    gor_timer t = { 0 };
+    IS(gor_timer_start(&t, GOR_MS, NULL, NULL), -EINVAL);
+    OK(!gor_timer_stop(&t));
+    IS(test_stats().timers, 0);
+}
+
+TEST(a_stopped_timer_does_not_run)
+{
+    struct alarm_clock a = { .due = INT64_MAX };
+    IS(gor_timer_start(&a.timer, 600 * GOR_SEC, ring, &a), 0);
+    IS(test_stats().timers, 1);
+    OK(gor_timer_stop(&a.timer));
+    OK(!gor_timer_stop(&a.timer));
+    IS(test_stats().timers, 0);
+    IS(a.n_rung, 0);
+}
+
+TEST(reset_moves_a_pending_timer_and_starts_one_that_is_not)
+{
+    struct alarm_clock a = { .due = 0 };
+    IS(gor_timer_start(&a.timer, 600 * GOR_SEC, ring, &a), 0);
+    OK(gor_timer_reset(&a.timer, GOR_US));
+    WAIT_FOR(atomic_load(&a.n_rung) == 1);
+    OK(!gor_timer_reset(&a.timer, GOR_US));
+    WAIT_FOR(atomic_load(&a.n_rung) == 2);
+    OK(!gor_timer_reset(&a.timer, 600 * GOR_SEC));
+    OK(gor_timer_stop(&a.timer));
+    OK(!gor_timer_reset(&a.timer, GOR_US));
+    WAIT_FOR(atomic_load(&a.n_rung) == 3);
+    IS(test_stats().timers, 0);
+}
+
+TEST(starting_a_pending_timer_moves_it)
+{
+    struct alarm_clock a = { .due = 0 };
+    IS(gor_timer_start(&a.timer, 600 * GOR_SEC, ring, &a), 0);
+    IS(gor_timer_start(&a.timer, 500 * GOR_SEC, ring, &a), 0);
+    IS(test_stats().timers, 1);
+    IS(gor_timer_start(&a.timer, GOR_US, ring, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 1);
+    IS(test_stats().timers, 0);
+}
+
+static void ring_again(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    OK(!gor_timer_stop(&a->timer));
+    if (a->n_more-- > 0)
+        IS(a->n_more % 2 ? gor_timer_reset(&a->timer, 20 * GOR_US)
+                         : gor_timer_start(&a->timer, 20 * GOR_US, ring_again, a), 0);
+    atomic_fetch_add(&a->n_rung, 1);
+}
+
+TEST(a_timer_function_may_start_its_own_timer_again)
+{
+    struct alarm_clock a = { .n_more = 20 };
+    IS(gor_timer_start(&a.timer, GOR_US, ring_again, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 21);
+    IS(test_stats().timers, 0);
+}
+
+static void ring_and_park(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    atomic_fetch_add(&a->n_rung, 1);
+    WAIT_FOR(atomic_load(&a->stopped));
+    atomic_fetch_add(&a->n_rung, 1);
+}
+
+TEST(stop_does_not_end_a_run_that_has_begun)
+{
+    struct alarm_clock a = { .due = 0 };
+    IS(gor_timer_start(&a.timer, GOR_US, ring_and_park, &a), 0);
+    WAIT_FOR(atomic_load(&a.n_rung) == 1);
+    OK(!gor_timer_stop(&a.timer));
+    atomic_store(&a.stopped, 1);
+    WAIT_FOR(atomic_load(&a.n_rung) == 2);
+}
+
+static void ring_plainly(void *p)
+{
+    atomic_fetch_add(&((struct alarm_clock *)p)->n_rung, 1);
+}
+
+/* A start is answered by one run or by one "it was pending", never by both or neither. */
+static void race_with_timer(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    uint64_t rng = test_random();
+    int n_started = 0, n_stopped = 0;
+    for (int i = 0; i < scaled(300); i++) {
+        int64_t ns = (int64_t)(test_random_r(&rng) % 40) * GOR_US;
+        if (i % 2) {
+            IS(gor_timer_start(&a->timer, ns, ring_plainly, a), 0);
+        } else if (gor_timer_reset(&a->timer, ns)) {
+            n_stopped++;
+        }
+        n_started++;
+        int64_t pause = (int64_t)(test_random_r(&rng) % 60) * GOR_US;
+        if (i % 3 == 0)
+            for (int64_t t = gor_now() + pause; gor_now() < t;)
+                ;                      /* the timer falls due while we hold the processor */
+        else if (i % 3 == 1)
+            gor_sleep(pause);
+        n_stopped += gor_timer_stop(&a->timer);
+    }
+    int64_t patience = gor_now() + 10 * GOR_SEC;       /* a lost run is a failure, not a hang */
+    WAIT_FOR(atomic_load(&a->n_rung) + n_stopped >= n_started || gor_now() > patience);
+    IS(atomic_load(&a->n_rung) + n_stopped, n_started);
+}
+
+TEST(every_start_of_a_timer_ends_in_one_run_or_one_successful_stop)
+{
+    enum { N = 8 };
+    gor_wg wg = { 0 };
+    struct alarm_clock *a = (struct alarm_clock *)calloc(N, sizeof *a);
+    for (int i = 0; i < N; i++) {
+        IS(gor_timer_start(&a[i].timer, 0, ring_plainly, &a[i]), 0);
+        WAIT_FOR(atomic_load(&a[i].n_rung) == 1);
+        atomic_store(&a[i].n_rung, 0);
+        START(&wg, race_with_timer, &a[i]);
+    }
+    gor_wg_wait(&wg);
+    IS(test_stats().timers, 0);
+    free(a);
+}
+
+static void ring_unless_stopped(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    OK(!atomic_load(&a->stopped));
+    atomic_fetch_add(&a->n_rung, 1);
+}
+
+/* The timer has fired and its goroutine has not run yet: that run must not begin any more. With more
+ * processors it may have begun without our knowing. */
+TEST(on_one_processor_no_stale_run_begins_after_a_stop)
+{
+    for (int i = 0; i < scaled(200) && gor_procs(0) == 1; i++) {
+        struct alarm_clock a = { .stopped = 0 };
+        IS(gor_timer_start(&a.timer, 1, ring_unless_stopped, &a), 0);
+        for (int64_t t = gor_now() + 5 * GOR_US; gor_now() < t;)
+            ;
+        if (i % 2)
+            gor_yield();
+        bool was_pending = gor_timer_stop(&a.timer);
+        atomic_store(&a.stopped, 1);
+        for (int k = 0; k < 3; k++)
+            gor_yield();
+        IS(atomic_load(&a.n_rung), !was_pending);
+    }
+}
+
+static void stop_alarm(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    if (gor_timer_stop(&a->timer))
+        atomic_fetch_add(&a->stopped, 1);
+}
+
+TEST(of_many_that_stop_a_timer_one_succeeds)
+{
+    for (int round = 0; round < scaled(50); round++) {
+        gor_wg wg = { 0 };
+        struct alarm_clock a = { .due = INT64_MAX };
+        IS(gor_timer_start(&a.timer, 600 * GOR_SEC, ring, &a), 0);
+        for (int i = 0; i < 8; i++)
+            START(&wg, stop_alarm, &a);
+        gor_wg_wait(&wg);
+        IS(a.stopped, 1);
+        IS(a.n_rung, 0);
+    }
+}
+
+static void *stop_from_thread(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    OK(gor_timer_reset(&a[0].timer, 500 * GOR_SEC));
+    OK(gor_timer_stop(&a[0].timer));
+    IS(gor_timer_start(&a[1].timer, GOR_US, ring, &a[1]), 0);
+    WAIT_FOR(atomic_load(&a[1].n_rung) == 1);
+    IS(gor_timer_start(&a[1].timer, 600 * GOR_SEC, ring, &a[1]), 0);
+    return NULL;
+}
+
+struct thread_job {
+    void *(*fn)(void *);
+    void   *arg;
+};
+
+static int run_thread(void *p)
+{
+    struct thread_job *job = (struct thread_job *)p;
+    pthread_t t;
+    IS(pthread_create(&t, NULL, job->fn, job->arg), 0);
+    pthread_join(t, NULL);
+    return 0;
+}
+
+TEST(a_thread_and_a_goroutine_stop_each_others_timers)
+{
+    struct alarm_clock a[2] = { { .due = INT64_MAX }, { .due = 0 } };
+    struct thread_job job = { stop_from_thread, a };
+    IS(gor_timer_start(&a[0].timer, 600 * GOR_SEC, ring, &a[0]), 0);
+    IS(gor_block(run_thread, &job), 0);
+    OK(!gor_timer_stop(&a[0].timer));
+    OK(gor_timer_stop(&a[1].timer));
+    IS(a[0].n_rung, 0);
+    IS(test_stats().timers, 0);
+}
+
+TEST(stopping_all_of_many_timers_leaves_none)
+{
+    const int n = scaled(100000);
+    struct alarm_clock *a = (struct alarm_clock *)calloc((size_t)n, sizeof *a);
+    for (int i = 0; i < n; i++) {
+        int64_t ns = (int64_t)(1 + test_random() % 1000) * 600 * GOR_SEC;
+        IS(gor_timer_start(&a[i].timer, ns, ring_plainly, &a[i]), 0);
+    }
+    IS(test_stats().timers, n);
+    for (int i = 0; i < n; i++) {
+        int k = (int)(((unsigned)i * 7919u) % (unsigned)n);    /* in another order */
+        gor_timer_stop(&a[k].timer);
+    }
+    for (int i = 0; i < n; i++)
+        gor_timer_stop(&a[i].timer);
+    IS(test_stats().timers, 0);
+    free(a);
+}
+
+/* -- tickers ----------------------------------------------------------------------------------- */
+
+TEST(a_ticker_ticks)
+{
+    gor_ticker t = { 0 };
+    int64_t before = gor_now(), last = 0, at = 0;
+    gor_chan *c = gor_ticker_start(&t, GOR_MS);
+    OK(c != NULL);
+    for (int i = 0; i < 5; i++) {
+        IS(gor_recv(c, &at), 0);
+        OK(at > last);
+        last = at;
+    }
+    OK(last >= before + 5 * GOR_MS);
+    gor_ticker_stop(&t);
+    IS(test_stats().timers, 0);
+}
+
+TEST(a_slow_receiver_misses_ticks)
+{
+    gor_ticker t = { 0 };
+    int64_t at = 0;
+    gor_chan *c = gor_ticker_start(&t, 100 * GOR_US);
+    WAIT_FOR(gor_chan_len(c) == gor_chan_cap(c));
+    gor_sleep(5 * GOR_MS);             /* some fifty periods */
+    size_t kept = gor_chan_len(c);
+    OK(kept <= 2);
+    while (kept-- > 0)
+        IS(gor_recv(c, &at), 0);
+    int64_t now = gor_now();
+    do
+        IS(gor_recv(c, &at), 0);       /* it goes on */
+    while (at < now);
+    gor_ticker_stop(&t);
+    IS(test_stats().timers, 0);
+}
+
+TEST(a_ticker_reset_has_the_new_period)
+{
+    gor_ticker t = { 0 };
+    int64_t at = 0;
+    gor_chan *c = gor_ticker_start(&t, 600 * GOR_SEC);
+    gor_ticker_reset(&t, GOR_MS);
+    IS(gor_recv(c, &at), 0);
+    IS(gor_recv(c, &at), 0);
+    gor_ticker_stop(&t);
+    IS(test_stats().timers, 0);
+}
+
+TEST(a_stopped_ticker_ticks_no_more)
+{
+    gor_ticker t = { 0 };
+    int64_t at = 0;
+    gor_chan *c = gor_chan_retain(gor_ticker_start(&t, 100 * GOR_US));
+    IS(gor_recv(c, &at), 0);
+    gor_ticker_stop(&t);
+    while (gor_try_recv(c, &at) == 0)
+        ;
+    IS(gor_recv_until(c, &at, gor_now() + 2 * GOR_MS), -ETIMEDOUT);
+    IS(test_stats().timers, 0);
+    gor_chan_release(c);
+    c = gor_ticker_start(&t, 100 * GOR_US);            /* the storage is used again */
+    IS(gor_recv(c, &at), 0);
+    gor_ticker_stop(&t);
+}
+
+TEST(a_ticker_without_a_period_is_refused)
+{
+    gor_ticker t = { 0 };
+    OK(gor_ticker_start(&t, 0) == NULL);
+    OK(gor_ticker_start(&t, -GOR_SEC) == NULL);
+    IS(test_stats().timers, 0);
+}
+
+/* -- limiters ---------------------------------------------------------------------------------- */
+
+TEST(a_limiter_allows_a_burst_and_then_refuses)
+{
+    gor_limiter l;
+    gor_limiter_init(&l, 0.001, 5);
+    OK(gor_limiter_allow(&l, 2));
+    OK(!gor_limiter_allow(&l, 4));
+    OK(gor_limiter_allow(&l, 3));
+    OK(!gor_limiter_allow(&l, 1));
+    OK(gor_limiter_allow(&l, 0));
+}
+
+TEST(a_limiter_wait_is_never_too_short)
+{
+    gor_limiter l;
+    int64_t before = gor_now();
+    gor_limiter_init(&l, 10000, 2);
+    for (int i = 0; i < 22; i++)
+        IS(gor_limiter_wait(&l, 1), 0);
+    OK(gor_now() - before >= 20 * 100 * GOR_US - GOR_US);      /* 2 at once, 20 at 100 us each */
+}
+
+TEST(a_limiter_refuses_what_it_can_never_give)
+{
+    gor_limiter l;
+    gor_limiter_init(&l, 1000, 3);
+    IS(gor_limiter_wait(&l, 4), -EINVAL);
+    IS(gor_limiter_wait(&l, -1), -EINVAL);
+    IS(gor_limiter_wait_until(&l, 4, GOR_FOREVER), -EINVAL);
+    IS(gor_limiter_wait(&l, 3), 0);
+}
+
+TEST(a_limiter_answers_a_hopeless_deadline_at_once_and_takes_nothing)
+{
+    gor_limiter l;
+    gor_limiter_init(&l, 0.01, 2);
+    OK(gor_limiter_allow(&l, 1));
+    int64_t deadline = gor_now() + 30 * GOR_SEC;
+    IS(gor_limiter_wait_until(&l, 2, deadline), -ETIMEDOUT);
+    OK(gor_now() < deadline);
+    IS(gor_limiter_wait_until(&l, 2, 0), -ETIMEDOUT);
+    IS(gor_limiter_wait_until(&l, 1, 0), 0);
+    OK(!gor_limiter_allow(&l, 1));
+}
+
+struct tap {
+    gor_limiter l;
+    _Atomic int n_drawn;
+};
+
+static void draw(void *p)
+{
+    struct tap *t = (struct tap *)p;
+    for (int i = 0; i < 25; i++) {
+        if (i % 2) {
+            IS(gor_limiter_wait(&t->l, 1), 0);
+            atomic_fetch_add(&t->n_drawn, 1);
+        } else if (gor_limiter_allow(&t->l, 1)) {
+            atomic_fetch_add(&t->n_drawn, 1);
+        }
+    }
+}
+
+TEST(many_goroutines_together_stay_within_the_rate)
+{
+    gor_wg wg = { 0 };
+    struct tap t = { .n_drawn = 0 };
+    int64_t before = gor_now();
+    gor_limiter_init(&t.l, 20000, 5);
+    for (int i = 0; i < 8; i++)
+        START(&wg, draw, &t);
+    gor_wg_wait(&wg);
+    double most = 5 + 20000 * (double)(gor_now() - before) / 1e9;
+    OK(t.n_drawn >= 96);
+    OK(t.n_drawn <= most + 1);
+}
