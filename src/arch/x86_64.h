@@ -81,7 +81,7 @@ __asm__(
 #define GOR__X86_FRAME_RBP     6
 #define GOR__X86_FRAME_RIP     7
 #define GOR__X86_FRAME_WORDS   8
-#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80) 
+#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
 
 GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
 {
