@@ -8,10 +8,10 @@
  *             its age, and queues first.
  * Invariants  I1 While QUEUED, the state changes under m->lock only, but for who comes by and
  *                locks.
- *             I2 A waiter that is woken to compete tries before anything else, its deadline included:
- *                so a wake-up is never lost, the next unlock sees to the next waiter.
- *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter that
- *                it took is about to: so the mutex is still there.
+ *             I2 A waiter that is woken to compete tries before anything else, its deadline
+ *                included: a wake-up is never lost, the next unlock sees to the next waiter.
+ *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
+ *                that it took is about to: so the mutex is still there.
  * Source      Go's sync.Mutex, whose two modes are one rule here.
  */
 enum { GOR__LOCKED = 1, GOR__QUEUED = 2 };

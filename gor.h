@@ -1,0 +1,7799 @@
+/* The master: includes the parts bottom-up. The order is the layering. */
+#ifndef GOR_H_INCLUDED
+#define GOR_H_INCLUDED
+
+#if defined(GOR_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ==== [base] results, time, options, running ================================================ */
+
+/* -- version and linkage ------------------------------------------------------------------- */
+#define GOR_VERSION_MAJOR 0
+#define GOR_VERSION_MINOR 1
+
+#if !defined(__linux__)
+#error "gor.h: this version runs on Linux only"
+#endif
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "gor.h: this version knows x86-64 and ARM64 only"
+#endif
+
+#ifdef __cplusplus
+#define GOR_API extern "C"
+#else
+#define GOR_API extern
+#endif
+
+#define GOR__UNUSED __attribute__((unused))
+#define GOR__CAT_(a, b) a##b
+#define GOR__CAT(a, b) GOR__CAT_(a, b)
+#define GOR__STR_(x) #x
+#define GOR__STR(x) GOR__STR_(x)
+
+/* A place in the user's source, "file:line", as reports print it. */
+#define GOR__HERE __FILE__ ":" GOR__STR(__LINE__)
+
+#ifdef __cplusplus
+#define GOR__STATIC_ASSERT(cond, text) static_assert(cond, text)
+#else
+#define GOR__STATIC_ASSERT(cond, text) _Static_assert(cond, text)
+#endif
+
+/* Words that several threads touch. A struct each, so that a plain access does not compile. */
+typedef struct gor__au32 { uint32_t v; } gor__au32;
+typedef struct gor__au64 { uint64_t v; } gor__au64;
+typedef struct gor__ai64 { int64_t v; } gor__ai64;
+typedef struct gor__aptr { void *v; } gor__aptr;
+
+/* A lock of a few instructions and a queue of waiters: the private half of the sync structs. */
+typedef struct gor__spin { gor__au32 word; } gor__spin;
+struct gor__node;
+typedef struct gor__wq { struct gor__node *head, *tail; } gor__wq;
+
+/* -- results -------------------------------------------------------------------------------- */
+
+/* Name any result of this library, e.g. gor_strerror(-EPIPE) is "closed (EPIPE)".
+ *   err   a result: 0, or a negative errno; positive ones are taken as well
+ * Returns a static string, never NULL. Parks: never. */
+GOR_API const char *gor_strerror(int err);
+
+/* -- time ----------------------------------------------------------------------------------- */
+#define GOR_NS  ((int64_t)1)
+#define GOR_US  ((int64_t)1000)
+#define GOR_MS  ((int64_t)1000000)
+#define GOR_SEC ((int64_t)1000000000)
+#define GOR_FOREVER INT64_MAX          /* a deadline that never passes */
+
+/* The monotonic clock, ns. Any thread. Parks: never. */
+GOR_API int64_t gor_now(void);
+
+/* -- options -------------------------------------------------------------------------------- */
+enum gor_flags {
+    GOR_REPORT_LEAKS = 1,              /* gor_stop names the goroutines it abandons, on stderr   */
+    GOR_NO_SIGNALS   = 2               /* leave SIGSEGV and SIGBUS alone: no stack-overflow word */
+};
+
+/* How a goroutine that calls nothing is kept from holding up the others. */
+enum gor_preempt {
+    GOR_PREEMPT_DEFAULT = 0,           /* the best that this version has: GOR_PREEMPT_ASK        */
+    GOR_PREEMPT_OFF     = 1,           /* never: a goroutine runs until it parks                 */
+    GOR_PREEMPT_ASK     = 2            /* past its quantum it yields at its next gor call        */
+};
+
+/* Zero means "default" in every field: gor_options o = {0}; */
+typedef struct gor_options {
+    int      procs;                    /* processors; default: GORMAXPROCS, else CPUs allowed    */
+    size_t   stack_size;               /* bytes reserved per goroutine; default 256 KiB          */
+    int      max_threads;              /* OS threads at most; default 10000                      */
+    int64_t  quantum;                  /* ns a goroutine may run before it is asked; 10 ms       */
+    int      preempt;                  /* enum gor_preempt                                       */
+    int      preempt_signal;           /* reserved for signal preemption; not used yet           */
+    unsigned flags;                    /* enum gor_flags, or-ed                                  */
+    void *(*malloc)(size_t size, void *user);             /* set all three or none; they are     */
+    void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
+    void  (*free)(void *p, void *user);                   /* not call gor                        */
+    void   *user;                      /* handed to every hook                                   */
+    void  (*on_panic)(const char *message, void *user);   /* before the report of a panic        */
+    void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
+    void  (*on_exit)(void *user);                         /* at the end of gor_stop              */
+} gor_options;
+
+/* -- running -------------------------------------------------------------------------------- */
+
+/* Start the runtime, run fn as the main goroutine, stop the runtime. As in Go, nothing waits for
+ * other goroutines once fn returns; they are abandoned where they stand. If the main goroutine
+ * leaves by gor_exit or a recovered panic, the run goes on until the last goroutine has ended.
+ *   fn    the main goroutine; starts on the calling OS thread
+ *   arg   handed to fn
+ * Returns fn's result; -EBUSY already running; -ENOMEM; -EINVAL fn is NULL, or called from a
+ * goroutine. Parks: no, it blocks the calling thread. */
+GOR_API int gor_run(int (*fn)(void *), void *arg);
+
+/* The same with options; o is copied, NULL means defaults. Also -EINVAL for an option out of
+ * range. */
+GOR_API int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg);
+
+/* Start the runtime without a main goroutine; the calling thread stays a foreign one.
+ * Returns 0; -EBUSY already running; -ENOMEM; -EINVAL. Any thread. */
+GOR_API int gor_start(const gor_options *o);
+
+/* Stop what gor_start started: abandon what still runs, free everything. A goroutine that computes
+ * without a gor call for a second is left to its thread, which ends at its next gor call.
+ * Returns 0; -ESRCH not running; -EINVAL called from a goroutine. Foreign threads only. */
+GOR_API int gor_stop(void);
+
+/* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024.
+ * Returns the previous value; -ESRCH without a runtime. Any thread. Parks: never. */
+GOR_API int gor_procs(int n);
+
+/* int main() whose body is the main goroutine; argc and argv are in scope:
+ *     GOR_MAIN { printf("hello\n"); return 0; } */
+#define GOR_MAIN                                                                                   \
+    struct gor__main_args { int argc; char **argv; };                                              \
+    static int gor__user_main(int argc, char **argv);                                              \
+    static int gor__main_goroutine(void *p)                                                        \
+    {                                                                                              \
+        struct gor__main_args *a = (struct gor__main_args *)p;                                     \
+        return gor__user_main(a->argc, a->argv);                                                   \
+    }                                                                                              \
+    int main(int argc, char **argv)                                                                \
+    {                                                                                              \
+        struct gor__main_args a = { argc, argv };                                                  \
+        return gor_run(gor__main_goroutine, &a);                                                   \
+    }                                                                                              \
+    static int gor__user_main(int argc GOR__UNUSED, char **argv GOR__UNUSED)
+
+/* Run fn(arg), which may block the OS thread (a long system call, a library's lock), without
+ * holding a processor: other goroutines go on meanwhile.
+ * Returns fn's result. Parks: the goroutine keeps its thread; it may wait for a processor after. */
+GOR_API int gor_block(int (*fn)(void *), void *arg);
+
+/* -- errno ------------------------------------------------------------------------------------ */
+
+/* errno belongs to the goroutine. libc declares its place constant for a thread, so a compiler
+ * may keep it across a call in which the goroutine changed threads; code that includes this
+ * header asks anew each time. GOR_KEEP_ERRNO leaves the macro alone. */
+GOR_API int *gor__errno(void);
+#ifndef GOR_KEEP_ERRNO
+#undef errno
+#define errno (*gor__errno())
+#endif
+
+/* ==== [go] goroutines, fork-join, goroutine-local slots ===================================== */
+
+enum gor_priority { GOR_LOW = -1, GOR_NORMAL = 0, GOR_HIGH = 1 };
+
+/* How to start a goroutine; zero means "default" in every field. */
+typedef struct gor_attr {
+    const char *name;                  /* for reports; the first 23 bytes are copied             */
+    size_t      stack_size;            /* bytes, 16 KiB to 1 GiB; rounded up to a power of two   */
+    int         priority;              /* enum gor_priority: higher runs first                   */
+    bool        lock_thread;           /* starts as if it had called gor_lock_thread             */
+} gor_attr;
+
+/* Start fn(arg) as a goroutine. A macro: reports name fn and the call's file and line.
+ * Returns 0; -ENOMEM no memory, or no address space for another stack (nothing was started);
+ * -ESRCH no runtime; -EINVAL fn is NULL. Any thread. Parks: never.
+ * Orders: what was done before the call is visible to fn. */
+#define gor_go(fn, arg) gor__go_at((fn), (arg), #fn "\0" GOR__HERE)
+
+/* The same; fn gets a pointer to its own copy of n bytes at data, aligned to 16, alive until fn
+ * returns. Copies of up to 56 bytes cost no allocation. */
+#define gor_go_copy(fn, data, n) gor__go_copy_at((fn), (data), (n), #fn "\0" GOR__HERE)
+
+/* The same with attributes; a is read before the call returns, NULL means defaults.
+ * Also -EINVAL for a stack size or a priority out of range. */
+#define gor_go_with(a, fn, arg) gor__go_with_at((a), (fn), (arg), #fn "\0" GOR__HERE)
+
+GOR_API int gor__go_at(void (*fn)(void *), void *arg, const char *site);
+GOR_API int gor__go_copy_at(void (*fn)(void *), const void *data, size_t n, const char *site);
+GOR_API int gor__go_with_at(const gor_attr *a, void (*fn)(void *), void *arg, const char *site);
+
+/* The functions behind the macros, for callers that need an address; site unknown. */
+GOR_API int (gor_go)(void (*fn)(void *), void *arg);
+GOR_API int (gor_go_copy)(void (*fn)(void *), const void *data, size_t n);
+GOR_API int (gor_go_with)(const gor_attr *a, void (*fn)(void *), void *arg);
+
+/* Let others run: the caller goes to the end of its run queue. Parks: yes, stays runnable. */
+GOR_API void gor_yield(void);
+
+/* End the calling goroutine after its deferred calls. Does not return. From the main goroutine:
+ * the others go on and gor_run returns 0 when the last has ended. */
+GOR_API void gor_exit(void) __attribute__((noreturn));
+
+/* The calling goroutine's number, from 1 (the main goroutine) up, never used twice in a run;
+ * 0 outside of goroutines. */
+GOR_API uint64_t gor_id(void);
+
+/* The calling goroutine's name: gor_attr.name, else the name of its function; "" outside. */
+GOR_API const char *gor_name(void);
+
+/* Tie the goroutine to its OS thread, which then runs nothing else (OpenGL, thread-local state of
+ * libraries). Nests. Called by the main goroutine before it ever parked, the thread is the one that
+ * called gor_run. A goroutine that ends while locked ends its thread with it.
+ * Returns 0. gor_unlock_thread undoes one lock; one too many is a panic. Parks: never. */
+GOR_API int  gor_lock_thread(void);
+GOR_API void gor_unlock_thread(void);
+
+/* Goroutines alive, not counting the caller's thread. Any thread; 0 without a runtime. */
+GOR_API size_t gor_num_goroutines(void);
+
+/* -- fork-join ------------------------------------------------------------------------------ */
+
+/* One forked call; the caller's storage, typically on its stack, until gor_join returns. */
+typedef struct gor_task {
+    gor__au32   state;
+    gor__spin   lock;
+    gor__wq     waiters;
+    gor__aptr  *slot;
+    void      (*run)(void *);
+    void     *(*fn)(void *);
+    void       *arg;
+    void       *result;
+} gor_task;
+
+/* Run fn(arg) in parallel, if a processor is free, at the latest in gor_join. Allocates nothing.
+ * A task forked and not yet started is run by the joiner, on the joiner's stack: there it has the
+ * joiner's gor_id, defers and goroutine-local slots. Goroutines only. Parks: never.
+ * Source: work-first joins of Cilk-5 (Frigo, Leiserson, Randall, 1998). */
+GOR_API void gor_fork(gor_task *t, void *(*fn)(void *), void *arg);
+
+/* Wait for a forked task, once. Returns fn's result. Parks: if another processor runs it.
+ * Orders: what fn did is visible after. Not ended by the goroutine's own context. */
+GOR_API void *gor_join(gor_task *t);
+
+/* Call fn(lo, hi, arg) over disjoint ranges that cover [begin, end), each of at most grain indices,
+ * in parallel. grain 0 picks one. Returns 0 when all have run; -EINVAL fn is NULL.
+ * Parks: yes. Orders: all calls happen before the return. */
+GOR_API int gor_parallel_for(size_t begin, size_t end, size_t grain,
+                             void (*fn)(size_t lo, size_t hi, void *arg), void *arg);
+
+/* -- goroutine-local slots ------------------------------------------------------------------ */
+
+/* A slot of which every goroutine has its own value. Static storage, zeroed:
+ *     static gor_local user = { free };      // destructor or NULL, run when the goroutine ends */
+typedef struct gor_local {
+    void (*destructor)(void *value);
+    uint64_t reserved;
+} gor_local;
+
+/* The value that this goroutine last set, or NULL. Parks: never. */
+GOR_API void *gor_local_get(gor_local *k);
+
+/* Set this goroutine's value; the old one is not destroyed. Returns 0; -ENOMEM. Parks: never. */
+GOR_API int gor_local_set(gor_local *k, void *value);
+
+/* -- GOR_GO: a typed go statement ------------------------------------------------------------ */
+
+/* GOR_GO(f, a, b, ...): run f(a, b, ...) as a goroutine, up to six integer or pointer arguments,
+ * evaluated now and converted as the call f(a, b, ...) would convert them. f's result is dropped.
+ * An expression: gives what gor_go gives. Compile-time errors: whatever f(a, b, ...) would not
+ * accept; a floating or struct parameter; in C, an argument to a parameter narrower than int whose
+ * type is not exactly the parameter's (cast it). */
+#define GOR__NARGS_(a, b, c, d, e, f, g, h, n, ...) n
+#define GOR__NARGS(...) GOR__NARGS_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+
+typedef struct gor__call {             /* what a GOR_GO goroutine runs: fn and its arguments */
+    void   (*fn)(void);
+    uint64_t arg[6];
+} gor__call;
+GOR_API int gor__go_call(const gor__call *call, const char *site);
+
+#ifndef __cplusplus
+
+#define GOR_GO(...)                                                                                \
+    GOR__CAT(GOR__GO_, GOR__NARGS(__VA_ARGS__))(__VA_ARGS__)
+
+/* A pointer argument is refused by every floating, struct and union parameter, and taken, with a
+ * warning that we silence, by every integer one: that is how C lets us look at f's parameters. */
+#define GOR__PROBE(call_with_nulls)                                                                \
+    _Pragma("GCC diagnostic push")                                                                 \
+    _Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                                         \
+    _Pragma("GCC diagnostic ignored \"-Wnonnull\"")                                                \
+    (void)sizeof(call_with_nulls, 0);                                                              \
+    _Pragma("GCC diagnostic pop")
+/* f() without a prototype is compatible with f's type if no parameter is narrower than int (C11
+ * 6.7.6.3 p15); otherwise the argument types must be the parameter types. */
+#if __STDC_VERSION__ > 201710L
+#define GOR__WIDE(f, call) 0
+#else
+#define GOR__WIDE(f, call) __builtin_types_compatible_p(__typeof__(*(f)), __typeof__(call)())
+#endif
+#define GOR__EXACT(f, call, ...)                                                                   \
+    __builtin_types_compatible_p(__typeof__(*(f)), __typeof__(call)(__VA_ARGS__))
+#define GOR__GO_CHECK(f, call, nulls, ...)                                                         \
+    (void)sizeof(call, 0);                                                                         \
+    GOR__PROBE(nulls)                                                                              \
+    _Static_assert(GOR__WIDE(f, call) || GOR__EXACT(f, call, __VA_ARGS__),                         \
+                   "GOR_GO: cast each argument to the exact type of its parameter");               \
+    _Static_assert(sizeof(__typeof__(call)) <= 8, "GOR_GO: f returns too large a struct");
+#define GOR__NO_FLOAT(a)                                                                           \
+    _Static_assert(_Generic((a), float: 0, double: 0, long double: 0, default: 1) &&               \
+                   sizeof(__typeof__(1 ? (a) : (a))) <= 8,                                         \
+                   "GOR_GO: integer or pointer arguments only");
+#define GOR__WORD(a) (uint64_t)(a)
+#define GOR__GO_SITE(f) #f "\0" GOR__HERE
+#define GOR__GO_END(f, ...)                                                                        \
+    gor__call gor__c = { (void (*)(void))(f), { __VA_ARGS__ } };                                   \
+    gor__go_call(&gor__c, GOR__GO_SITE(f));
+#define GOR__N ((void *)0)
+
+#define GOR__GO_1(f) __extension__({                                                               \
+    (void)sizeof((f)(), 0);                                                                        \
+    _Static_assert(sizeof(__typeof__((f)())) <= 8, "GOR_GO: f returns too large a struct");        \
+    GOR__GO_END(f, 0) })
+#define GOR__GO_2(f, a) __extension__({                                                            \
+    GOR__GO_CHECK(f, (f)(a), (f)(GOR__N), __typeof__(a))                                           \
+    GOR__NO_FLOAT(a)                                                                               \
+    GOR__GO_END(f, GOR__WORD(a)) })
+#define GOR__GO_3(f, a, b) __extension__({                                                         \
+    GOR__GO_CHECK(f, (f)(a, b), (f)(GOR__N, GOR__N), __typeof__(a), __typeof__(b))                 \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b)                                                              \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b)) })
+#define GOR__GO_4(f, a, b, c) __extension__({                                                      \
+    GOR__GO_CHECK(f, (f)(a, b, c), (f)(GOR__N, GOR__N, GOR__N),                                    \
+                  __typeof__(a), __typeof__(b), __typeof__(c))                                     \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c)) })
+#define GOR__GO_5(f, a, b, c, d) __extension__({                                                   \
+    GOR__GO_CHECK(f, (f)(a, b, c, d), (f)(GOR__N, GOR__N, GOR__N, GOR__N),                         \
+                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d))                      \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d)                            \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d)) })
+#define GOR__GO_6(f, a, b, c, d, e) __extension__({                                                \
+    GOR__GO_CHECK(f, (f)(a, b, c, d, e), (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N),              \
+                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e))       \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d) GOR__NO_FLOAT(e)           \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d), GOR__WORD(e)) })
+#define GOR__GO_7(f, a, b, c, d, e, g) __extension__({                                             \
+    GOR__GO_CHECK(f, (f)(a, b, c, d, e, g),                                                        \
+                  (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N, GOR__N), __typeof__(a),              \
+                  __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e), __typeof__(g))       \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__NO_FLOAT(d) GOR__NO_FLOAT(e) GOR__NO_FLOAT(g)                                             \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c),                                       \
+                GOR__WORD(d), GOR__WORD(e), GOR__WORD(g)) })
+
+#else /* C++: the parameter types are there to be looked at */
+
+#define GOR__FIRST_NAME(f, ...) #f
+#define GOR_GO(...) gor__go_typed(GOR__FIRST_NAME(__VA_ARGS__, 0) "\0" GOR__HERE, __VA_ARGS__)
+
+extern "C++" {
+template <class T> struct gor__word_type {
+    static constexpr bool ok = __is_enum(T);
+};
+template <class T> struct gor__word_type<T *> { static constexpr bool ok = true; };
+#define GOR__WORD_TYPE(T)                                                                          \
+    template <> struct gor__word_type<T> { static constexpr bool ok = true; };
+GOR__WORD_TYPE(bool) GOR__WORD_TYPE(char) GOR__WORD_TYPE(signed char) GOR__WORD_TYPE(unsigned char)
+GOR__WORD_TYPE(short) GOR__WORD_TYPE(unsigned short) GOR__WORD_TYPE(int) GOR__WORD_TYPE(unsigned)
+GOR__WORD_TYPE(long) GOR__WORD_TYPE(unsigned long) GOR__WORD_TYPE(long long)
+GOR__WORD_TYPE(unsigned long long) GOR__WORD_TYPE(wchar_t) GOR__WORD_TYPE(char16_t)
+GOR__WORD_TYPE(char32_t) GOR__WORD_TYPE(decltype(nullptr))
+#undef GOR__WORD_TYPE
+
+template <class... P> struct gor__pack;
+template <> struct gor__pack<> {
+    template <class R, class... Q, class... D> void call(R (*fn)(Q...), D... done) { fn(done...); }
+};
+template <class P, class... More> struct gor__pack<P, More...> {
+    static_assert(gor__word_type<P>::ok, "GOR_GO: integer or pointer parameters only");
+    P value;
+    gor__pack<More...> more;
+    template <class A, class... B> gor__pack(A a, B... b) : value(a), more{b...} {}
+    template <class R, class... Q, class... D> void call(R (*fn)(Q...), D... done)
+    {
+        more.call(fn, done..., value);
+    }
+};
+template <class R, class... P> struct gor__typed_call {
+    R (*fn)(P...);
+    gor__pack<P...> args;
+    static void run(void *self)
+    {
+        gor__typed_call *c = static_cast<gor__typed_call *>(self);
+        c->args.call(c->fn);
+    }
+};
+template <class T> struct gor__same { typedef T type; };
+template <class R, class... P>
+int gor__go_typed(const char *site, R (*fn)(P...), typename gor__same<P>::type... a)
+{
+    static_assert(sizeof...(P) <= 6, "GOR_GO: six arguments at most");
+    gor__typed_call<R, P...> c = { fn, { a... } };
+    return gor__go_copy_at(gor__typed_call<R, P...>::run, &c, sizeof c, site);
+}
+} /* extern "C++" */
+#endif
+
+/* ==== [chan] channels and select ============================================================ */
+
+/* A queue of values of one size, first in, first out, for any number of senders and receivers,
+ * goroutines and foreign threads alike. Reference-counted; a new one has one reference. */
+typedef struct gor_chan gor_chan;
+
+/* Make a channel.
+ *   elem_size  bytes of one value; 0 allowed: a signal without a value
+ *   capacity   values it holds before a send waits; 0: a send waits for its receiver
+ * Returns the channel with one reference; NULL out of memory. Any thread. Parks: never. */
+GOR_API gor_chan *gor_chan_new(size_t elem_size, size_t capacity);
+
+/* Take or give back a reference; the last one given back frees the channel and the values in it.
+ * Nobody may be waiting on it then. NULL is allowed. Any thread. Parks: never. */
+GOR_API gor_chan *gor_chan_retain(gor_chan *c);
+GOR_API void gor_chan_release(gor_chan *c);
+
+/* Send one value, waiting until deadline at the latest.
+ *   c         NULL takes nothing, so only the deadline ends the wait
+ *   v         n bytes are copied; NULL sends an empty value (all bytes zero)
+ *   n         bytes at v, the channel's element size
+ *   deadline  absolute ns on the gor_now() clock; GOR_FOREVER waits; a past time only tries
+ * Returns 0; -EPIPE closed; -ETIMEDOUT; -ECANCELED own context done; -EMSGSIZE wrong n, nothing
+ * moved; try_: -EAGAIN would wait. Parks: yes (try_: never); blocks the thread outside of
+ * goroutines.
+ * Orders: what was done before the send is visible to the receiver of the value. */
+GOR_API int gor_chan_send(gor_chan *c, const void *v, size_t n);
+GOR_API int gor_chan_send_until(gor_chan *c, const void *v, size_t n, int64_t deadline);
+GOR_API int gor_chan_try_send(gor_chan *c, const void *v, size_t n);
+
+/* Receive one value, waiting until deadline at the latest.
+ *   c         NULL never delivers, so only the deadline ends the wait
+ *   v         gets n bytes; NULL throws the value away
+ *   n, deadline  as above
+ * Returns 0; -EPIPE closed and drained (*v zeroed); the rest as above.
+ * Parks: yes (try_: never); blocks the thread outside of goroutines.
+ * Orders: what the sender did before its send is visible after 0. */
+GOR_API int gor_chan_recv(gor_chan *c, void *v, size_t n);
+GOR_API int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline);
+GOR_API int gor_chan_try_recv(gor_chan *c, void *v, size_t n);
+
+/* The same with the size taken from the pointer. */
+#define gor_send(c, v)                gor_chan_send((c), (v), sizeof *(v))
+#define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), sizeof *(v), (deadline))
+#define gor_try_send(c, v)            gor_chan_try_send((c), (v), sizeof *(v))
+#define gor_recv(c, v)                gor_chan_recv((c), (v), sizeof *(v))
+#define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), sizeof *(v), (deadline))
+#define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), sizeof *(v))
+
+/* Close: receivers get what is left, then -EPIPE; waiting and later senders get -EPIPE.
+ * Returns 0; -EPIPE already closed; -EINVAL c is NULL. Any thread. Parks: never.
+ * Orders: what was done before the close is visible to who sees it closed. */
+GOR_API int gor_chan_close(gor_chan *c);
+
+/* Values waiting in the buffer now; the capacity. 0 for NULL. Any thread. Parks: never. */
+GOR_API size_t gor_chan_len(gor_chan *c);
+GOR_API size_t gor_chan_cap(gor_chan *c);
+
+/* GOR_CHAN_TYPE(name, T): a channel type of its own, so that a wrong value does not compile:
+ * name_new(cap), name_send(c, T), name_recv(c, T *), name_try_send, name_try_recv, name_send_until,
+ * name_recv_until, name_close, name_len, name_retain, name_release; name_chan(c) for select.
+ * Written at file scope, without a semicolon. */
+#define GOR_CHAN_TYPE(name, T)                                                                     \
+    typedef struct name name;                                                                      \
+    static inline GOR__UNUSED gor_chan *name##_chan(name *c)                                       \
+    {                                                                                              \
+        return (gor_chan *)(void *)c;                                                              \
+    }                                                                                              \
+    static inline GOR__UNUSED name *name##_new(size_t cap)                                         \
+    {                                                                                              \
+        return (name *)(void *)gor_chan_new(sizeof(T), cap);                                       \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_send(name *c, T v)                                        \
+    {                                                                                              \
+        return gor_chan_send(name##_chan(c), &v, sizeof v);                                        \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_try_send(name *c, T v)                                    \
+    {                                                                                              \
+        return gor_chan_try_send(name##_chan(c), &v, sizeof v);                                    \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_send_until(name *c, T v, int64_t deadline)                \
+    {                                                                                              \
+        return gor_chan_send_until(name##_chan(c), &v, sizeof v, deadline);                        \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_recv(name *c, T *v)                                       \
+    {                                                                                              \
+        return gor_chan_recv(name##_chan(c), v, sizeof *v);                                        \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_try_recv(name *c, T *v)                                   \
+    {                                                                                              \
+        return gor_chan_try_recv(name##_chan(c), v, sizeof *v);                                    \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_recv_until(name *c, T *v, int64_t deadline)               \
+    {                                                                                              \
+        return gor_chan_recv_until(name##_chan(c), v, sizeof *v, deadline);                        \
+    }                                                                                              \
+    static inline GOR__UNUSED int name##_close(name *c)                                            \
+    {                                                                                              \
+        return gor_chan_close(name##_chan(c));                                                     \
+    }                                                                                              \
+    static inline GOR__UNUSED size_t name##_len(name *c)                                           \
+    {                                                                                              \
+        return gor_chan_len(name##_chan(c));                                                       \
+    }                                                                                              \
+    static inline GOR__UNUSED name *name##_retain(name *c)                                         \
+    {                                                                                              \
+        return (name *)(void *)gor_chan_retain(name##_chan(c));                                    \
+    }                                                                                              \
+    static inline GOR__UNUSED void name##_release(name *c)                                         \
+    {                                                                                              \
+        gor_chan_release(name##_chan(c));                                                          \
+    }
+
+/* -- select --------------------------------------------------------------------------------- */
+
+struct gor_ctx;
+
+enum gor_case_kind {
+    GOR_CASE_NONE, GOR_CASE_RECV, GOR_CASE_SEND, GOR_CASE_DONE, GOR_CASE_DEADLINE,
+    GOR_CASE_READABLE, GOR_CASE_WRITABLE, GOR_CASE_JOIN, GOR_CASE_DEFAULT
+};
+
+/* One case of a select. Made by the gor_on_ calls below; the fields are the library's, but for
+ * rc. */
+typedef struct gor_case {
+    int     kind;                      /* enum gor_case_kind                                     */
+    int     rc;                        /* out: result of the case that ran: 0, or -EPIPE         */
+    void   *object;                    /* the channel, context or task                           */
+    void   *value;                     /* what to send, where to receive                         */
+    size_t  size;                      /* bytes at value                                         */
+    bool   *ok;                        /* out: false if the channel was closed; may be NULL      */
+    int64_t deadline;                  /* absolute ns                                            */
+    int     fd;
+} gor_case;
+
+/* Wait until one of n cases can run, run it, and say which; of several that can, one at random,
+ * each equally likely. With gor_on_default among them never waits.
+ *   cases  read, and rc and *ok of the one that ran written, before the return; n 0 waits for ever
+ * Returns the case's index; a receive on a closed channel runs, with *ok false;
+ * -EPIPE a send case met a closed channel (its rc is -EPIPE, the others' 0); -EMSGSIZE a channel
+ * case of the wrong size, -EINVAL an unknown kind, -ENOSYS an fd case (not yet), each before
+ * anything has moved; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
+ * Parks: yes, unless there is a default; blocks the thread outside of goroutines.
+ * Orders: as the send or receive that ran. Source: selectgo of the Go runtime. */
+GOR_API int gor_select_n(gor_case *cases, size_t n);
+
+/* gor_select(case, case, ...): the same, the cases written in the call. */
+#ifndef __cplusplus
+#define gor_select(...)                                                                            \
+    gor_select_n((gor_case[]){ __VA_ARGS__ },                                                      \
+                 sizeof((gor_case[]){ __VA_ARGS__ }) / sizeof(gor_case))
+#else
+extern "C++" {
+template <class... C> static inline int gor__select(C... c)
+{
+    gor_case cases[] = { c... };
+    return gor_select_n(cases, sizeof...(c));
+}
+}
+#define gor_select(...) gor__select(__VA_ARGS__)
+#endif
+
+static inline GOR__UNUSED gor_case gor__case(int kind, void *object, void *value, size_t size,
+                                             bool *ok)
+{
+    gor_case k;
+    k.kind = kind;
+    k.rc = 0;
+    k.object = object;
+    k.value = value;
+    k.size = size;
+    k.ok = ok;
+    k.deadline = GOR_FOREVER;
+    k.fd = -1;
+    return k;
+}
+static inline GOR__UNUSED gor_case gor__case_send(gor_chan *c, const void *v, size_t size)
+{
+    gor_case k = gor__case(GOR_CASE_SEND, c, NULL, size, NULL);
+    union { const void *from; void *to; } u;
+    u.from = v;
+    k.value = u.to;
+    return k;
+}
+static inline GOR__UNUSED gor_case gor__case_time(int64_t deadline)
+{
+    gor_case k = gor__case(GOR_CASE_DEADLINE, NULL, NULL, 0, NULL);
+    k.deadline = deadline;
+    return k;
+}
+static inline GOR__UNUSED gor_case gor__case_fd(int kind, int fd)
+{
+    gor_case k = gor__case(kind, NULL, NULL, 0, NULL);
+    k.fd = fd;
+    return k;
+}
+static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
+{
+    int64_t now = gor_now();
+    return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
+}
+
+/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. */
+#define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
+#define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
+#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))
+#define gor_on_done(ctx)           gor__case(GOR_CASE_DONE, (ctx), NULL, 0, NULL)
+#define gor_on_deadline(t)         gor__case_time(t)
+#define gor_on_after(ns)           gor__case_time(gor__deadline_after(ns))
+#define gor_on_readable(fd)        gor__case_fd(GOR_CASE_READABLE, (fd))
+#define gor_on_writable(fd)        gor__case_fd(GOR_CASE_WRITABLE, (fd))
+#define gor_on_join(task)          gor__case(GOR_CASE_JOIN, (task), NULL, 0, NULL)
+#define gor_on_default()           gor__case(GOR_CASE_DEFAULT, NULL, NULL, 0, NULL)
+
+/* ==== [sync] locks, counters, barriers ======================================================
+ * Every struct is valid when zeroed, needs no destroy, and may live anywhere. Every call works from
+ * foreign threads, which it blocks. Waits return 0, -ETIMEDOUT (only the _until forms), or, as
+ * every blocking call that returns an int, -ECANCELED / -ETIMEDOUT when the goroutine's own
+ * context is done. deadline is absolute, ns on the gor_now() clock; GOR_FOREVER waits; a past
+ * one only tries. All lock/unlock, done/wait, release/acquire, signal/wait pairs order as their
+ * names say. */
+
+/* -- mutex: fair as Go's is; a waiter starved for 1 ms gets it next ---------------------------- */
+typedef struct gor_mutex {
+    gor__au32 state;
+    gor__spin lock;
+    gor__wq   waiters;
+} gor_mutex;
+
+/* Lock. Returns 0; _until: -ETIMEDOUT; try_: true if taken; own context done: -ECANCELED, not
+ * taken.
+ * Parks: yes (try_: never). Not recursive. May be unlocked by another goroutine.
+ * Source: Go's sync.Mutex (normal and starvation mode). */
+GOR_API int  gor_mutex_lock(gor_mutex *m);
+GOR_API int  gor_mutex_lock_until(gor_mutex *m, int64_t deadline);
+GOR_API bool gor_mutex_try_lock(gor_mutex *m);
+/* Unlock; of an unlocked mutex: a panic that names the call. Parks: never. */
+GOR_API void gor_mutex_unlock(gor_mutex *m);
+GOR_API void gor__mutex_unlock_at(gor_mutex *m, const char *here);
+#define gor_mutex_unlock(m) gor__mutex_unlock_at((m), GOR__HERE)
+
+/* -- rwmutex: many readers or one writer; first come, first served ----------------------------- */
+typedef struct gor_rwmutex {
+    gor__spin lock;
+    int32_t   holders;                 /* readers inside, or -1: a writer */
+    gor__wq   waiters;
+} gor_rwmutex;
+
+/* Lock for reading or writing. A waiting writer holds back later readers, so no recursive rlock.
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done, not taken. try_: true if taken. */
+GOR_API int  gor_rwmutex_rlock(gor_rwmutex *m);
+GOR_API int  gor_rwmutex_lock(gor_rwmutex *m);
+GOR_API bool gor_rwmutex_try_rlock(gor_rwmutex *m);
+GOR_API bool gor_rwmutex_try_lock(gor_rwmutex *m);
+/* Unlock; without the lock: a panic that names the call. Parks: never. */
+GOR_API void gor_rwmutex_runlock(gor_rwmutex *m);
+GOR_API void gor_rwmutex_unlock(gor_rwmutex *m);
+GOR_API void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here);
+GOR_API void gor__rwmutex_unlock_at(gor_rwmutex *m, const char *here);
+#define gor_rwmutex_runlock(m) gor__rwmutex_runlock_at((m), GOR__HERE)
+#define gor_rwmutex_unlock(m)  gor__rwmutex_unlock_at((m), GOR__HERE)
+
+/* -- cond ---------------------------------------------------------------------------------- */
+typedef struct gor_cond {
+    gor__spin lock;
+    gor__wq   waiters;
+} gor_cond;
+
+/* Unlock m, wait for a signal, lock m again, whatever the result; test your condition in a loop.
+ * Returns 0; -ETIMEDOUT; -ECANCELED. No spurious wake-ups. Parks: yes. */
+GOR_API int  gor_cond_wait(gor_cond *c, gor_mutex *m);
+GOR_API int  gor_cond_wait_until(gor_cond *c, gor_mutex *m, int64_t deadline);
+/* Wake the longest waiting one, or all. Need not hold the mutex. Parks: never. */
+GOR_API void gor_cond_signal(gor_cond *c);
+GOR_API void gor_cond_broadcast(gor_cond *c);
+
+/* -- once ---------------------------------------------------------------------------------- */
+typedef struct gor_once {
+    gor__au32 done;
+    gor_mutex mutex;
+} gor_once;
+
+/* Run fn(arg) if no call on o has run it yet; return when it has run. A fn that panics has run.
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done while another runs it. Parks: yes. */
+GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
+
+/* -- wait group ---------------------------------------------------------------------------- */
+typedef struct gor_wg {
+    gor__spin lock;
+    gor__au32 pad;
+    int64_t   count;
+    gor__wq   waiters;
+} gor_wg;
+
+/* Add n, which may be negative; at zero all waiters go on. Below zero: a panic that names the call.
+ * gor_wg_done adds -1. Parks: never. */
+GOR_API void gor_wg_add(gor_wg *wg, int64_t n);
+GOR_API void gor_wg_done(gor_wg *wg);
+GOR_API void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here);
+#define gor_wg_add(wg, n) gor__wg_add_at((wg), (n), GOR__HERE)
+#define gor_wg_done(wg)   gor__wg_add_at((wg), -1, GOR__HERE)
+
+/* Wait until the count is zero. Returns 0; -ETIMEDOUT; -ECANCELED. Parks: yes. */
+GOR_API int gor_wg_wait(gor_wg *wg);
+GOR_API int gor_wg_wait_until(gor_wg *wg, int64_t deadline);
+
+/* Add one, start fn(arg) as a goroutine, and be done when it ends, however it ends.
+ * Returns what gor_go returns; on failure the count is as before. */
+#define gor_wg_go(wg, fn, arg) gor__wg_go_at((wg), (fn), (arg), #fn "\0" GOR__HERE)
+GOR_API int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg);
+GOR_API int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site);
+
+/* -- semaphore: weighted, first in, first out ------------------------------------------------- */
+typedef struct gor_sem {
+    gor__spin lock;
+    gor__au32 pad;
+    int64_t   permits;
+    gor__wq   waiters;
+} gor_sem;
+#ifdef __cplusplus
+#define GOR_SEM_INIT(n) gor_sem{ {}, {}, (n), {} }
+#else
+#define GOR_SEM_INIT(n) { .permits = (n) }
+#endif
+
+/* Take n permits, at once or, in turn, when they are there. Returns 0; -EINVAL n < 0; -ETIMEDOUT;
+ * -ECANCELED. try_: 0 or -EAGAIN. A large request holds back the smaller ones behind it.
+ * Parks: yes (try_: never). */
+GOR_API int gor_sem_acquire(gor_sem *s, int64_t n);
+GOR_API int gor_sem_acquire_until(gor_sem *s, int64_t n, int64_t deadline);
+GOR_API int gor_sem_try_acquire(gor_sem *s, int64_t n);
+/* Give n permits. Returns 0; -EINVAL n < 0; -EOVERFLOW too many. Parks: never. */
+GOR_API int gor_sem_release(gor_sem *s, int64_t n);
+
+/* -- barrier ------------------------------------------------------------------------------- */
+typedef struct gor_barrier {
+    gor__spin lock;
+    uint32_t  needed;
+    uint32_t  arrived;
+    gor__wq   waiters;
+} gor_barrier;
+#ifdef __cplusplus
+#define GOR_BARRIER_INIT(n) gor_barrier{ {}, (n), 0, {} }
+#else
+#define GOR_BARRIER_INIT(n) { .needed = (n) }
+#endif
+
+/* Wait until n have called. True for the last one to arrive. Used again at once. A zeroed barrier
+ * lets everyone through. Not ended by the goroutine's own context. Parks: yes. */
+GOR_API bool gor_barrier_wait(gor_barrier *b);
+
+/* ==== [ctx] contexts and groups ============================================================= */
+
+/* A tree of cancellation: what is done to a context is done to its children. Reference-counted:
+ * every constructor returns one reference, given back by gor_ctx_release; children and goroutines
+ * keep their own. Everything here works from any thread. */
+typedef struct gor_ctx gor_ctx;
+
+/* The root: never done. Needs no release, takes it anyway. */
+GOR_API gor_ctx *gor_ctx_background(void);
+
+/* New contexts under parent (NULL: the background). Each returns one reference; NULL out of memory.
+ *   t    absolute deadline, ns; the parent's, if that is earlier
+ *   ns   the same, from now
+ *   key  compared as a pointer
+ * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime to
+ * pass by itself; gor_ctx_err sees it pass in any case. */
+GOR_API gor_ctx *gor_ctx_with_cancel(gor_ctx *parent);
+GOR_API gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t);
+GOR_API gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns);
+GOR_API gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value);
+GOR_API gor_ctx *gor_ctx_without_cancel(gor_ctx *parent);
+
+/* Make c and its children done; the first call counts. cause: a negative errno for gor_ctx_cause,
+ * 0 means -ECANCELED. The background cannot be cancelled. Parks: never. */
+GOR_API void gor_ctx_cancel(gor_ctx *c, int cause);
+
+/* 0 while live, then -ECANCELED or -ETIMEDOUT; NULL is the background. */
+GOR_API int gor_ctx_err(gor_ctx *c);
+/* 0 while live, then what gor_ctx_cancel was given, or gor_ctx_err's. */
+GOR_API int gor_ctx_cause(gor_ctx *c);
+/* The value of the nearest context with this key, or NULL. */
+GOR_API void *gor_ctx_value(gor_ctx *c, const void *key);
+/* A channel, of element size 0, that is closed when c is done. The context's own: retain it to keep
+ * it longer. NULL, which blocks for ever, if c is never done; also when out of memory. */
+GOR_API gor_chan *gor_ctx_done(gor_ctx *c);
+/* The absolute deadline, ns; GOR_FOREVER if there is none. */
+GOR_API int64_t gor_ctx_deadline(gor_ctx *c);
+/* Run fn(arg) in a goroutine of its own once c is done. Returns 0; -ENOMEM; -EINVAL. */
+GOR_API int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg);
+
+GOR_API gor_ctx *gor_ctx_retain(gor_ctx *c);
+GOR_API void gor_ctx_release(gor_ctx *c);
+
+/* Make c this goroutine's own: from now on every blocking call of it that returns an int ends with
+ * -ECANCELED or -ETIMEDOUT when c is done, and at once if it already is; goroutines it starts
+ * inherit c and keep a reference. NULL leaves. c must live until the goroutine leaves it or ends.
+ * Returns the context before, or NULL:
+ *     gor_ctx *old = gor_ctx_enter(c);  ...  gor_ctx_enter(old);
+ * Goroutines only. Parks: never. */
+GOR_API gor_ctx *gor_ctx_enter(gor_ctx *c);
+
+/* -- groups: structured concurrency, the first error cancels the rest -------------------------- */
+typedef struct gor_group {
+    gor_ctx  *ctx;
+    gor_wg    wg;
+    gor_sem   slots;
+    gor__au32 error;
+    int       limit;
+} gor_group;
+
+/* Make g ready, under parent (NULL: the background), with at most limit goroutines at a time
+ * (0 or less: no limit). */
+GOR_API void gor_group_init(gor_group *g, gor_ctx *parent, int limit);
+
+/* Run fn(arg) as a goroutine whose own context is g's; waits while limit are running. A result
+ * other than 0 cancels the group's context with that cause; the first one counts.
+ * Returns 0; -ENOMEM; -ESRCH; -ECANCELED, -ETIMEDOUT the caller's own context is done. Parks:
+ * yes. */
+#define gor_group_go(g, fn, arg) gor__group_go_at((g), (fn), (arg), #fn "\0" GOR__HERE)
+GOR_API int gor__group_go_at(gor_group *g, int (*fn)(void *), void *arg, const char *site);
+GOR_API int (gor_group_go)(gor_group *g, int (*fn)(void *), void *arg);
+
+/* The group's context, for select and for passing on; lives until gor_group_wait returns. */
+GOR_API gor_ctx *gor_group_ctx(gor_group *g);
+
+/* Wait for all, cancel the group's context, free what g holds; g may be made ready again.
+ * Returns the first result that was not 0, else 0. Always waits for all: not ended by the caller's
+ * own context. Parks: yes. */
+GOR_API int gor_group_wait(gor_group *g);
+
+/* ==== [time] sleeping, timers, tickers, rate limits ========================================= */
+
+/* Sleep for ns, or until t on the gor_now() clock; at most 0: returns at once.
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done; -ENOMEM. Parks: yes; blocks a foreign
+ * thread. */
+GOR_API int gor_sleep(int64_t ns);
+GOR_API int gor_sleep_until(int64_t t);
+
+/* A channel that gets one int64_t, the time, ns from now. The caller's reference: release it.
+ * NULL: out of memory, or no runtime. Parks: never. */
+GOR_API gor_chan *gor_after(int64_t ns);
+
+/* A timer; the caller's storage, zeroed before its first start, kept until it ran or was
+ * stopped. */
+typedef struct gor_timer {
+    int64_t   when;                    /* absolute ns                                            */
+    int64_t   period;                  /* ns; 0: once                                            */
+    bool    (*fire)(struct gor_timer *t, int64_t now);
+    void    (*fn)(void *);
+    void     *arg;
+    void     *chan;
+    gor__aptr owner;                   /* the heap that it is in, or NULL                        */
+    size_t    index;                   /* its place there                                        */
+} gor_timer;
+
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
+ * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread. O(log n). Parks: never. */
+GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
+/* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
+ * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
+ * anew. Any thread. Parks: never. */
+GOR_API bool gor_timer_stop(gor_timer *t);
+GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
+
+/* A ticker; the caller's storage, zeroed before its first start, kept until stopped. */
+typedef struct gor_ticker {
+    gor_timer timer;
+    gor_chan *c;
+} gor_ticker;
+
+/* Send the time (int64_t) every period ns; a slow receiver misses ticks. The channel is the
+ * ticker's own and ends with gor_ticker_stop: retain it to keep it longer. NULL: out of memory,
+ * no runtime, or period < 1. Any thread. Parks: never. */
+GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
+GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
+GOR_API void gor_ticker_stop(gor_ticker *t);
+
+/* A token bucket: per_second tokens flow in, at most burst are kept; full at first. */
+typedef struct gor_limiter {
+    gor_mutex mutex;
+    double    per_second;
+    double    burst;
+    double    tokens;                  /* at time `last`; below 0: owed to those who wait        */
+    int64_t   last;                    /* ns                                                     */
+} gor_limiter;
+GOR_API void gor_limiter_init(gor_limiter *l, double per_second, int burst);
+/* Take n tokens if they are there. Any thread. Parks: never. */
+GOR_API bool gor_limiter_allow(gor_limiter *l, int n);
+/* Take n tokens, waiting for them in turn. Returns 0; -EINVAL n is negative or over burst;
+ * -ETIMEDOUT they would come after the deadline (answered at once, nothing taken); -ECANCELED own
+ * context done. Parks: yes. */
+GOR_API int gor_limiter_wait(gor_limiter *l, int n);
+GOR_API int gor_limiter_wait_until(gor_limiter *l, int n, int64_t deadline);
+
+/* ==== [debug] failing well, and looking inside ============================================== */
+
+/* Give up: run the goroutine's deferred calls, last in first out. If one of them calls gor_recover,
+ * the goroutine ends there as by gor_exit; otherwise print the message and every goroutine on
+ * stderr and end the program with status 2, or as GORTRACEBACK says: none (message only), single
+ * (this goroutine), all (default), crash (all, then abort()). Does not return. Any thread.
+ *   fmt  as printf; cut at 500 bytes */
+#define gor_panic(...) gor__panic_at(GOR__HERE, __VA_ARGS__)
+GOR_API void gor__panic_at(const char *here, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
+
+/* Run fn(arg) when this goroutine ends, by return, gor_exit or panic: not at the end of the
+ * function.
+ * Returns 0; -ENOMEM, -ESRCH outside of goroutines. Parks: never. */
+GOR_API int gor_defer(void (*fn)(void *), void *arg);
+
+/* In a deferred call: stop the panic. Returns its message, valid until the goroutine ends;
+ * NULL if there is none. Parks: never. */
+GOR_API const char *gor_recover(void);
+
+/* Write every goroutine to fd: number, name, state, since when, where it waits, where it was
+ * started, its stack. Takes no lock that the program could hold. Any thread. Parks: never. */
+GOR_API void gor_dump(int fd);
+
+/* Write the goroutines that gor_stop would abandon now. Returns how many. Any thread. */
+GOR_API int gor_leaks(int fd);
+
+typedef struct gor_stats {
+    size_t   goroutines;               /* alive                                                  */
+    size_t   stacks;                   /* bound to a goroutine                                   */
+    size_t   stacks_cached;            /* free, kept for the next goroutine                      */
+    size_t   threads;                  /* OS threads of the runtime                              */
+    size_t   idle_threads;
+    size_t   timers;                   /* pending                                                */
+    int      procs;
+    int      idle_procs;
+    uint64_t started;                  /* goroutines since the start                             */
+    uint64_t switches;                 /* approximately                                          */
+    uint64_t steals;
+    size_t   heap_bytes;               /* allocated by the runtime now, without stacks           */
+} gor_stats;
+
+/* Fill *s with a snapshot, not quite of one moment. Any thread. Returns 0;
+ * -ESRCH without a runtime (*s zeroed). */
+#define gor_stats(s) gor__get_stats(s)
+GOR_API int gor__get_stats(gor_stats *s);
+
+/* ==== [short] short names, on request ======================================================= */
+#ifdef GOR_SHORT_NAMES
+#define go(fn, arg)   gor_go(fn, arg)
+#define GO(...)       GOR_GO(__VA_ARGS__)
+#define yield()       gor_yield()
+#define defer(fn, arg) gor_defer(fn, arg)
+#define chan_new      gor_chan_new
+#define chan_send     gor_send
+#define chan_recv     gor_recv
+#define chan_close    gor_chan_close
+#define chan_select   gor_select
+typedef gor_chan    chan_t;
+typedef gor_wg      wg_t;
+typedef gor_mutex   gomutex_t;
+typedef gor_ctx     ctx_t;
+#endif
+
+
+#endif /* GOR_H_INCLUDED */
+
+/* ==== end of the public API ================================================================== */
+
+#if defined(GOR_IMPLEMENTATION) && !defined(GOR__IMPLEMENTED)
+#define GOR__IMPLEMENTED
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ==== [config] compiler, sanitizers, sizes ====================================================
+ * What        The facts that every later part is compiled by. Each macro always has a value.
+ */
+#if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK)
+#error "gor.h: where GOR_IMPLEMENTATION is defined, include gor.h first or define _GNU_SOURCE"
+#endif
+
+#define GOR__NOINLINE __attribute__((noinline))
+#define GOR__INLINE   static inline __attribute__((always_inline, unused))
+#define GOR__LIKELY(x)   __builtin_expect(!!(x), 1)
+#define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define GOR__CACHE_LINE 64
+
+#if defined(__SANITIZE_THREAD__)
+#define GOR__TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GOR__TSAN 1
+#endif
+#endif
+#ifndef GOR__TSAN
+#define GOR__TSAN 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define GOR__ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GOR__ASAN 1
+#endif
+#endif
+#ifndef GOR__ASAN
+#define GOR__ASAN 0
+#endif
+
+#if GOR__TSAN
+#define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define GOR__NO_TSAN
+#endif
+
+/* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */
+#ifndef GOR_CHECK
+#define GOR_CHECK 0
+#endif
+
+#define GOR__MAX_PROCS      1024
+#define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
+#define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
+#define GOR__STACK_SIZE     ((size_t)256 << 10)
+#define GOR__MAX_THREADS    10000
+#define GOR__QUANTUM_NS     (10 * GOR_MS)
+#define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
+#define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
+
+/* ==== [atomics] typed words with the memory order in the name =================================
+ * What        gor__au32_load_acq(&x), gor__aptr_store_rel(&x, v), ...: rlx, acq, rel, sc. cas and
+ *             xchg are acq_rel, add is sc and returns the old value.
+ * Invariants  A word that several threads, or several goroutines on one thread, touch without a
+ *             lock is one of these; relaxed costs nothing and tells ThreadSanitizer the truth.
+ * Source      The __atomic builtins: C11's model, and usable from C++.
+ */
+#define GOR__ATOMIC(name, T)                                                                       \
+    GOR__INLINE T name##_load_rlx(const name *a)                                                   \
+    {                                                                                              \
+        return __atomic_load_n(&a->v, __ATOMIC_RELAXED);                                           \
+    }                                                                                              \
+    GOR__INLINE T name##_load_acq(const name *a)                                                   \
+    {                                                                                              \
+        return __atomic_load_n(&a->v, __ATOMIC_ACQUIRE);                                           \
+    }                                                                                              \
+    GOR__INLINE T name##_load_sc(const name *a)                                                    \
+    {                                                                                              \
+        return __atomic_load_n(&a->v, __ATOMIC_SEQ_CST);                                           \
+    }                                                                                              \
+    GOR__INLINE void name##_store_rlx(name *a, T v)                                                \
+    {                                                                                              \
+        __atomic_store_n(&a->v, v, __ATOMIC_RELAXED);                                              \
+    }                                                                                              \
+    GOR__INLINE void name##_store_rel(name *a, T v)                                                \
+    {                                                                                              \
+        __atomic_store_n(&a->v, v, __ATOMIC_RELEASE);                                              \
+    }                                                                                              \
+    GOR__INLINE void name##_store_sc(name *a, T v)                                                 \
+    {                                                                                              \
+        __atomic_store_n(&a->v, v, __ATOMIC_SEQ_CST);                                              \
+    }                                                                                              \
+    GOR__INLINE T name##_xchg(name *a, T v)                                                        \
+    {                                                                                              \
+        return __atomic_exchange_n(&a->v, v, __ATOMIC_SEQ_CST);                                    \
+    }                                                                                              \
+    GOR__INLINE bool name##_cas(name *a, T old, T v)                                               \
+    {                                                                                              \
+        return __atomic_compare_exchange_n(&a->v, &old, v, false, __ATOMIC_SEQ_CST,                \
+                                           __ATOMIC_RELAXED);                                      \
+    }
+GOR__ATOMIC(gor__au32, uint32_t)
+GOR__ATOMIC(gor__au64, uint64_t)
+GOR__ATOMIC(gor__ai64, int64_t)
+GOR__ATOMIC(gor__aptr, void *)
+
+GOR__INLINE uint32_t gor__au32_add(gor__au32 *a, uint32_t n)
+{
+    return __atomic_fetch_add(&a->v, n, __ATOMIC_SEQ_CST);
+}
+GOR__INLINE uint32_t gor__au32_or(gor__au32 *a, uint32_t n)
+{
+    return __atomic_fetch_or(&a->v, n, __ATOMIC_SEQ_CST);
+}
+GOR__INLINE uint32_t gor__au32_and(gor__au32 *a, uint32_t n)
+{
+    return __atomic_fetch_and(&a->v, n, __ATOMIC_SEQ_CST);
+}
+GOR__INLINE uint64_t gor__au64_add(gor__au64 *a, uint64_t n)
+{
+    return __atomic_fetch_add(&a->v, n, __ATOMIC_SEQ_CST);
+}
+
+/* A counter that one thread at a time writes and any thread reads. */
+GOR__INLINE void gor__au64_bump(gor__au64 *a)
+{
+    gor__au64_store_rlx(a, gor__au64_load_rlx(a) + 1);
+}
+
+#define GOR__COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
+
+/* ==== [random] small fast random numbers ======================================================
+ * Source      xorshift64* (Vigna, 2016); Lemire's multiply-shift for a range (2019).
+ */
+GOR__INLINE uint64_t gor__random(gor__au64 *state)
+{
+    uint64_t x = gor__au64_load_rlx(state);
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    gor__au64_store_rlx(state, x);
+    return x * 0x2545F4914F6CDD1DULL;
+}
+
+/* 0 .. n-1, n > 0; the bias of at most n / 2^32 is below what a test of fairness can see. */
+GOR__INLINE uint32_t gor__random_below(gor__au64 *state, uint32_t n)
+{
+    return (uint32_t)(((gor__random(state) >> 32) * n) >> 32);
+}
+
+/* ==== [sanitize] what the sanitizers must be told ===============================================
+ * What        A goroutine is a fiber for ThreadSanitizer, and a stack for AddressSanitizer. Each
+ *             hook is an empty function in a build without that sanitizer.
+ * Why         Fibers are switched without synchronisation (flag 1): two goroutines on one thread
+ *             are ordered by what they do, not by sharing it, so a race shows at any number of
+ *             threads. Memory that the runtime reuses for another goroutine is handed over
+ *             explicitly.
+ */
+#if GOR__TSAN
+#ifdef __cplusplus
+extern "C" {
+#endif
+void *__tsan_create_fiber(unsigned flags);
+void *__tsan_get_current_fiber(void);
+void __tsan_destroy_fiber(void *fiber);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void __tsan_acquire(void *p);
+void __tsan_release(void *p);
+#ifdef __cplusplus
+}
+#endif
+#define GOR__STACK_QUARANTINE 24       /* stacks that rest before the next goroutine gets one */
+GOR__INLINE void *gor__san_fiber(void) { return __tsan_create_fiber(0); }
+GOR__INLINE void *gor__san_this_fiber(void) { return __tsan_get_current_fiber(); }
+GOR__INLINE void gor__san_fiber_free(void *fiber) { __tsan_destroy_fiber(fiber); }
+GOR__INLINE void gor__san_hand_over(void *p) { __tsan_release(p); }
+GOR__INLINE void gor__san_take_over(void *p) { __tsan_acquire(p); }
+#define GOR__SAN_SWITCH_FIBER(fiber) __tsan_switch_to_fiber((fiber), 1)
+#else
+#define GOR__STACK_QUARANTINE 0
+GOR__INLINE void *gor__san_fiber(void) { return NULL; }
+GOR__INLINE void *gor__san_this_fiber(void) { return NULL; }
+GOR__INLINE void gor__san_fiber_free(void *fiber) { (void)fiber; }
+GOR__INLINE void gor__san_hand_over(void *p) { (void)p; }
+GOR__INLINE void gor__san_take_over(void *p) { (void)p; }
+#define GOR__SAN_SWITCH_FIBER(fiber) (void)(fiber)
+#endif
+
+#if GOR__ASAN
+#ifdef __cplusplus
+extern "C" {
+#endif
+void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
+void __sanitizer_finish_switch_fiber(void *fake, const void **old_bottom, size_t *old_size);
+void __asan_unpoison_memory_region(const volatile void *p, size_t size);
+void __lsan_register_root_region(const void *p, size_t size);
+void __lsan_unregister_root_region(const void *p, size_t size);
+#ifdef __cplusplus
+}
+#endif
+GOR__INLINE void gor__san_leave_stack(void **fake, const void *bottom, size_t size)
+{
+    __sanitizer_start_switch_fiber(fake, bottom, size);
+}
+GOR__INLINE void gor__san_enter_stack(void *fake, const void **old, size_t *old_size)
+{
+    __sanitizer_finish_switch_fiber(fake, old, old_size);
+}
+GOR__INLINE void gor__san_clean(void *p, size_t size) { __asan_unpoison_memory_region(p, size); }
+GOR__INLINE void gor__san_root(void *p, size_t size) { __lsan_register_root_region(p, size); }
+GOR__INLINE void gor__san_unroot(void *p, size_t size) { __lsan_unregister_root_region(p, size); }
+#else
+GOR__INLINE void gor__san_leave_stack(void **fake, const void *bottom, size_t size)
+{
+    (void)fake, (void)bottom, (void)size;
+}
+GOR__INLINE void gor__san_enter_stack(void *fake, const void **old, size_t *old_size)
+{
+    (void)fake, (void)old, (void)old_size;
+}
+GOR__INLINE void gor__san_clean(void *p, size_t size) { (void)p, (void)size; }
+GOR__INLINE void gor__san_root(void *p, size_t size) { (void)p, (void)size; }
+GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
+#endif
+
+/* ==== [arch] the contract of a processor architecture ==========================================
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(): NULL at
+ * first gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack
+ * pointer,
+ *                             go on at stack pointer `to`. Returns when someone switches back.
+ * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
+ * caller gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
+ * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
+ * gor__arch_pause()           inside a spin loop gor__arch_ticks()           a cheap counter,
+ * GOR__ARCH_TICKS of which are 1 to 20 us gor__arch_shadow_stack()    is a hardware shadow stack in
+ * force?
+ *
+ * The thread's word is declared and read in assembly only. The compiler never learns that it is
+ * thread-local, so it cannot keep its address across a switch to another thread, whatever it
+ * inlines: with `__thread` gcc and clang both do that at -O2. Initial-exec, so it works in
+ * executables and in shared libraries; `volatile` keeps two reads two.
+ *
+ * A function the compiler emits for branch protection (-fcf-protection, -mbranch-protection) makes
+ * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays
+ * true.
+ */
+
+/* ==== [x86_64] System V ABI =============================================================== */
+#if defined(__x86_64__)
+
+#define GOR__ARCH_TICKS 16384
+
+__asm__(
+    ".pushsection .tbss,\"awT\",@nobits\n"
+    ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
+    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".popsection\n");
+
+GOR__INLINE void *gor__arch_self(void)
+{
+    void *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(p));
+    return p;
+}
+
+GOR__INLINE void gor__arch_set_self(void *word)
+{
+    void *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
+                     : "=&r"(p) : "r"(word) : "memory");
+}
+
+/* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
+ * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
+ * change. */
+extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"
+    "gor__arch_switch:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
+    "    pushq %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbx,0\n"
+    "    pushq %r12\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r12,0\n"
+    "    pushq %r13\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r13,0\n"
+    "    pushq %r14\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r14,0\n"
+    "    pushq %r15\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r15,0\n"
+    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
+    "    stmxcsr (%rsp)\n"
+    "    fnstcw 4(%rsp)\n"
+    "    movl (%rsp),%eax\n"
+    "    movzwl 4(%rsp),%ecx\n"
+    "    movq %rsp,(%rdi)\n"
+    "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
+    "    xorl (%rsp),%eax\n"
+    "    testl $0xffffffc0,%eax\n"
+    "    jne 3f\n"
+    "1:  cmpw 4(%rsp),%cx\n"
+    "    jne 4f\n"
+    "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
+    "    popq %r15\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r15\n"
+    "    popq %r14\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r14\n"
+    "    popq %r13\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r13\n"
+    "    popq %r12\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r12\n"
+    "    popq %rbx\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbx\n"
+    "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
+    "    ret\n"
+    "3:  ldmxcsr (%rsp)\n"
+    "    jmp 1b\n"
+    "4:  fldcw 4(%rsp)\n"
+    "    jmp 2b\n"
+    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
+    /* The outermost frame of a goroutine: fn is in r12; an undefined return address ends
+     * unwinding. */
+    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    ".type gor__arch_entry,@function\n"
+    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
+    "    endbr64\n"
+    "    xorl %ebp,%ebp\n"
+    "    call *%r12\n"
+    "    ud2\n"
+    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".popsection\n");
+
+#define GOR__X86_FRAME_CONTROL 0
+#define GOR__X86_FRAME_R12     4
+#define GOR__X86_FRAME_RBP     6
+#define GOR__X86_FRAME_RIP     7
+#define GOR__X86_FRAME_WORDS   8
+#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
+
+GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+{
+    volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
+    for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
+        frame[i] = 0;
+    frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
+    frame[GOR__X86_FRAME_R12] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
+    return (void *)(uintptr_t)frame;
+}
+
+static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
+{
+    const uint64_t *frame = (const uint64_t *)sp;
+    *pc = frame[GOR__X86_FRAME_RIP];
+    return frame[GOR__X86_FRAME_RBP];
+}
+
+GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("pause"); }
+
+GOR__INLINE void gor__arch_fence(void)
+{
+    __asm__ volatile("lock; orl $0,-4(%%rsp)" ::: "memory", "cc");
+}
+
+GOR__INLINE uint64_t gor__arch_ticks(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return ((uint64_t)hi << 32) | lo;
+}
+
+/* rdsspq is a no-op that leaves its operand alone where there is no shadow stack. */
+static bool gor__arch_shadow_stack(void)
+{
+    uint64_t ssp = 0;
+    __asm__ volatile(".byte 0xf3,0x48,0x0f,0x1e,0xc8" : "+a"(ssp));
+    return ssp != 0;
+}
+
+#endif /* x86_64 */
+
+/* ==== [aarch64] AAPCS64 =================================================================== */
+#if defined(__aarch64__)
+
+#define GOR__ARCH_TICKS 256
+
+__asm__(
+    ".pushsection .tbss,\"awT\",%nobits\n"
+    ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
+    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".popsection\n");
+
+GOR__INLINE void *gor__arch_self(void)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tldr %0,[%0,%1]"
+                     : "=&r"(p), "=&r"(q));
+    return p;
+}
+
+GOR__INLINE void gor__arch_set_self(void *word)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
+                     : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+}
+
+/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
+extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
+    "gor__arch_switch:\n.cfi_startproc\n"
+    "    hint #34\n"                        /* bti c */
+    "    stp x29,x30,[sp,#-176]!\n.cfi_adjust_cfa_offset 176\n"
+    ".cfi_rel_offset x29,0\n.cfi_rel_offset x30,8\n"
+    "    stp x19,x20,[sp,#16]\n.cfi_rel_offset x19,16\n.cfi_rel_offset x20,24\n"
+    "    stp x21,x22,[sp,#32]\n.cfi_rel_offset x21,32\n.cfi_rel_offset x22,40\n"
+    "    stp x23,x24,[sp,#48]\n.cfi_rel_offset x23,48\n.cfi_rel_offset x24,56\n"
+    "    stp x25,x26,[sp,#64]\n.cfi_rel_offset x25,64\n.cfi_rel_offset x26,72\n"
+    "    stp x27,x28,[sp,#80]\n.cfi_rel_offset x27,80\n.cfi_rel_offset x28,88\n"
+    "    stp d8,d9,[sp,#96]\n"
+    "    stp d10,d11,[sp,#112]\n"
+    "    stp d12,d13,[sp,#128]\n"
+    "    stp d14,d15,[sp,#144]\n"
+    "    mrs x2,fpcr\n"
+    "    str x2,[sp,#160]\n"
+    "    mov x3,sp\n"
+    "    str x3,[x0]\n"
+    "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
+    "    ldr x3,[sp,#160]\n"
+    "    cmp x2,x3\n"
+    "    b.eq 1f\n"
+    "    msr fpcr,x3\n"
+    "1:  ldp d14,d15,[sp,#144]\n"
+    "    ldp d12,d13,[sp,#128]\n"
+    "    ldp d10,d11,[sp,#112]\n"
+    "    ldp d8,d9,[sp,#96]\n"
+    "    ldp x27,x28,[sp,#80]\n"
+    "    ldp x25,x26,[sp,#64]\n"
+    "    ldp x23,x24,[sp,#48]\n"
+    "    ldp x21,x22,[sp,#32]\n"
+    "    ldp x19,x20,[sp,#16]\n"
+    "    ldp x29,x30,[sp],#176\n.cfi_adjust_cfa_offset -176\n"
+    ".cfi_restore x29\n.cfi_restore x30\n"
+    "    ret\n"
+    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
+    /* The outermost frame of a goroutine: fn is in x19; an undefined return address ends
+     * unwinding. */
+    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    ".type gor__arch_entry,%function\n"
+    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined x30\n"
+    "    hint #36\n"                        /* bti j */
+    "    mov x29,#0\n"
+    "    mov x30,#0\n"
+    "    blr x19\n"
+    "    brk #1\n"
+    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".popsection\n");
+
+#define GOR__ARM64_FRAME_X29   0
+#define GOR__ARM64_FRAME_X30   1
+#define GOR__ARM64_FRAME_X19   2
+#define GOR__ARM64_FRAME_WORDS 22
+
+GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+{
+    volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__ARM64_FRAME_WORDS;
+    for (int i = 0; i < GOR__ARM64_FRAME_WORDS; i++)
+        frame[i] = 0;
+    frame[GOR__ARM64_FRAME_X19] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__ARM64_FRAME_X30] = (uint64_t)(uintptr_t)gor__arch_entry;
+    return (void *)(uintptr_t)frame;
+}
+
+static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
+{
+    const uint64_t *frame = (const uint64_t *)sp;
+    *pc = frame[GOR__ARM64_FRAME_X30];
+    return frame[GOR__ARM64_FRAME_X29];
+}
+
+GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("yield"); }
+
+GOR__INLINE void gor__arch_fence(void) { __asm__ volatile("dmb ish" ::: "memory"); }
+
+GOR__INLINE uint64_t gor__arch_ticks(void)
+{
+    uint64_t t;
+    __asm__ volatile("mrs %0,cntvct_el0" : "=r"(t));
+    return t;
+}
+
+static bool gor__arch_shadow_stack(void) { return false; }
+
+#endif /* aarch64 */
+
+/* ==== [os] Linux: pages, futex, threads, clock =================================================
+ * What        The only part that knows system calls. Everything returns 0 or a negative errno, and
+ *             leaves errno alone for its caller: gor__os_ calls run between two goroutines.
+ * Runs on     Any stack, any thread. Only the futex wait blocks.
+ */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
+#endif
+
+static int64_t gor__os_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+static void gor__os_futex_wake(gor__au32 *word, int n)
+{
+    syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+/* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
+ * early. */
+static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
+{
+    struct timespec t, *tp = NULL;
+    if (deadline != GOR_FOREVER) {
+        if (deadline < 0)
+            deadline = 0;
+        t.tv_sec = (time_t)(deadline / GOR_SEC);
+        t.tv_nsec = (long)(deadline % GOR_SEC);
+        tp = &t;
+    }
+    syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET_PRIVATE, value, tp, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+}
+
+static void gor__os_yield(void) { sched_yield(); }
+
+static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
+
+/* -- asymmetric fence: the rare side pays for both --------------------------------------------- */
+#define GOR__MEMBARRIER_EXPEDITED          8
+#define GOR__MEMBARRIER_REGISTER_EXPEDITED 16
+
+static bool gor__os_membarrier_register(void)
+{
+    return syscall(SYS_membarrier, GOR__MEMBARRIER_REGISTER_EXPEDITED, 0, 0) == 0;
+}
+
+/* Every running thread of the process passes a full fence before this returns. */
+static void gor__os_membarrier(void)
+{
+    syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0);
+}
+
+/* -- pages --------------------------------------------------------------------------------- */
+static size_t gor__os_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+/* Address space that becomes memory page by page, as it is touched. NULL if there is none. */
+static void *gor__os_reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, size, MADV_NOHUGEPAGE);         /* a huge page would commit eight stacks at once */
+    return p;
+}
+
+static void gor__os_release(void *p, size_t size) { munmap(p, size); }
+
+/* Give the pages back, keep the addresses; they read as zeros afterwards. */
+static void gor__os_decommit(void *p, size_t size) { madvise(p, size, MADV_DONTNEED); }
+
+/* Make [p, p+size) fault. light: without splitting the mapping, where the kernel can. */
+static int gor__os_guard(void *p, size_t size, bool light)
+{
+    if (light)
+        return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
+    return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* -- threads ------------------------------------------------------------------------------- */
+
+/* Start a detached thread with every signal blocked that is not a fault. */
+static int gor__os_thread(void *(*fn)(void *), void *arg)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_t thread;
+    int rc;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGTRAP);
+    rc = pthread_attr_init(&attr);
+    if (rc != 0)
+        return -rc;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&thread, &attr, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return -rc;
+}
+
+/* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
+static size_t gor__os_read_file(const char *path, char *buf, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+    if (fd < 0)
+        return 0;
+    n = read(fd, buf, size - 1);
+    close(fd);
+    buf[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Threads of this process that fn does not count as known. -1 if they cannot be listed. */
+static int gor__os_unknown_threads(bool (*known)(int tid, void *arg), void *arg)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *e;
+    int n = 0;
+    if (!dir)
+        return -1;
+    while ((e = readdir(dir)) != NULL) {
+        int tid = atoi(e->d_name);
+        if (tid > 0 && !known(tid, arg))
+            n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* -- how many processors may we use? ------------------------------------------------------- */
+static int gor__os_affinity(void)
+{
+    unsigned long mask[GOR__MAX_PROCS / (8 * sizeof(unsigned long))];
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int n = 0;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
+        n += __builtin_popcountl(mask[i]);
+    return n > 0 ? n : 1;
+}
+
+/* Processors' worth of quota, rounded up, of a cgroup file "quota period"; 0: no limit. */
+static int gor__os_quota(const char *text)
+{
+    long quota, period;
+    if (sscanf(text, "%ld %ld", &quota, &period) != 2 || quota <= 0 || period <= 0)
+        return 0;
+    return (int)((quota + period - 1) / period);
+}
+
+/* The tightest cpu.max from this process's cgroup up to the root (version 2). */
+static int gor__os_cgroup2_limit(const char *cgroup)
+{
+    char path[512], text[64];
+    int limit = 0;
+    char *end = path + snprintf(path, sizeof path, "/sys/fs/cgroup%.400s", cgroup);
+    for (;;) {
+        snprintf(end, (size_t)(path + sizeof path - end), "/cpu.max");
+        if (gor__os_read_file(path, text, sizeof text)) {
+            int q = gor__os_quota(text);
+            if (q > 0 && (limit == 0 || q < limit))
+                limit = q;
+        }
+        *end = 0;
+        end = strrchr(path, '/');
+        if (!end || end < path + sizeof "/sys/fs/cgroup" - 1)
+            return limit;
+        *end = 0;
+    }
+}
+
+/* The same for version 1, whose quota and period are two files. */
+static int gor__os_cgroup1_limit(void)
+{
+    char quota[32], period[32], both[80];
+    if (!gor__os_read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota) ||
+        !gor__os_read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period))
+        return 0;
+    quota[strcspn(quota, "\n")] = 0;
+    snprintf(both, sizeof both, "%s %s", quota, period);
+    return gor__os_quota(both);
+}
+
+/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
+static int gor__os_cpus(void)
+{
+    char text[1024];
+    int cpus = gor__os_affinity(), limit = 0;
+    if (gor__os_read_file("/proc/self/cgroup", text, sizeof text)) {
+        char *line = strstr(text, "0::/");
+        if (line) {
+            line += 3;
+            line[strcspn(line, "\n")] = 0;
+            limit = gor__os_cgroup2_limit(line[1] ? line : "");
+        }
+        if (limit == 0)
+            limit = gor__os_cgroup1_limit();
+    }
+    return limit > 0 && limit < cpus ? limit : cpus;
+}
+
+/* ==== [altstack] the stack that fault handlers run on ===================================== */
+static size_t gor__alt_stack_size(void)
+{
+#ifdef AT_MINSIGSTKSZ
+    size_t least = (size_t)getauxval(AT_MINSIGSTKSZ);
+#else
+    size_t least = 0;
+#endif
+    return least + 32768;                          /* the frame of all registers, and our report */
+}
+
+/* Give the calling thread an alternate stack, if it has none. Returns it, or NULL. */
+static void *gor__os_alt_stack_on(void)
+{
+    stack_t now, ours;
+    void *p;
+    if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_DISABLE))
+        return NULL;
+    p = mmap(NULL, gor__alt_stack_size(), PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    memset(&ours, 0, sizeof ours);
+    ours.ss_sp = p;
+    ours.ss_size = gor__alt_stack_size();
+    sigaltstack(&ours, NULL);
+    return p;
+}
+
+static void gor__os_alt_stack_off(void *p)
+{
+    stack_t off;
+    if (!p)
+        return;
+    memset(&off, 0, sizeof off);
+    off.ss_flags = SS_DISABLE;
+    sigaltstack(&off, NULL);
+    munmap(p, gor__alt_stack_size());
+}
+
+/* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
+ * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
+ * Invariants  I1 A goroutine never switches, allocates or calls the user with one held.
+ *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
+ *                called: then only that processor's goroutines get here, one at a time, and a
+ *                plain store locks. The word is kept in both modes, so that the switch to shared
+ *                mode ([sched] gor__go_shared) only has to wait until the processor is between two
+ *                gor calls.
+ *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
+ * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
+ * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking.
+ * Tests       every one, GOR_CHECK builds check I3
+ */
+static gor__au32 gor__shared = { 1 };
+
+/* The lock order, lowest first; a reason each. */
+#define GOR__RANKS(X)                                                                              \
+    X(TIMERS, "a timer that fires cancels contexts and sends to channels")                         \
+    X(CTX,    "a parent is locked before its children; done closes a channel")                     \
+    X(OBJECT, "channels, mutexes, tasks: wakes goroutines")                                        \
+    X(SCHED,  "run queues and idle lists: the last word of every wake-up")                         \
+    X(MEMORY, "stacks and goroutine slabs")
+#define GOR__RANK_ENUM(name, why) GOR__RANK_##name,
+enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
+
+#if GOR_CHECK
+static __thread uint8_t gor__held[GOR__N_RANKS];
+static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
+{
+    for (int r = (int)rank + 1; r < GOR__N_RANKS; r++)
+        if (gor__held[r]) {
+            fprintf(stderr, "gor: lock of rank %d taken under one of rank %d\n", (int)rank, r);
+            abort();
+        }
+    gor__held[rank]++;
+}
+static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank) { gor__held[rank]--; }
+#else
+GOR__INLINE void gor__rank_push(enum gor__rank rank) { (void)rank; }
+GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
+#endif
+
+static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
+{
+    for (int i = 0;; i++) {
+        if (gor__au32_load_rlx(&l->word) == 0 && gor__au32_xchg(&l->word, 1) == 0)
+            return;
+        if (i < 64)
+            gor__arch_pause();
+        else
+            gor__os_yield();
+    }
+}
+
+/* Never elided: for what threads without a processor touch too. */
+GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
+{
+    gor__rank_push(rank);
+    if (GOR__UNLIKELY(gor__au32_xchg(&l->word, 1) != 0))
+        gor__lock_slow(l);
+}
+
+GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0) &&
+        GOR__LIKELY(gor__au32_load_acq(&l->word) == 0)) {  /* acq spin.word: the last holder */
+        gor__rank_push(rank);
+        gor__au32_store_rlx(&l->word, 1);
+        return;
+    }
+    gor__lock_always(l, rank);
+}
+
+GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)
+{
+    gor__rank_pop(rank);
+    gor__au32_store_rel(&l->word, 0);                      /* rel spin.word */
+}
+
+/* ==== [alloc] the user's allocator ==============================================================
+ * What        malloc and free through the hooks of gor_options, counted. Sizes are given back, so
+ *             that gor__heap_bytes is exact: 0 after gor_stop.
+ * Runs on     Any thread, no lock held: hooks may block.
+ */
+static struct {
+    void *(*malloc)(size_t size, void *user);
+    void  (*free)(void *p, void *user);
+    void   *user;
+} gor__hooks;
+static gor__au64 gor__heap_bytes;
+
+static void *gor__alloc(size_t size)
+{
+    void *p = gor__hooks.malloc ? gor__hooks.malloc(size, gor__hooks.user) : malloc(size);
+    if (p)
+        gor__au64_add(&gor__heap_bytes, size);
+    return p;
+}
+
+static void *gor__zalloc(size_t size)
+{
+    void *p = gor__alloc(size);
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+static void gor__free(void *p, size_t size)
+{
+    if (!p)
+        return;
+    gor__au64_add(&gor__heap_bytes, 0 - (uint64_t)size);
+    if (gor__hooks.free)
+        gor__hooks.free(p, gor__hooks.user);
+    else
+        free(p);
+}
+
+/* ==== [stack] goroutine stacks ==================================================================
+ * What        Stacks of a power of two of address space, cut from large mappings; the kernel
+ *             commits a page when it is touched. The lowest page is a guard.
+ * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, or in its class's
+ *                list.
+ *             I2 The link of a listed stack lives in its own highest word, in a page that is
+ *                resident anyway; everything below that page has been given back if the list is
+ *                long.
+ * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
+ *             mappings is met; then none, said once: such a stack carries a canary that every
+ *             switch checks.
+ * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
+ * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
+ *             in one set of the first-level cache.
+ * Tests       tests/stack.c
+ */
+#define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
+#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping, or one stack if that is larger */
+#define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_CANARY  0x676f722063616e61ULL
+
+typedef struct gor__chunk {
+    struct gor__chunk *next;
+    char  *base;
+    size_t size;
+} gor__chunk;
+
+typedef struct gor__stack_class {
+    char  *free;                       /* listed stacks, by their lowest address   */
+    gor__au64 n_free;
+    char  *fresh, *fresh_end;          /* not yet cut                              */
+} gor__stack_class;
+
+static struct {
+    gor__spin        lock;
+    gor__stack_class cls[GOR__STACK_CLASSES];
+    gor__chunk      *chunks;
+    size_t           page_size;
+    bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
+    gor__au32        unguarded;        /* some stack has no guard: check canaries  */
+    gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
+    gor__au64        n_bound;
+} gor__stacks;
+
+static int gor__stack_class_of(size_t size)
+{
+    int k = 0;
+    while ((GOR__MIN_STACK_SIZE << k) < size)
+        k++;
+    return k;
+}
+
+GOR__INLINE char **gor__stack_link(char *lo, size_t size)
+{
+    return (char **)(void *)(lo + size - sizeof(char *));
+}
+
+static void gor__stack_say_unguarded(void)
+{
+    static const char text[] = "gor: no more guard pages to be had (vm.max_map_count): further "
+                               "stacks carry a canary instead\n";
+    if (gor__au32_xchg(&gor__stacks.unguarded, 1) == 0)
+        if (write(2, text, sizeof text - 1) < 0)
+            return;
+}
+
+/* Guard a stack that was cut just now. */
+static void gor__stack_guard(char *lo)
+{
+    if (gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
+        return;
+    gor__stack_say_unguarded();
+    *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
+}
+
+/* Map another chunk for class k. Called without the lock; false if there is no address space. */
+static bool gor__stack_map(int k)
+{
+    size_t size = GOR__MIN_STACK_SIZE << k;
+    size_t chunk_size = size > GOR__STACK_CHUNK ? size : GOR__STACK_CHUNK;
+    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
+    char *base = c ? (char *)gor__os_reserve(chunk_size) : NULL;
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    bool ours;
+
+    if (!base && c && chunk_size > size) {     /* little is left: take one stack */
+        chunk_size = size;
+        base = (char *)gor__os_reserve(chunk_size);
+    }
+    if (!base) {
+        gor__free(c, sizeof *c);
+        return false;
+    }
+    c->base = base;
+    c->size = chunk_size;
+    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    ours = cls->fresh >= cls->fresh_end;       /* else another thread was quicker */
+    if (ours) {
+        c->next = gor__stacks.chunks;
+        gor__stacks.chunks = c;
+        cls->fresh = base;
+        cls->fresh_end = base + chunk_size;
+    }
+    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+    if (!ours) {
+        gor__os_release(base, chunk_size);
+        gor__free(c, sizeof *c);
+    } else {
+        gor__san_root(base, chunk_size);
+    }
+    return true;
+}
+
+/* A stack of class k, or NULL: out of memory or address space. */
+static char *gor__stack_get(int k)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k;
+    for (;;) {
+        char *lo = NULL;
+        bool fresh = false;
+        gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+        if (cls->free) {
+            lo = cls->free;
+            cls->free = *gor__stack_link(lo, size);
+            gor__au64_add(&cls->n_free, (uint64_t)-1);
+        } else if (cls->fresh < cls->fresh_end) {
+            lo = cls->fresh;
+            cls->fresh += size;
+            fresh = true;
+        }
+        gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+        if (fresh)
+            gor__stack_guard(lo);
+        if (lo || !gor__stack_map(k)) {
+            gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
+            return lo;
+        }
+    }
+}
+
+/* Give a stack back to its class; a long list gives the pages below the first back as well. */
+static void gor__stack_put(char *lo, int k)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
+    if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
+        gor__os_decommit(lo + page, size - 2 * page);
+    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    *gor__stack_link(lo, size) = cls->free;
+    cls->free = lo;
+    gor__au64_add(&cls->n_free, 1);
+    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
+    gor__au32_store_rlx(&gor__stacks.exhausted, 0);
+}
+
+/* Where the first frame goes: below the link word, at one of 16 colours. */
+GOR__INLINE char *gor__stack_top(char *lo, size_t size)
+{
+    size_t colour = ((uintptr_t)lo / size) & 15;
+    return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
+}
+
+static void gor__stacks_init(void)
+{
+    void *probe;
+    gor__stacks.page_size = gor__os_page_size();
+    probe = gor__os_reserve(gor__stacks.page_size);
+    if (!probe)
+        return;
+    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0;
+    gor__os_release(probe, gor__stacks.page_size);
+}
+
+static void gor__stacks_free(void)
+{
+    gor__chunk *c, *next;
+    for (c = gor__stacks.chunks; c; c = next) {
+        next = c->next;
+        gor__san_unroot(c->base, c->size);
+        gor__os_release(c->base, c->size);
+        gor__free(c, sizeof *c);
+    }
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+}
+
+/* ==== [core] G, M, P and their states ===========================================================
+ * What        G: a goroutine. M: an OS thread of ours. P: a processor, the right to run
+ *             goroutines, with all that running them needs, so that the common paths touch nothing
+ *             shared. An M runs goroutines while it holds a P.
+ *
+ *             goroutine   FRESH -> RUNNABLE -> RUNNING -> WAITING -> RUNNABLE ... -> DEAD
+ *             RUNNABLE    in one run queue, or about to be in one
+ *             WAITING     whoever claims its wait makes it runnable, nobody else
+ *             BLOCKED     inside gor_block: keeps its thread, holds no processor
+ *
+ * Invariants  I1 g->on_cpu is 1 from the moment an M decides to run g until g's stack has been
+ *                left; a G may be made runnable before that, so who takes it from a queue waits
+ *                for 0. It does so off any goroutine's stack, or two could wait for each other.
+ *             I2 Only the M that holds a P writes the P's own fields.
+ *             I3 A G never holds a spin lock across a switch.
+ *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
+ *             I5 What two goroutines of one M touch without a lock is an atomic word, relaxed: in
+ *                ThreadSanitizer's eyes they are two threads, and an order made up for its sake
+ *                would hide the user's races.
+ * Source      Scalable Go Scheduler Design (Vyukov, 2012). We differ: what Go runs after a switch
+ *             as a commit callback under the channel's lock, I1 does without a lock or a callback.
+ */
+enum gor__g_state {
+    GOR__FRESH, GOR__RUNNABLE, GOR__RUNNING, GOR__WAITING, GOR__BLOCKED, GOR__DEAD
+};
+
+/* Why a goroutine waits, for reports. */
+#define GOR__WHYS(X)                                                                               \
+    X(NONE, "") X(SEND, "send on channel") X(RECV, "receive on channel") X(SELECT, "select")       \
+    X(SELECT_NONE, "select without cases") X(NIL_CHAN, "NULL channel") X(SLEEP, "sleep")           \
+    X(MUTEX, "mutex") X(RLOCK, "rwmutex, reading") X(WLOCK, "rwmutex, writing") X(COND, "cond")    \
+    X(WG, "wait group") X(SEM, "semaphore") X(BARRIER, "barrier") X(JOIN, "join")                  \
+    X(ONCE, "once") X(FD, "file descriptor")
+#define GOR__WHY_ENUM(name, text) GOR__WHY_##name,
+#define GOR__WHY_TEXT(name, text) text,
+enum gor__why { GOR__WHYS(GOR__WHY_ENUM) GOR__N_WHYS };
+
+#define GOR__CALL_SIZE 56              /* bytes of arguments that a G has room for             */
+
+typedef struct gor__defer {
+    struct gor__defer *next;
+    void (*fn)(void *);
+    void *arg;
+    bool  borrowed;                    /* on the stack of a call: not ours to free             */
+} gor__defer;
+
+typedef struct gor__slot {             /* one goroutine-local value                            */
+    struct gor__slot *next;
+    gor_local *key;
+    void *value;
+} gor__slot;
+
+typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
+    gor__defer *defers;
+    gor__slot  *slots;
+    const char *panic;                 /* the message, while panicking                         */
+    bool        recovered;
+    char        name[24];
+    char        text[512];             /* the panic message                                    */
+} gor__extra;
+
+struct gor__m;
+
+/* What every gor_ctx begins with: what ends the waits of a goroutine whose own context it is. */
+typedef struct gor__cancel {
+    gor__spin lock;                    /* CTX                                                  */
+    gor__au32 err;                     /* 0, or a positive errno: ECANCELED, ETIMEDOUT         */
+    gor__wq   waiters;
+    gor__ai64 deadline;
+    gor__au32 refs;
+    void    (*destroy)(struct gor__cancel *c);
+} gor__cancel;
+
+typedef struct gor__g {
+    void      *sp;                     /* saved stack pointer while off the CPU                */
+    gor__aptr  link;                   /* next in a global queue or a free list                */
+    gor__au32  on_cpu;                 /* I1                                                   */
+    gor__au32  state;                  /* enum gor__g_state                                    */
+    gor__au32  traits;                 /* stack class, priority, flags: see below              */
+    int        err;                    /* errno while off the CPU                              */
+    gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
+    gor__aptr  locked;                 /* the only M that may run it                           */
+    void     (*fn)(void *);
+    void      *arg;
+    const char *site;                  /* "fn\0file:line"                                      */
+    gor__au64  id;
+    uint32_t   lock_depth;
+    gor__au32  why;                    /* enum gor__why                                        */
+    gor__aptr  why_object;
+    gor__ai64  since;                  /* coarse ns: state since                               */
+    gor__cancel *ctx;                  /* own context: ends its waits                          */
+    gor__cancel *ctx_held;             /* the inherited one, a reference                       */
+    void     (*done)(void *);          /* called at the very end, or NULL                      */
+    void      *done_arg;
+    gor__extra *extra;
+    void      *eh[2];                  /* C++: caught exceptions, count of uncaught            */
+#if GOR__TSAN || GOR__ASAN
+    void      *fiber, *fake;
+    const void *san_stack;             /* g0: bounds of the thread's own stack                 */
+    size_t     san_size;
+#endif
+    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    uint64_t   call[GOR__CALL_SIZE / 8];
+} gor__g;
+
+#define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
+#define GOR__TRAIT_LOW      0x100u
+#define GOR__TRAIT_HIGH     0x200u
+#define GOR__TRAIT_MAIN     0x400u
+
+#define GOR__RUNQ_CAP  256
+#define GOR__TASKQ_CAP 256
+#define GOR__CACHE_CAP 64              /* stacks, Gs that a P keeps                            */
+
+typedef struct gor__runq {
+    gor__au32 head;                    /* any thread: next slot to take                        */
+    gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
+    gor__aptr next;                    /* runs before the ring: woken by the running one       */
+    gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
+} gor__runq;
+
+typedef struct gor__taskq {            /* forked, not started; see [fork]                      */
+    gor__au32 top;                     /* any thread: nothing below it                         */
+    gor__au32 bottom;                  /* owner                                                */
+    gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
+} gor__taskq;
+
+typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
+
+typedef struct gor__timers {           /* see [timer] */
+    gor__spin lock;
+    gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
+    gor__timer_entry *heap;
+    size_t n, cap;
+    gor__au64 count;                   /* n, for readers without the lock                      */
+} gor__timers;
+
+typedef struct gor__p {
+    gor__runq   runq;
+    gor__au32   tick;                  /* goroutines run; owner writes                         */
+    gor__au32   streak;                /* taken from runq.next in a row                        */
+    gor__au32   retire;                /* gor_procs wants it back                              */
+    gor__au64   rng;
+    gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
+    gor__aptr   gfree;                 /* dead Gs                                              */
+    gor__au32   n_gfree;
+    gor__au32   n_stacks;
+    gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
+    gor__au64   started, ended, switches, steals;
+    gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
+    gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
+    struct gor__p *idle_next;
+    bool        idle;                  /* under the scheduler's lock                           */
+    int         id;
+    void       *memory;                /* what to free                                         */
+    gor__aptr   m;                     /* who holds it, or NULL                                */
+    uint32_t    seen_tick;             /* sysmon's                                             */
+    int64_t     seen_ns;
+    gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
+} gor__p;
+
+/* What an M must look at when it next enters a gor call. */
+enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
+
+typedef struct gor__m {
+    gor__aptr  g;                      /* running; &g0 while scheduling                        */
+    gor__aptr  p;                      /* held, or NULL                                        */
+    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
+    gor__au32  calls;                  /* odd inside a gor call; owner writes                  */
+    gor__au32  attention;              /* or of gor__attention                                 */
+    int       *errno_at;
+    void     **eh_at;
+    gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
+    gor__aptr  locked_g;               /* runs nothing else                                    */
+    gor__au64  rng;
+    bool       spinning;
+    gor__au32  park;                   /* futex: 1: go on                                      */
+    gor__p    *next_p;                 /* the P that the waker gives                           */
+    struct gor__m *idle_next, *all_next;
+    bool       is_main;                /* the thread that called gor_run                       */
+    gor__au32  tid;
+    gor__au32  state;                  /* enum gor__m_state                                    */
+    void      *alt_stack;
+    gor__g     g0;
+} gor__m;
+
+enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_GONE };
+
+typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
+    gor__g   *head, *tail;
+    gor__au32 n;                       /* written under the lock, read anywhere                */
+} gor__gqueue;
+
+typedef struct gor__gslab {
+    struct gor__gslab *next;
+    gor__g g[64];
+} gor__gslab;
+
+/* The runtime. One at a time. */
+static struct {
+    gor__au32   running;               /* enum gor__run_state                                  */
+    gor_options opt;
+    int         stack_class;           /* of goroutines without a size of their own            */
+    gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
+    gor__aptr   allp[GOR__MAX_PROCS];
+    bool        membarrier;
+    gor__au32   stopping;
+    gor__au32   urgent;                /* something that run queues do not show: look around   */
+    gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+
+    gor__spin   lock;                  /* SCHED: all below                                     */
+    gor__p     *idle_p;
+    gor__au32   n_idle_p;              /* written under the lock                               */
+    gor__m     *idle_m;
+    int         n_m;
+    gor__au32   n_idle_m;
+    gor__m     *all_m;
+    gor__au32   n_spinning;
+    gor__gqueue global, high, low, starved;
+    gor__g     *gfree;
+    size_t      n_gfree;
+    gor__gslab *slabs;
+    gor__au64   next_id;
+    gor__au64   outside_started;       /* goroutines started from foreign threads              */
+
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
+    gor__ai64   sleep_until;
+    gor__au32   n_blocked;             /* goroutines in gor_block                              */
+    gor__au32   n_foreign;             /* foreign threads asleep in a gor call without deadline */
+    gor__au32   sysmon_park;
+    gor__au32   sysmon_idle;
+    gor__au32   sysmon_gone;
+    gor__au32   stopped;               /* futex: the main M's word to return                   */
+    int         result;
+    gor__au32   main_done;
+} gor__rt;
+
+/* Calls upward: filled in by the parts that own them. */
+static struct {
+    int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
+    void (*g_main)(void);                        /* [life] the outermost frame                 */
+} gor__up;
+
+enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
+
+static gor__cancel *gor__cancel_retain(gor__cancel *c)
+{
+    gor__au32_add(&c->refs, 1);
+    return c;
+}
+
+static void gor__cancel_release(gor__cancel *c)
+{
+    if (c && gor__au32_add(&c->refs, (uint32_t)-1) == 1)
+        c->destroy(c);
+}
+
+#if GOR_CHECK
+static uint64_t gor__stress;                   /* seed; 0: off */
+static gor__au64 gor__stress_rng;
+/* True one time in n, under stress. */
+static bool gor__stress_hit(uint32_t n)
+{
+    return gor__stress && gor__random_below(&gor__stress_rng, n) == 0;
+}
+#else
+GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
+#endif
+
+GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
+GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
+GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+GOR__INLINE gor__p *gor__p_at(uint32_t i) { return (gor__p *)gor__aptr_load_acq(&gor__rt.allp[i]); }
+
+GOR__INLINE void gor__gq_push(gor__gqueue *q, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, NULL);
+    if (q->tail)
+        gor__aptr_store_rlx(&q->tail->link, g);
+    else
+        q->head = g;
+    q->tail = g;
+    gor__au32_store_sc(&q->n, gor__au32_load_rlx(&q->n) + 1);
+}
+
+GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
+{
+    gor__g *g = q->head;
+    if (!g)
+        return NULL;
+    q->head = (gor__g *)gor__aptr_load_rlx(&g->link);
+    if (!q->head)
+        q->tail = NULL;
+    gor__au32_store_sc(&q->n, gor__au32_load_rlx(&q->n) - 1);
+    return g;
+}
+
+/* ==== [runq] runnable goroutines of one P =======================================================
+ * What        A ring of Gs and one slot before it. The owner P appends; the owner and any thief
+ *             take the oldest.
+ * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
+ *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
+ *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
+ *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
+ * Locks       None. A full ring is spilled by [sched].
+ * Runs on     Any stack, holding the P. Never parks, never allocates.
+ * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
+ *             thief about to lose may still be reading one; I4.
+ * Tests       tests/runq.c
+ */
+#if GOR_CHECK
+static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
+#else
+enum { gor__runq_cap = GOR__RUNQ_CAP };
+#endif
+
+/* Append g. Owner only. False if the ring is full: the caller spills. */
+GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
+{
+    uint32_t tail = gor__au32_load_rlx(&q->tail);  /* rlx: we are the only writer (I3)       */
+    uint32_t head = gor__au32_load_acq(&q->head);  /* acq runq.head: takers left these slots */
+    if (tail - head >= gor__runq_cap)
+        return false;
+    gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);  /* rlx: the next line publishes */
+    gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail: slot before counter     */
+    return true;
+}
+
+/* Take the oldest. Owner only. NULL if there is none. */
+GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&q->head);
+        gor__g *g;
+        if (gor__au32_load_rlx(&q->tail) == head)
+            return NULL;
+        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        if (gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__au32_store_rel(&q->head, head + 1);
+            return g;
+        }
+        if (gor__au32_cas(&q->head, head, head + 1))
+            return g;
+    }
+}
+
+/* Take or replace what runs next. Owner, and thieves with g NULL. */
+GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+{
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__aptr_store_rel(&q->next, g);
+        return old;
+    }
+    if (!old && !g)
+        return NULL;
+    return (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* Move half of victim's ring, rounded up, to the ring of the caller, and one of them to the
+ * caller's hands. The caller owns q, whose ring is empty. NULL if there was nothing. */
+static gor__g *gor__runq_steal(gor__runq *q, gor__runq *victim)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&victim->head);
+        uint32_t tail = gor__au32_load_acq(&victim->tail);  /* acq runq.tail: the slots below it */
+        uint32_t n = tail - head, mine = gor__au32_load_rlx(&q->tail);
+        gor__g *first;
+        n -= n / 2;
+        if (n == 0)
+            return NULL;
+        if (n > GOR__RUNQ_CAP / 2)             /* head and tail were read at two moments */
+            continue;
+        first = (gor__g *)gor__aptr_load_rlx(&victim->slot[head % GOR__RUNQ_CAP]);
+        for (uint32_t i = 1; i < n; i++)
+            gor__aptr_store_rlx(&q->slot[(mine + i - 1) % GOR__RUNQ_CAP],
+                                gor__aptr_load_rlx(&victim->slot[(head + i) % GOR__RUNQ_CAP]));
+        if (gor__au32_cas(&victim->head, head, head + n)) {
+            gor__au32_store_rel(&q->tail, mine + n - 1);    /* rel runq.tail */
+            return first;
+        }
+    }
+}
+
+GOR__INLINE bool gor__runq_empty(const gor__runq *q)
+{
+    return gor__au32_load_sc(&q->head) == gor__au32_load_sc(&q->tail) &&
+           gor__aptr_load_sc(&q->next) == NULL;
+}
+
+/* ==== [timer] timers of one P ====================================================================
+ * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
+ *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
+ * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
+ *                lock.
+ *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
+ *             I3 fire runs under the lock: once gor__timer_del returned, it is not running.
+ * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
+ *             and never starts or stops a timer.
+ * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
+ *             1996).
+ * Tests       tests/time.c
+ */
+#define GOR__HEAP_ARITY 4
+
+static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    h->heap[i] = e;
+    e.timer->index = i;
+}
+
+static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    while (i > 0) {
+        size_t parent = (i - 1) / GOR__HEAP_ARITY;
+        if (h->heap[parent].when <= e.when)
+            break;
+        gor__timers_set(h, i, h->heap[parent]);
+        i = parent;
+    }
+    gor__timers_set(h, i, e);
+}
+
+static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
+{
+    for (;;) {
+        size_t child = i * GOR__HEAP_ARITY + 1, least = child, end = child + GOR__HEAP_ARITY;
+        if (child >= h->n)
+            break;
+        if (end > h->n)
+            end = h->n;
+        while (++child < end)
+            if (h->heap[child].when < h->heap[least].when)
+                least = child;
+        if (h->heap[least].when >= e.when)
+            break;
+        gor__timers_set(h, i, h->heap[least]);
+        i = least;
+    }
+    gor__timers_set(h, i, e);
+}
+
+/* sc: pairs with an idle M that publishes how long it will sleep and then looks at first. */
+static void gor__timers_publish(gor__timers *h)
+{
+    int64_t first = h->n ? h->heap[0].when : GOR_FOREVER;
+    gor__au64_store_rlx(&h->count, h->n);
+    if (gor__ai64_load_rlx(&h->first) == first)
+        return;
+    if (gor__au32_load_rlx(&gor__shared))
+        gor__ai64_store_sc(&h->first, first);
+    else
+        gor__ai64_store_rlx(&h->first, first);
+}
+
+static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
+{
+    size_t i = t->index;
+    gor__timer_entry last = h->heap[--h->n];
+    gor__aptr_store_rel(&t->owner, NULL);
+    if (i == h->n)
+        return;
+    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
+        gor__timers_up(h, i, last);
+    else
+        gor__timers_down(h, i, last);
+}
+
+/* Make room for one more. The array is replaced outside of the lock: allocators may block.
+ * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
+static int gor__timers_grow_locked(gor__timers *h)
+{
+    size_t spare_cap = h->cap ? h->cap * 2 : 64;
+    gor__timer_entry *spare;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    if (spare && spare_cap > h->cap) {
+        gor__timer_entry *old = h->heap;
+        size_t old_cap = h->cap;
+        if (h->n)
+            memcpy(spare, old, h->n * sizeof *spare);
+        h->heap = spare;
+        h->cap = spare_cap;
+        spare = old;
+        spare_cap = old_cap;
+    }
+    if (spare) {
+        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__free(spare, spare_cap * sizeof *spare);
+        gor__lock(&h->lock, GOR__RANK_TIMERS);
+    }
+    if (h->n < h->cap)
+        return 0;
+    return spare ? -EAGAIN : -ENOMEM;
+}
+
+/* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
+ * first. */
+static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    gor__timer_entry e;
+    int rc = 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    while (h->n == h->cap && rc != -ENOMEM)
+        rc = gor__timers_grow_locked(h);
+    if (h->n < h->cap) {
+        rc = 0;
+        e.when = t->when;
+        e.timer = t;
+        gor__aptr_store_rel(&t->owner, h);
+        gor__timers_up(h, h->n++, e);
+        gor__timers_publish(h);
+        *soonest = t->index == 0;
+    }
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return rc;
+}
+
+/* Take t out of its heap. True if it was in one. Any thread. */
+static bool gor__timer_del(gor_timer *t)
+{
+    for (;;) {
+        gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);
+        bool ours;
+        if (!h)
+            return false;
+        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        ours = gor__aptr_load_rlx(&t->owner) == h;
+        if (ours) {
+            gor__timers_remove_locked(h, t);
+            gor__timers_publish(h);
+        }
+        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        if (ours)
+            return true;
+    }
+}
+
+/* A periodic timer goes on from its last time, without the periods that were missed. */
+static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
+{
+    gor__timer_entry e;
+    t->when += t->period * (1 + (now - t->when) / t->period);
+    e.when = t->when;
+    e.timer = t;
+    gor__timers_down(h, 0, e);
+}
+
+/* The first timer is due. One that says it could not, for want of memory, is tried again in 1
+ * ms: the heap has room, t was in it until now. */
+static void gor__timer_fire_first(gor__timers *h, int64_t now)
+{
+    gor_timer *t = h->heap[0].timer;
+    bool periodic = t->period > 0;
+    if (periodic)
+        gor__timer_next_period(h, t, now);
+    else
+        gor__timers_remove_locked(h, t);
+    if (!t->fire(t, now) && !periodic) {           /* if it could, t may be gone now */
+        gor__timer_entry e;
+        e.when = t->when = now + GOR_MS;
+        e.timer = t;
+        gor__aptr_store_rel(&t->owner, h);
+        gor__timers_up(h, h->n++, e);
+    }
+}
+
+/* Fire what is due at now. Returns how many. Any M that holds a P. */
+static size_t gor__timers_run(gor__timers *h, int64_t now)
+{
+    size_t n = 0;
+    if (gor__ai64_load_rlx(&h->first) > now)
+        return 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    for (; h->n && h->heap[0].when <= now; n++)
+        gor__timer_fire_first(h, now);
+    gor__timers_publish(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return n;
+}
+
+/* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
+ * What        Idle lists, and the protocol by which runnable work never waits for a sleeping M
+ *             while a P is free, and idle Ms do not burn the CPU.
+ * Invariants  I1 Submitting: queue the G; full fence; if a P is idle and no M spins, wake one to
+ *                spin.
+ *             I2 Going idle: the last spinner stops spinning, and only then, after a full fence,
+ *                looks at every queue once more. So one of the two sees the other.
+ *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
+ *                woken.
+ *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
+ *                wakes it. It publishes its time before it looks at the heaps a last time.
+ * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
+ * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
+ */
+static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
+static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
+
+static void gor__m_wake(gor__m *m)
+{
+    gor__au32_store_rel(&m->park, 1);              /* rel m.park: next_p, spinning */
+    gor__os_futex_wake(&m->park, 1);
+}
+
+/* Sleep until woken (true: that wake-up is used up) or until the deadline. */
+static bool gor__m_sleep(gor__m *m, int64_t deadline)
+{
+    while (gor__au32_load_acq(&m->park) == 0) {    /* acq m.park */
+        gor__os_futex_wait(&m->park, 0, deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
+            gor__au32_load_acq(&m->park) == 0)
+            return false;
+    }
+    gor__au32_store_rlx(&m->park, 0);
+    return true;
+}
+
+static void gor__p_idle_push_locked(gor__p *p)
+{
+    gor__aptr_store_rlx(&p->m, NULL);
+    p->idle = true;
+    p->idle_next = gor__rt.idle_p;
+    gor__rt.idle_p = p;
+    gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
+}
+
+/* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
+static gor__p *gor__p_idle_pop_locked(gor__p *p)
+{
+    gor__p **at = &gor__rt.idle_p;
+    while (*at && p && *at != p)
+        at = &(*at)->idle_next;
+    p = *at;
+    if (!p)
+        return NULL;
+    *at = p->idle_next;
+    p->idle = false;
+    gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) - 1);
+    return p;
+}
+
+static void gor__m_idle_push_locked(gor__m *m)
+{
+    m->idle_next = gor__rt.idle_m;
+    gor__rt.idle_m = m;
+    gor__au32_store_rlx(&m->state, GOR__M_IDLE);
+    gor__au32_store_rlx(&gor__rt.n_idle_m, gor__au32_load_rlx(&gor__rt.n_idle_m) + 1);
+}
+
+static gor__m *gor__m_idle_pop_locked(gor__m *m)
+{
+    gor__m **at = &gor__rt.idle_m;
+    while (*at && m && *at != m)
+        at = &(*at)->idle_next;
+    m = *at;
+    if (!m)
+        return NULL;
+    *at = m->idle_next;
+    gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
+    gor__au32_store_rlx(&gor__rt.n_idle_m, gor__au32_load_rlx(&gor__rt.n_idle_m) - 1);
+    return m;
+}
+
+static void gor__p_hold(gor__m *m, gor__p *p)
+{
+    gor__aptr_store_rlx(&m->p, p);
+    gor__aptr_store_rel(&p->m, m);
+}
+
+/* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
+static void gor__sysmon_wake(void)
+{
+    if (gor__au32_load_sc(&gor__rt.sysmon_idle) && gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
+        gor__au32_add(&gor__rt.sysmon_park, 1);
+        gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+    }
+}
+
+/* Give p, taken from the idle list or from an M, to an idle M or to a new one. */
+static void gor__p_run(gor__p *p, bool spinning)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = gor__m_idle_pop_locked(NULL);
+    gor__unlock_sched();
+    gor__sysmon_wake();
+    if (m) {
+        m->next_p = p;
+        m->spinning = spinning;
+        gor__m_wake(m);
+    } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
+        gor__lock_sched();
+        gor__p_idle_push_locked(p);
+        gor__unlock_sched();
+        if (spinning)
+            gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+    }
+}
+
+/* Wake one M to look for work, unless one is looking already. */
+static GOR__NOINLINE void gor__wake_p(void)
+{
+    gor__p *p;
+    if (!gor__au32_cas(&gor__rt.n_spinning, 0, 1))
+        return;
+    gor__lock_sched();
+    p = gor__p_idle_pop_locked(NULL);
+    gor__unlock_sched();
+    if (p)
+        gor__p_run(p, true);
+    else
+        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+}
+
+/* I1: call after queueing a G. */
+GOR__INLINE void gor__submitted(void)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        return;
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0 && gor__au32_load_sc(&gor__rt.n_spinning) == 0)
+        gor__wake_p();
+}
+
+/* When the first timer of all Ps is due. */
+static int64_t gor__timers_first(void)
+{
+    int64_t first = GOR_FOREVER;
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t t = gor__ai64_load_sc(&gor__p_at(i)->timers.first);
+        if (t < first)
+            first = t;
+    }
+    return first;
+}
+
+/* I4: call after starting a timer that became the first of its heap. */
+static void gor__timer_added(int64_t when)
+{
+    gor__m *m;
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        return;                                    /* we hold the only P */
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return;                                    /* every P is busy, and sees its own timers */
+    m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
+    if (!m)
+        gor__wake_p();
+    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
+        gor__lock_sched();                         /* only an M in the idle list may be woken */
+        m = gor__m_idle_pop_locked(m);
+        gor__unlock_sched();
+        if (m) {
+            m->next_p = NULL;
+            m->spinning = false;
+            gor__m_wake(m);
+        }
+    }
+}
+
+/* ==== [ready] making goroutines runnable, and their memory ======================================
+ * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
+ *             warm stacks per P, so that spawning and ending touch nothing shared.
+ * Invariants  I1 The caller of gor__ready owns the G: it made it, or claimed its wait.
+ *             I2 A woken G runs next on the waker's P; one that yields or is new goes to the end.
+ *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
+ *                gor__rt.urgent tells every P that there are some.
+ */
+static void gor__urgent_update_locked(void)
+{
+    gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
+                                         gor__au32_load_rlx(&gor__rt.stopping));
+}
+
+/* The global queues: by priority. */
+static void gor__ready_global(gor__g *g)
+{
+    uint32_t traits = gor__au32_load_rlx(&g->traits);
+    gor__lock_sched();
+    gor__gq_push(traits & GOR__TRAIT_HIGH ? &gor__rt.high :
+                 traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global, g);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__submitted();
+}
+
+/* The ring is full: move half of it and g to the global queue. */
+static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
+{
+    gor__lock_sched();
+    for (uint32_t i = 0; i < gor__runq_cap / 2; i++) {
+        gor__g *old = gor__runq_pop(&p->runq);
+        if (!old)
+            break;
+        gor__gq_push(&gor__rt.global, old);
+    }
+    gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+}
+
+GOR__INLINE void gor__runq_append(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(!gor__runq_push(&p->runq, g)))
+        gor__runq_spill(p, g);
+}
+
+GOR__INLINE bool gor__is_ordinary(gor__g *g)
+{
+    return (gor__au32_load_rlx(&g->traits) & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW)) == 0 &&
+           gor__aptr_load_rlx(&g->locked) == NULL;
+}
+
+enum gor__where { GOR__NEXT, GOR__LAST };
+
+GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
+        gor__ready_global(g);
+        return;
+    }
+    if (where == GOR__NEXT)
+        g = gor__runq_swap_next(&p->runq, g);
+    if (g)
+        gor__runq_append(p, g);
+    gor__submitted();
+}
+
+/* Make g, whose wait the caller has claimed, runnable. Any thread. */
+static void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
+
+/* -- a fiber each, for ThreadSanitizer ----------------------------------------------------- */
+#if GOR__TSAN
+static gor__au32 gor__n_fibers;
+#define GOR__MAX_FIBERS 7800                   /* ThreadSanitizer has room for 8128 threads */
+static bool gor__fiber_begin(gor__g *g)
+{
+    if (gor__au32_add(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
+        gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+        return false;
+    }
+    g->fiber = gor__san_fiber();
+    return true;
+}
+static void gor__fiber_end(gor__g *g)
+{
+    gor__san_fiber_free(g->fiber);
+    gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+}
+#else
+GOR__INLINE bool gor__fiber_begin(gor__g *g) { (void)g; return true; }
+GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
+#endif
+
+/* -- memory of goroutines ------------------------------------------------------------------ */
+
+/* More Gs for the global list. False: out of memory. */
+static bool gor__g_slab(void)
+{
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    if (!s)
+        return false;
+    gor__lock_sched();
+    s->next = gor__rt.slabs;
+    gor__rt.slabs = s;
+    for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
+        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
+        gor__aptr_store_rlx(&s->g[i].link, gor__rt.gfree);
+        gor__rt.gfree = &s->g[i];
+        gor__rt.n_gfree++;
+    }
+    gor__unlock_sched();
+    return true;
+}
+
+/* Up to n Gs from the global list, linked. */
+static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
+{
+    gor__g *list = NULL;
+    *got = 0;
+    gor__lock_sched();
+    while (*got < n && gor__rt.gfree) {
+        gor__g *g = gor__rt.gfree;
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__rt.n_gfree--;
+        gor__aptr_store_rlx(&g->link, list);
+        list = g;
+        ++*got;
+    }
+    gor__unlock_sched();
+    return list;
+}
+
+static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
+{
+    uint32_t n;
+    gor__g *g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
+    if (!g && gor__g_slab())
+        g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
+    if (p && g) {
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__au32_store_rlx(&p->n_gfree, n - 1);
+    }
+    return g;
+}
+
+/* A dead G for a new goroutine; NULL: out of memory. p NULL: from a foreign thread. */
+GOR__INLINE gor__g *gor__g_get(gor__p *p)
+{
+    gor__g *g = p ? (gor__g *)gor__aptr_load_rlx(&p->gfree) : NULL;
+    if (GOR__LIKELY(g != NULL)) {
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - 1);
+    } else {
+        g = gor__g_get_slow(p);
+    }
+    if (g)
+        gor__san_take_over(g);
+    return g;
+}
+
+/* Half of the P's dead Gs go to the global list. */
+static GOR__NOINLINE void gor__gfree_spill(gor__p *p)
+{
+    gor__lock_sched();
+    for (int i = 0; i < GOR__CACHE_CAP / 2; i++) {
+        gor__g *g = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
+        gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+        gor__rt.gfree = g;
+        gor__rt.n_gfree++;
+    }
+    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - GOR__CACHE_CAP / 2);
+    gor__unlock_sched();
+}
+
+GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&p->n_gfree) >= GOR__CACHE_CAP))
+        gor__gfree_spill(p);
+    gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
+    gor__aptr_store_rlx(&p->gfree, g);
+    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) + 1);
+}
+
+/* -- stacks: the P's warm ones first ------------------------------------------------------- */
+
+static char *gor__stack_take(gor__p *p, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
+    char *lo;
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_get(k);
+    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
+    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
+    for (; at + 1 < n; at++)
+        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return lo;
+}
+
+/* A stack has become free while goroutines wait for one: let one of them try again. */
+static GOR__NOINLINE void gor__starved_retry(void)
+{
+    gor__g *g;
+    gor__lock_sched();
+    g = gor__gq_pop(&gor__rt.starved);
+    if (g)
+        gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+}
+
+static void gor__stack_drop(gor__p *p, char *lo, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    gor__san_clean(lo, GOR__MIN_STACK_SIZE << k);
+    if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
+        gor__au32_load_rlx(&gor__stacks.exhausted)) {
+        gor__stack_put(lo, k);
+        if (gor__au32_load_rlx(&gor__rt.starved.n))
+            gor__starved_retry();
+        return;
+    }
+    gor__aptr_store_rlx(&p->stacks[n], lo);
+    gor__au32_store_rlx(&p->n_stacks, n + 1);
+}
+
+/* prev has ended and its stack has been left: keep both for the next goroutine. */
+GOR__NO_TSAN static void gor__recycle(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__aptr_store_rlx(&g->locked, NULL);
+    gor__fiber_end(g);
+    gor__au32_store_rlx(&g->on_cpu, 0);
+    gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
+    gor__g_put(p, g);
+}
+
+/* ==== [switch] from one goroutine to another =====================================================
+ * What        gor__switch_to leaves one G and goes on in another; gor__after_switch is the first
+ *             thing that runs there. A goroutine or the M's own g0 at either end.
+ * Invariants  I1 errno, and the C++ runtime's exception state, belong to the goroutine.
+ *             I2 M and P are asked for anew after a switch: gor__self().
+ *             I3 What is touched of the two Gs here is not seen by ThreadSanitizer ([core] I5).
+ */
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern void *__cxa_get_globals(void) __attribute__((weak));
+#ifdef __cplusplus
+}
+#endif
+
+GOR__NO_TSAN static void gor__save_thread_state(gor__m *m, gor__g *g)
+{
+    g->err = *m->errno_at;
+    if (m->eh_at) {
+        g->eh[0] = m->eh_at[0];
+        g->eh[1] = m->eh_at[1];
+    }
+}
+
+GOR__NO_TSAN static void gor__load_thread_state(gor__m *m, gor__g *g)
+{
+    *m->errno_at = g->err;
+    if (m->eh_at) {
+        m->eh_at[0] = g->eh[0];
+        m->eh_at[1] = g->eh[1];
+    }
+}
+
+#if GOR__ASAN
+static void gor__san_arrive(gor__m *m, gor__g *g, gor__g *prev)
+{
+    const void *old;
+    size_t size;
+    gor__san_enter_stack(g->fake, &old, &size);
+    if (prev == &m->g0) {
+        prev->san_stack = old;
+        prev->san_size = size;
+    }
+}
+static void gor__san_depart(gor__g *from, gor__g *to, bool dead)
+{
+    gor__san_leave_stack(dead ? NULL : &from->fake, to->san_stack, to->san_size);
+}
+#else
+GOR__INLINE void gor__san_arrive(gor__m *m, gor__g *g, gor__g *prev)
+{
+    (void)m, (void)g, (void)prev;
+}
+GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
+{
+    (void)from, (void)to, (void)dead;
+}
+#endif
+
+/* Finish with the goroutine that was left. */
+GOR__NO_TSAN static void gor__after_switch(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
+    gor__san_arrive(m, g, prev);
+    gor__load_thread_state(m, g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
+        gor__recycle(m, prev);
+    else
+        gor__au32_store_rel(&prev->on_cpu, 0);     /* rel g.on_cpu: its stack is left ([core] I1) */
+}
+
+/* Leave from, which runs on m, for to, whose on_cpu the caller has set. Returns when from runs
+ * again, perhaps on another M. */
+GOR__NO_TSAN GOR__NOINLINE static void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+{
+    gor__save_thread_state(m, from);
+    gor__aptr_store_rlx(&m->prev, from);
+    gor__aptr_store_rlx(&m->g, to);
+    gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
+#if GOR__TSAN
+    GOR__SAN_SWITCH_FIBER(to->fiber);
+#endif
+    gor__arch_switch(&from->sp, to->sp);
+    gor__after_switch();
+}
+
+/* ==== [spawn] goroutines begin ==================================================================
+ * What        gor__spawn makes a G and queues it.
+ * Cost        A spawned goroutine is a small object. It gets a stack when it first runs, and the
+ *             one that ended last on this P, still warm, if there is one.
+ */
+typedef struct gor__spec {             /* what to start */
+    void (*fn)(void *);
+    void       *arg;
+    const char *site;                  /* "fn\0file:line"                          */
+    const void *copy;                  /* copy_size bytes for fn, instead of arg   */
+    size_t      copy_size;
+    const gor_attr *attr;
+    void      (*done)(void *);         /* called with done_arg when it ends        */
+    void       *done_arg;
+    gor__cancel *ctx;                  /* own context from the start; NULL: inherit */
+} gor__spec;
+
+static uint64_t gor__new_id(gor__p *p)
+{
+    uint64_t id;
+    if (!p)
+        return gor__au64_add(&gor__rt.next_id, 1);
+    id = gor__au64_load_rlx(&p->id_next);
+    if (GOR__UNLIKELY(id == gor__au64_load_rlx(&p->id_end))) {
+        id = gor__au64_add(&gor__rt.next_id, 16);
+        gor__au64_store_rlx(&p->id_end, id + 16);
+    }
+    gor__au64_store_rlx(&p->id_next, id + 1);
+    return id;
+}
+
+static gor__extra *gor__extra_of(gor__g *g)
+{
+    if (!g->extra)
+        g->extra = (gor__extra *)gor__zalloc(sizeof *g->extra);
+    return g->extra;
+}
+
+/* The traits of a goroutine with attributes. 0, or -EINVAL. */
+static int gor__traits_of(const gor_attr *a, uint32_t *traits)
+{
+    *traits = (uint32_t)gor__rt.stack_class;
+    if (!a)
+        return 0;
+    if (a->stack_size) {
+        if (a->stack_size < GOR__MIN_STACK_SIZE || a->stack_size > GOR__MAX_STACK_SIZE)
+            return -EINVAL;
+        *traits = (uint32_t)gor__stack_class_of(a->stack_size);
+    }
+    if (a->priority < GOR_LOW || a->priority > GOR_HIGH)
+        return -EINVAL;
+    *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
+             : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
+    return 0;
+}
+
+/* When the last goroutine to start got no stack: is there one now? It stays for the next to run. */
+static bool gor__stack_there(int k)
+{
+    char *lo;
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__stacks.exhausted) == 0))
+        return true;
+    lo = gor__stack_get(k);
+    if (lo)
+        gor__stack_put(lo, k);
+    return lo != NULL;
+}
+
+/* Where the argument is kept: in the G, or in a block of its own. */
+static int gor__set_argument(gor__g *g, const gor__spec *s)
+{
+    g->arg = s->arg;
+    g->copy_size = 0;
+    if (!s->copy_size)
+        return 0;
+    g->arg = g->call;
+    if (s->copy_size > sizeof g->call) {
+        g->arg = gor__alloc(s->copy_size);
+        if (!g->arg)
+            return -ENOMEM;
+        g->copy_size = s->copy_size;
+    }
+    memcpy(g->arg, s->copy, s->copy_size);
+    return 0;
+}
+
+static int gor__set_name(gor__g *g, const gor_attr *a)
+{
+    g->extra = NULL;
+    if (!a || !a->name)
+        return 0;
+    if (!gor__extra_of(g))
+        return -ENOMEM;
+    snprintf(g->extra->name, sizeof g->extra->name, "%s", a->name);
+    return 0;
+}
+
+/* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
+static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
+{
+    gor__g *parent = m ? gor__m_g(m) : NULL;
+    gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
+    if (gor__set_argument(g, s) != 0)
+        return -ENOMEM;
+    if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
+        gor__free(g->extra, sizeof *g->extra);
+        g->extra = NULL;
+        gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+        return -ENOMEM;
+    }
+    gor__au32_store_rlx(&g->traits, traits);
+    gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
+    g->fn = s->fn;
+    g->site = s->site;
+    g->done = s->done;
+    g->done_arg = s->done_arg;
+    g->err = 0;
+    g->lock_depth = 0;
+    g->eh[0] = g->eh[1] = NULL;
+    g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
+    gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
+    return 0;
+}
+
+static void gor__g_give_back(gor__g *g)
+{
+    gor__lock_sched();
+    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+    gor__rt.gfree = g;
+    gor__rt.n_gfree++;
+    gor__unlock_sched();
+}
+
+static void gor__count_start(gor__p *p)
+{
+    if (p)
+        gor__au64_bump(&p->started);
+    else
+        gor__au64_add(&gor__rt.outside_started, 1);
+}
+
+/* Make the G of a goroutine, not yet queued. 0, -ENOMEM, -EINVAL, -ESRCH. m NULL: foreign
+ * thread. */
+static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    uint32_t traits;
+    gor__g *g;
+    int rc;
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.running) != GOR__ON))
+        return -ESRCH;
+    if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
+        return -EINVAL;
+    if (!gor__stack_there((int)(traits & GOR__TRAIT_CLASS)))
+        return -ENOMEM;
+    g = gor__g_get(p);
+    if (!g)
+        return -ENOMEM;
+    rc = gor__g_init(m, g, s, traits);
+    if (rc != 0) {
+        gor__g_give_back(g);
+        return rc;
+    }
+    gor__count_start(p);
+    *out = g;
+    return 0;
+}
+
+/* Undo gor__g_make. The caller holds a P. */
+static void gor__g_discard(gor__m *m, gor__g *g)
+{
+    gor__cancel_release(g->ctx_held);
+    gor__fiber_end(g);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__au64_bump(&gor__m_p(m)->ended);
+    gor__g_give_back(g);
+}
+
+static int gor__spawn(gor__m *m, const gor__spec *s)
+{
+    gor__g *g;
+    int rc = gor__g_make(m, s, &g);
+    if (GOR__UNLIKELY(rc != 0))
+        return rc;
+    if (s->attr && s->attr->lock_thread)
+        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    return 0;
+}
+
+/* ==== [taskq] forked calls that nobody has started ===========================================
+ * What        A ring of tasks per P. The owner appends at the bottom; the joiner takes its own
+ *             task back, wherever it lies; an M without work takes the oldest and makes a
+ *             goroutine of it.
+ * Invariants  I1 A task is run by who swaps its slot from the task to NULL; before that nobody but
+ *                its forker reads it. So the task's storage may go as soon as it has been joined.
+ *             I2 Only the owner moves top and bottom; slots outside of them are NULL. Others read
+ *                them as hints: a slot that is not NULL holds a task, wherever it lies.
+ * Locks       None.
+ * Source      Work-first deques (Frigo, Leiserson, Randall, 1998; Chase, Lev, 2005), with a claim
+ *             per slot instead of one per end, for joins out of order.
+ */
+
+/* Append. Owner only. False if the ring is full. */
+GOR__INLINE bool gor__taskq_push(gor__taskq *q, gor_task *t)
+{
+    uint32_t bottom = gor__au32_load_rlx(&q->bottom), top = gor__au32_load_rlx(&q->top);
+    gor__aptr *slot = &q->slot[bottom % GOR__TASKQ_CAP];
+    while (top != bottom && gor__aptr_load_rlx(&q->slot[top % GOR__TASKQ_CAP]) == NULL)
+        top++;
+    gor__au32_store_rlx(&q->top, top);
+    if (bottom - top >= GOR__TASKQ_CAP)
+        return false;
+    t->slot = slot;
+    gor__aptr_store_rel(slot, t);                  /* rel taskq.slot: the task */
+    gor__au32_store_rel(&q->bottom, bottom + 1);
+    return true;
+}
+
+/* Take back a task that the caller has forked, perhaps on another P. q is the caller's own.
+ * False: someone has started it. */
+GOR__INLINE bool gor__taskq_take_back(gor__taskq *q, gor_task *t)
+{
+    uint32_t bottom = gor__au32_load_rlx(&q->bottom);
+    if (gor__aptr_load_rlx(t->slot) != t)
+        return false;
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        gor__aptr_store_rlx(t->slot, NULL);
+    else if (!gor__aptr_cas(t->slot, t, NULL))
+        return false;
+    if (gor__au32_load_rlx(&q->top) != bottom &&
+        t->slot == &q->slot[(bottom - 1) % GOR__TASKQ_CAP])
+        gor__au32_store_rlx(&q->bottom, bottom - 1);
+    return true;
+}
+
+/* The first slot with a task, or NULL. Any thread. */
+static gor__aptr *gor__taskq_find(gor__taskq *q)
+{
+    uint32_t top = gor__au32_load_sc(&q->top), bottom = gor__au32_load_sc(&q->bottom);
+    for (uint32_t i = top; i != bottom && i - top < GOR__TASKQ_CAP; i++)
+        if (gor__aptr_load_sc(&q->slot[i % GOR__TASKQ_CAP]))
+            return &q->slot[i % GOR__TASKQ_CAP];
+    return NULL;
+}
+
+/* Swap the oldest task out. NULL: none. Any thread that holds a P. */
+static gor_task *gor__taskq_take_oldest(gor__taskq *q)
+{
+    gor__aptr *slot;
+    while ((slot = gor__taskq_find(q)) != NULL) {
+        gor_task *t = (gor_task *)gor__aptr_xchg(slot, NULL);
+        if (t)
+            return t;
+    }
+    return NULL;
+}
+
+static void gor__taskq_run(void *arg)
+{
+    gor_task *t = (gor_task *)arg;
+    t->run(t);
+}
+
+/* Make a goroutine of the oldest task of q. NULL: there is none, or no memory: then it stays
+ * forked, for its joiner. The goroutine comes first: a task once taken must run. */
+static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
+{
+    gor__spec spec;
+    gor_task *t;
+    gor__g *g;
+    if (gor__au32_load_rlx(&q->top) == gor__au32_load_rlx(&q->bottom) || !gor__taskq_find(q))
+        return NULL;
+    memset(&spec, 0, sizeof spec);
+    spec.fn = gor__taskq_run;
+    spec.site = "gor_fork\0";
+    if (gor__g_make(m, &spec, &g) != 0)
+        return NULL;
+    t = gor__taskq_take_oldest(q);
+    if (!t) {
+        gor__g_discard(m, g);
+        return NULL;
+    }
+    g->arg = t;
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    return g;
+}
+
+/* ==== [sched] what runs next =====================================================================
+ * What        An M with a P picks a goroutine and runs it; a goroutine that parks, yields or ends
+ *             picks its successor itself, with one switch. Only when that is not simple does it go
+ *             to the M's own stack (g0), whose loop looks everywhere, and at last lets the M
+ *             sleep.
+ * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
+ *             times in a row, the global queue is looked at first every 61st turn, timers whenever
+ *             some are pending and a few microseconds have passed, priorities by the clock.
+ * Order       gor__find_work lists its steps.
+ * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
+ *             (1999).
+ */
+#define GOR__STREAK 32
+
+/* -- picking ------------------------------------------------------------------------------- */
+
+GOR__INLINE bool gor__timers_maybe_due(gor__p *p)
+{
+    uint64_t now;
+    if (GOR__LIKELY(gor__ai64_load_rlx(&p->timers.first) == GOR_FOREVER))
+        return false;
+    now = gor__arch_ticks();
+    if (now - gor__au64_load_rlx(&p->timer_ticks) < GOR__ARCH_TICKS)
+        return false;
+    gor__au64_store_rlx(&p->timer_ticks, now);
+    return true;
+}
+
+GOR__INLINE gor__g *gor__pick_local(gor__p *p)
+{
+    uint32_t streak = gor__au32_load_rlx(&p->streak);
+    gor__g *g = NULL;
+    if (gor__aptr_load_rlx(&p->runq.next) && streak < GOR__STREAK)
+        g = gor__runq_swap_next(&p->runq, NULL);
+    if (g) {
+        gor__au32_store_rlx(&p->streak, streak + 1);
+        return g;
+    }
+    gor__au32_store_rlx(&p->streak, 0);
+    g = gor__runq_pop(&p->runq);
+    return g ? g : gor__runq_swap_next(&p->runq, NULL);
+}
+
+/* The quick choice, from any stack: NULL means that g0 should look. */
+GOR__INLINE gor__g *gor__pick(gor__p *p)
+{
+    uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
+    gor__au32_store_rlx(&p->tick, tick);
+    if (GOR__UNLIKELY(tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
+                      gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) ||
+                      gor__stress_hit(4)))
+        return NULL;
+    return gor__pick_local(p);
+}
+
+/* Bind a stack to a goroutine that has not run yet. False: none to be had now. */
+static bool gor__bind_stack(gor__p *p, gor__g *g)
+{
+    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = gor__stack_take(p, k);
+    if (!lo)
+        return false;
+    gor__aptr_store_rlx(&g->stack, lo);
+    return true;
+}
+
+/* Give a fresh goroutine its first frame. */
+GOR__NO_TSAN static void gor__first_frame(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
+#if GOR__ASAN
+    g->san_stack = lo;
+    g->san_size = size;
+    g->fake = NULL;
+#endif
+}
+
+/* Can m switch to g at once? Fresh ones get their stack here. */
+GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_acq(&g->on_cpu) || gor__aptr_load_rlx(&g->locked)))
+        return false;
+    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+        if (GOR__UNLIKELY(!gor__bind_stack(p, g)))
+            return false;
+        gor__first_frame(g);
+    }
+    return true;
+}
+
+/* Leave g, which waits, is queued or has ended, for whoever is next. */
+GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    gor__g *next = gor__aptr_load_rlx(&m->locked_g) ? NULL : gor__pick(p);
+    if (GOR__LIKELY(next != NULL)) {
+        if (next == g)
+            return;
+        if (GOR__LIKELY(gor__can_switch(p, next))) {
+            gor__au32_store_rlx(&next->on_cpu, 1);
+            gor__switch_to(m, g, next);
+            return;
+        }
+        gor__aptr_store_rlx(&m->handed, next);
+    }
+    gor__switch_to(m, g, &m->g0);
+}
+
+/* After a switch, on the goroutine's own stack. */
+GOR__INLINE void gor__resumed(gor__g *g)
+{
+    (void)gor__au32_load_acq(&g->state);           /* acq g.state: what the waker did */
+    gor__au32_store_rlx(&g->state, GOR__RUNNING);
+}
+
+/* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
+ * may have come before this call. */
+GOR__INLINE void gor__park(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+/* Go to the end of the run queue. */
+static void gor__yield(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__ready_at(m, g, GOR__LAST);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+/* -- looking everywhere, on g0 ------------------------------------------------------------- */
+
+/* A share of the global queue: one to run, the rest to the ring. */
+static gor__g *gor__try_global(gor__p *p, uint32_t most)
+{
+    gor__g *first, *g;
+    uint32_t n, procs = gor__au32_load_rlx(&gor__rt.n_procs);
+    if (gor__au32_load_sc(&gor__rt.global.n) == 0)
+        return NULL;
+    gor__lock_sched();
+    n = gor__au32_load_rlx(&gor__rt.global.n) / procs + 1;
+    if (n > most)
+        n = most;
+    first = gor__gq_pop(&gor__rt.global);
+    while (--n > 0 && (g = gor__gq_pop(&gor__rt.global)) != NULL)
+        if (!gor__runq_push(&p->runq, g)) {
+            gor__gq_push(&gor__rt.global, g);
+            break;
+        }
+    gor__unlock_sched();
+    return first;
+}
+
+static gor__g *gor__try_queue(gor__gqueue *q)
+{
+    gor__g *g;
+    if (gor__au32_load_sc(&q->n) == 0)
+        return NULL;
+    gor__lock_sched();
+    g = gor__gq_pop(q);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    return g;
+}
+
+/* High priority before others, unless these have not run for GOR__PRIORITY_NS; low priority if
+ * it has not run for as long. */
+static gor__g *gor__try_priority(gor__p *p)
+{
+    gor__g *g = NULL;
+    int64_t now;
+    if (!gor__au32_load_rlx(&gor__rt.urgent))
+        return NULL;
+    now = gor__os_now();
+    if (gor__au32_load_rlx(&gor__rt.low.n) == 0)
+        gor__ai64_store_rlx(&p->low_ns, now);
+    else if (now - gor__ai64_load_rlx(&p->low_ns) > GOR__PRIORITY_NS)
+        g = gor__try_queue(&gor__rt.low);
+    if (g) {
+        gor__ai64_store_rlx(&p->low_ns, now);
+        return g;
+    }
+    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
+        g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        gor__ai64_store_rlx(&p->normal_ns, now);
+    return g;
+}
+
+/* Take work from one victim. last: also what it would run next, and its timers. */
+static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
+{
+    gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
+    if (!g)
+        g = gor__taskq_start(m, &victim->taskq);
+    if (!g && last)
+        g = gor__runq_swap_next(&victim->runq, NULL);
+    if (!g && last && gor__timers_run(&victim->timers, gor__os_now()))
+        g = gor__pick_local(p);
+    return g;
+}
+
+/* Four rounds over the others, each in a random order: start anywhere, step by a number that
+ * shares no factor with the count. */
+static gor__g *gor__try_steal(gor__m *m, gor__p *p)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (int round = 0; round < 4; round++) {
+        uint32_t at = gor__random_below(&m->rng, n), step = 1 + 2 * gor__random_below(&m->rng, 8);
+        while (n % step == 0 && step > 1)
+            step -= 2;
+        for (uint32_t i = 0; i < n; i++, at = (at + step) % n) {
+            gor__p *victim = gor__p_at(at);
+            gor__g *g = victim == p ? NULL : gor__try_victim(m, p, victim, round == 3);
+            if (g) {
+                gor__au64_bump(&p->steals);
+                return g;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Timers of the Ps that gor_procs has taken back. */
+static void gor__retired_timers_run(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = gor__au32_load_rlx(&gor__rt.n_procs); i < n; i++)
+        if (gor__ai64_load_rlx(&gor__p_at(i)->timers.first) != GOR_FOREVER)
+            gor__timers_run(&gor__p_at(i)->timers, gor__os_now());
+}
+
+/* Everything that this P can run without stealing. */
+static gor__g *gor__try_own(gor__m *m, gor__p *p)
+{
+    gor__g *g = gor__try_priority(p);
+    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
+        gor__retired_timers_run();
+        g = gor__try_global(p, 1);
+    }
+    if (!g && gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
+        gor__timers_run(&p->timers, gor__os_now());
+    if (!g)
+        g = gor__pick_local(p);
+    if (!g)
+        g = gor__taskq_start(m, &p->taskq);
+    if (!g)
+        g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+    return g;
+}
+
+/* Is there anything to run, for an M that has just given up its P? */
+static bool gor__work_anywhere(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
+        gor__au32_load_sc(&gor__rt.low.n))
+        return true;
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        if (!gor__runq_empty(&p->runq) || gor__taskq_find(&p->taskq))
+            return true;
+    }
+    return false;
+}
+
+static void gor__stop_spinning(gor__m *m)
+{
+    if (!m->spinning)
+        return;
+    m->spinning = false;
+    gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+}
+
+/* m has found work: if it was the one that looked, another should look now ([idle] I2). */
+static void gor__found(gor__m *m)
+{
+    if (!m->spinning)
+        return;
+    gor__stop_spinning(m);
+    gor__submitted();
+}
+
+/* Take an idle P, if there is one. */
+static bool gor__p_acquire(gor__m *m, gor__p *wanted)
+{
+    gor__p *p;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return false;
+    gor__lock_sched();
+    p = wanted ? gor__p_idle_pop_locked(wanted) : NULL;
+    if (!p)
+        p = gor__p_idle_pop_locked(NULL);
+    if (p)
+        gor__p_hold(m, p);
+    gor__unlock_sched();
+    if (p)
+        gor__sysmon_wake();
+    return p != NULL;
+}
+
+/* Give the P up: to the idle list, or, if gor_procs wants it back, to nobody; its work goes to
+ * all. */
+static void gor__p_release(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    gor__g *g;
+    gor__lock_sched();
+    gor__aptr_store_rlx(&m->p, NULL);
+    if (gor__au32_load_rlx(&p->retire)) {
+        while ((g = gor__pick_local(p)) != NULL)
+            gor__gq_push(&gor__rt.global, g);
+        gor__aptr_store_rlx(&p->m, NULL);
+    } else {
+        gor__p_idle_push_locked(p);
+    }
+    gor__unlock_sched();
+}
+
+/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). */
+static int64_t gor__sleeper_until(gor__m *m)
+{
+    int64_t until;
+    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m))
+        return GOR_FOREVER;
+    gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */
+    until = gor__timers_first();
+    gor__ai64_store_sc(&gor__rt.sleep_until, until);
+    gor__arch_fence();
+    return gor__timers_first() < until ? 0 : until;
+}
+
+/* Sleep until someone brings a P, or the first timer is due. */
+static void gor__m_idle(gor__m *m)
+{
+    bool woken, listed;
+    gor__lock_sched();
+    m->next_p = NULL;
+    gor__m_idle_push_locked(m);
+    gor__unlock_sched();
+    woken = gor__au32_load_sc(&gor__rt.stopping) || gor__m_sleep(m, gor__sleeper_until(m));
+    gor__aptr_cas(&gor__rt.sleeper, m, NULL);
+    gor__lock_sched();
+    listed = gor__m_idle_pop_locked(m) != NULL;
+    gor__unlock_sched();
+    if (!listed && !woken)
+        gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+}
+
+/* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
+ * False: stopping. */
+static bool gor__m_get_p(gor__m *m)
+{
+    while (!gor__m_p(m)) {
+        if (gor__au32_load_sc(&gor__rt.stopping))
+            return false;
+        if ((gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
+            gor__p_acquire(m, NULL)) {
+            m->spinning = true;
+            gor__au32_add(&gor__rt.n_spinning, 1);
+        } else {
+            gor__m_idle(m);
+        }
+    }
+    return true;
+}
+
+static void gor__spin_begin(gor__m *m)
+{
+    uint32_t busy = gor__au32_load_rlx(&gor__rt.n_procs) - gor__au32_load_rlx(&gor__rt.n_idle_p);
+    if (m->spinning || 2 * gor__au32_load_rlx(&gor__rt.n_spinning) >= busy)
+        return;
+    m->spinning = true;
+    gor__au32_add(&gor__rt.n_spinning, 1);
+}
+
+/* The next goroutine to run, waiting for one; NULL: the runtime stops. m comes back with a P. */
+static gor__g *gor__find_work(gor__m *m)
+{
+    for (;;) {
+        gor__p *p;
+        gor__g *g;
+        if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
+            return NULL;
+        p = gor__m_p(m);
+        if (gor__au32_load_rlx(&p->retire)) {
+            gor__stop_spinning(m);
+            gor__p_release(m);
+            gor__submitted();
+            continue;
+        }
+        g = gor__stress_hit(2) ? gor__try_steal(m, p) : NULL;
+        if (!g)
+            g = gor__try_own(m, p);
+        if (!g && gor__au32_load_rlx(&gor__shared)) {
+            gor__spin_begin(m);
+            if (m->spinning)
+                g = gor__try_steal(m, p);
+        }
+        if (g) {
+            gor__found(m);
+            return g;
+        }
+        gor__p_release(m);
+        gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
+        gor__arch_fence();
+    }
+}
+
+/* -- locked goroutines --------------------------------------------------------------------- */
+
+/* g may run only on its own M: lend that M our P. */
+static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
+{
+    gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
+    gor__p *p = gor__m_p(m);
+    gor__aptr_store_rlx(&m->p, NULL);
+    its->next_p = p;
+    its->spinning = false;
+    gor__m_wake(its);
+}
+
+/* This M's goroutine waits: give the P up, and sleep until someone finds the goroutine runnable and
+ * brings a P. */
+static void gor__wait_for_locked(gor__m *m)
+{
+    gor__p_release(m);
+    gor__au32_store_rlx(&m->state, GOR__M_IDLE);
+    gor__arch_fence();
+    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
+        gor__wake_p();
+    gor__m_sleep(m, GOR_FOREVER);
+    gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+}
+
+/* ==== [machine] the life of an M =================================================================
+ * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
+ *             stops.
+ * Invariants  I1 m->calls is odd whenever runtime code runs on m, even in the user's code. It is
+ *                odd at every switch, so each goroutine finds and leaves it right on whatever M it
+ *                is.
+ *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
+ *                stays, and its thread ends at its next gor call.
+ */
+/* The first things an M does on its own thread. */
+static void gor__m_begin(gor__m *m)
+{
+    gor__arch_set_self(m);
+    gor__au32_store_rlx(&m->tid, (uint32_t)gor__os_tid());
+    m->errno_at = __errno_location();
+    m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
+    gor__aptr_store_rlx(&m->g, &m->g0);
+    gor__au32_store_rlx(&m->g0.on_cpu, 1);
+    gor__au32_store_rlx(&m->calls, 1);
+    gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
+#if GOR__TSAN
+    m->g0.fiber = gor__san_this_fiber();
+#endif
+    m->alt_stack = gor__os_alt_stack_on();
+}
+
+/* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
+static void gor__wait_off_cpu(gor__g *g)
+{
+    for (int i = 0; gor__au32_load_acq(&g->on_cpu); i++)   /* acq g.on_cpu */
+        if (i < 64)
+            gor__arch_pause();
+        else
+            gor__os_yield();
+}
+
+/* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
+static void gor__execute(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__m_p(m);
+    gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
+    gor__wait_off_cpu(g);
+    if (its && its != m) {
+        gor__run_locked_elsewhere(m, g);
+        return;
+    }
+    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+        if (!gor__bind_stack(p, g)) {
+            gor__lock_sched();
+            gor__gq_push(&gor__rt.starved, g);
+            gor__unlock_sched();
+            return;
+        }
+        gor__first_frame(g);
+    }
+    gor__au64_bump(&p->switches);
+    gor__au32_store_rlx(&g->on_cpu, 1);
+    gor__switch_to(m, &m->g0, g);
+}
+
+/* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
+static void gor__m_loop(gor__m *m)
+{
+    for (;;) {
+        gor__g *g = (gor__g *)gor__aptr_load_rlx(&m->handed);
+        gor__g *locked = (gor__g *)gor__aptr_load_rlx(&m->locked_g);
+        gor__aptr_store_rlx(&m->handed, NULL);
+        if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+            return;
+        if (!g && locked) {
+            gor__wait_for_locked(m);
+            if (gor__au32_load_sc(&gor__rt.stopping) || !gor__m_p(m))
+                return;
+            g = locked;
+        }
+        if (!g)
+            g = gor__find_work(m);
+        if (!g)
+            return;
+        gor__execute(m, g);
+        if (gor__au32_load_rlx(&m->state) == GOR__M_GONE)
+            return;
+    }
+}
+
+/* Take m off the books. The last use of m by its own thread. */
+static void gor__m_end(gor__m *m)
+{
+    bool orphan = (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN) != 0;
+    gor__os_alt_stack_off(m->alt_stack);
+    gor__arch_set_self(NULL);
+    if (orphan)
+        return;
+    gor__stop_spinning(m);
+    gor__lock_sched();
+    if (gor__m_p(m))
+        gor__p_idle_push_locked(gor__m_p(m));
+    gor__aptr_store_rlx(&m->p, NULL);
+    gor__au32_store_rlx(&m->state, GOR__M_GONE);
+    gor__rt.n_m--;
+    gor__unlock_sched();
+    gor__os_futex_wake(&gor__rt.stopped, 1);
+}
+
+static void *gor__m_thread(void *arg)
+{
+    gor__m *m = (gor__m *)arg;
+    gor__m_begin(m);
+    if (m->next_p)
+        gor__p_hold(m, m->next_p);
+    m->next_p = NULL;
+    gor__m_loop(m);
+    gor__m_end(m);
+    return NULL;
+}
+
+/* A new M, on the books. NULL: out of memory, or max_threads. */
+static gor__m *gor__m_new(void)
+{
+    gor__m *m = NULL;
+    bool room;
+    gor__lock_sched();
+    room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
+    gor__rt.n_m += room;
+    gor__unlock_sched();
+    if (room)
+        m = (gor__m *)gor__zalloc(sizeof *m);
+    gor__lock_sched();
+    if (m) {
+        m->all_next = gor__rt.all_m;
+        gor__rt.all_m = m;
+    } else if (room) {
+        gor__rt.n_m--;
+    }
+    gor__unlock_sched();
+    return m;
+}
+
+/* Start a thread that begins with p. 0, -ENOMEM, -EAGAIN. */
+static int gor__m_start(gor__p *p, bool spinning)
+{
+    gor__m *m = gor__m_new();
+    int rc;
+    if (!m)
+        return -ENOMEM;
+    m->next_p = p;
+    m->spinning = spinning;
+    rc = gor__os_thread(gor__m_thread, m);
+    if (rc != 0) {                                 /* m stays on the list, gone: freed at the end */
+        gor__lock_sched();
+        gor__au32_store_rlx(&m->state, GOR__M_GONE);
+        gor__rt.n_m--;
+        gor__unlock_sched();
+    }
+    return rc;
+}
+
+/* -- the border between the user's code and ours ------------------------------------------- */
+
+/* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
+ * between two gor calls, or asleep; every lock taken after the fence is a real one. */
+static GOR__NOINLINE void gor__go_shared(void)
+{
+    gor__p *p;
+    gor__m *m;
+    uint32_t calls;
+    gor__lock_sched();
+    if (gor__au32_load_rlx(&gor__shared)) {
+        gor__unlock_sched();
+        return;
+    }
+    gor__au32_store_sc(&gor__shared, 1);
+    p = gor__p_at(0);
+    gor__unlock_sched();
+    gor__os_membarrier();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (!m)
+        return;
+    calls = gor__au32_load_acq(&m->calls);
+    while ((calls & 1) && gor__au32_load_acq(&m->calls) == calls &&
+           gor__aptr_load_acq(&p->m) == m)
+        gor__os_yield();
+}
+
+static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
+{
+    uint32_t what = gor__au32_load_rlx(&m->attention);
+    if (what & GOR__ORPHAN) {
+        gor__g *g = gor__m_g(m);
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    }
+    gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
+    if (gor__m_g(m) != &m->g0) {
+        gor__au32_store_rlx(&gor__m_g(m)->why, GOR__WHY_NONE);
+        gor__yield();
+    }
+    return gor__self();
+}
+
+/* Begin a gor call. The M, or NULL for a foreign thread. */
+GOR__INLINE gor__m *gor__enter(void)
+{
+    gor__m *m = gor__self();
+    if (GOR__UNLIKELY(!m)) {
+        if (gor__au32_load_rlx(&gor__shared) == 0)
+            gor__go_shared();
+        return NULL;
+    }
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    GOR__COMPILER_BARRIER();
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
+}
+
+/* End it. m is where we are now: gor__self() if the call may have parked. */
+GOR__INLINE void gor__leave(gor__m *m)
+{
+    GOR__COMPILER_BARRIER();
+    if (GOR__LIKELY(m != NULL))
+        gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+}
+
+/* ==== [wait] the one mechanism of waiting ====================================================
+ * What        A blocked operation is a gor__wait on the stack of who waits; each thing it waits
+ *             for has a queue, and a gor__node of the wait in it. Channels, select, locks, joins,
+ *             contexts, deadlines, goroutines and foreign threads: all through here.
+ * Protocol    Waiter:  lock the object; look; put a node in its queue; unlock; block; leave.
+ *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
+ *                      is claimed; hand over the value; unlock; gor__wake.
+ * Invariants  I1 A wait is claimed once: by swapping fired 0 -> 1, or, if it has one source only,
+ *                by taking its node. Who claimed it must wake it, and is the only one who may.
+ *             I2 A node is read and written under its object's lock, until it is taken; after that
+ *                by the claimer; after the wake-up by nobody but the waiter.
+ *             I3 A waiter returns only when it has been woken and none of its nodes is in a queue.
+ *                So nodes may live on its stack.
+ *             I4 A waker's last touch of the object is its unlock, before gor__wake: the waiter
+ *                may free the object as soon as it runs.
+ *             I5 A goroutine's state is WAITING before its first node can be seen.
+ * Locks       The object's (OBJECT or CTX or TIMERS).
+ * Source      sudog and gopark of the Go runtime; choose of libdill.
+ */
+typedef struct gor__wait {
+    gor__g   *g;                       /* NULL: a foreign thread                                */
+    bool      many;                    /* more than one source: claim by fired                  */
+    gor__au32 fired;
+    gor__au32 woken;                   /* foreign thread: futex                                 */
+    int       which;                   /* out: index of the source that ended it                */
+    int       rc;                      /* out: its result                                       */
+} gor__wait;
+
+enum { GOR__BY_DEADLINE = -1, GOR__BY_CONTEXT = -2 };      /* sources besides the cases 0, 1, ... */
+
+typedef struct gor__node {
+    struct gor__node *next, *prev;
+    gor__wq   *queue;                  /* the one it is in, or NULL                             */
+    gor__wait *wait;
+    void      *value;                  /* to send from, to receive into; or what the object likes */
+    int64_t    amount;                 /* a semaphore's, a lock's                               */
+    int        index;                  /* which source                                          */
+} gor__node;
+
+/* -- queues -------------------------------------------------------------------------------- */
+
+static void gor__wq_put(gor__wq *q, gor__node *n)
+{
+    n->next = NULL;
+    n->prev = q->tail;
+    n->queue = q;
+    if (q->tail)
+        q->tail->next = n;
+    else
+        q->head = n;
+    q->tail = n;
+}
+
+static void gor__wq_put_first(gor__wq *q, gor__node *n)
+{
+    n->prev = NULL;
+    n->next = q->head;
+    n->queue = q;
+    if (q->head)
+        q->head->prev = n;
+    else
+        q->tail = n;
+    q->head = n;
+}
+
+static void gor__wq_remove(gor__wq *q, gor__node *n)
+{
+    *(n->prev ? &n->prev->next : &q->head) = n->next;
+    *(n->next ? &n->next->prev : &q->tail) = n->prev;
+    n->queue = NULL;
+}
+
+/* True: the caller is the one who ends the wait. */
+static bool gor__wait_claim(gor__wait *w)
+{
+    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
+}
+
+/* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
+ * ended elsewhere and leave. The caller hands over, unlocks and calls gor__wake. NULL: nobody
+ * waits. */
+static gor__node *gor__wq_take(gor__wq *q, int rc)
+{
+    gor__node *n;
+    while ((n = q->head) != NULL) {
+        gor__wq_remove(q, n);
+        if (gor__wait_claim(n->wait)) {
+            n->wait->which = n->index;
+            n->wait->rc = rc;
+            return n;
+        }
+    }
+    return NULL;
+}
+
+/* Let a claimed wait go on. */
+static void gor__wake(gor__node *n)
+{
+    gor__wait *w = n->wait;
+    if (w->g) {
+        gor__ready(w->g);
+        return;
+    }
+    if (!w->many)                                  /* it is awake from here on, whenever it runs */
+        gor__au32_add(&gor__rt.n_foreign, (uint32_t)-1);
+    gor__au32_store_rel(&w->woken, 1);             /* rel wait.woken; w may be gone at once: the */
+    gor__os_futex_wake(&w->woken, 1);              /* wake-up then hits nobody                   */
+}
+
+/* Take all, linked by next; gor__wake_all them after unlocking. */
+static gor__node *gor__wq_take_all(gor__wq *q, int rc)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = gor__wq_take(q, rc)) != NULL) {
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    return list;
+}
+
+static void gor__wake_all(gor__node *list)
+{
+    while (list) {
+        gor__node *next = list->next;
+        gor__wake(list);
+        list = next;
+    }
+}
+
+/* Leave a queue, if still in one. */
+static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+{
+    gor__lock(lock, rank);
+    if (n->queue)
+        gor__wq_remove(n->queue, n);
+    gor__unlock(lock, rank);
+}
+
+/* -- waiting ------------------------------------------------------------------------------- */
+
+static gor__g *gor__this_g(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__m_g(m) : NULL;
+}
+
+/* The context that ends this goroutine's waits, or NULL. */
+GOR__INLINE gor__cancel *gor__own_ctx(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__m_g(m)->ctx : NULL;
+}
+
+/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
+ * fired. */
+static int gor__cancel_err(gor__cancel *c)
+{
+    uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
+    if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
+        gor__os_now() >= gor__ai64_load_rlx(&c->deadline))
+        err = ETIMEDOUT;
+    return -(int)err;
+}
+
+GOR__INLINE int gor__own_ctx_err(void)
+{
+    gor__cancel *c = gor__own_ctx();
+    return GOR__LIKELY(c == NULL) ? 0 : gor__cancel_err(c);
+}
+
+/* Begin a wait of the caller. forever: nothing but its objects can end it, if there is one only. */
+static void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
+{
+    w->g = gor__this_g();
+    w->many = many;
+    gor__au32_store_rlx(&w->fired, 0);
+    gor__au32_store_rlx(&w->woken, 0);
+    w->which = GOR__BY_DEADLINE;
+    w->rc = 0;
+    if (w->g) {
+        union { const void *from; void *to; } u;
+        u.from = object;
+        gor__au32_store_rlx(&w->g->why, why);
+        gor__aptr_store_rlx(&w->g->why_object, u.to);
+        gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+        gor__au32_store_rlx(&w->g->state, GOR__WAITING);
+    } else if (!many) {
+        gor__au32_add(&gor__rt.n_foreign, 1);      /* asleep for good unless someone wakes it */
+    }
+}
+
+static void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
+{
+    n->queue = NULL;
+    n->wait = w;
+    n->index = index;
+    n->value = value;
+    n->amount = 0;
+}
+
+/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. */
+static bool gor__deadline_fire(gor_timer *t, int64_t now)
+{
+    gor__wait *w = (gor__wait *)t->arg;
+    (void)now;
+    if (!gor__au32_cas(&w->fired, 0, 1))
+        return true;
+    w->which = GOR__BY_DEADLINE;
+    w->rc = -ETIMEDOUT;
+    gor__ready(w->g);
+    return true;
+}
+
+static gor__timers *gor__some_timers(void)
+{
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    return p ? &p->timers : &gor__p_at(0)->timers;
+}
+
+/* Start a timer whose when and fire are set, on the caller's P. */
+static int gor__timer_begin(gor_timer *t)
+{
+    bool soonest = false;
+    int64_t when = t->when;
+    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
+    if (rc == 0 && soonest)
+        gor__timer_added(when);
+    return rc;
+}
+
+static void gor__block_thread(gor__wait *w, int64_t deadline)
+{
+    while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
+        gor__os_futex_wait(&w->woken, 0, deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
+            gor__au32_load_acq(&w->woken) == 0) {
+            if (gor__au32_cas(&w->fired, 0, 1)) {
+                w->which = GOR__BY_DEADLINE;
+                w->rc = -ETIMEDOUT;
+                break;
+            }
+            deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
+        }
+    }
+}
+
+/* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
+static void gor__wait_give_up(gor__wait *w, int which, int rc)
+{
+    if (gor__au32_cas(&w->fired, 0, 1)) {
+        w->which = which;
+        w->rc = rc;
+        if (w->g)
+            gor__au32_store_rel(&w->g->state, GOR__RUNNING);
+        gor__au32_store_rel(&w->woken, 2);         /* ours: do not block */
+    }
+}
+
+/* Queue n at c unless c is done; then the wait ends here. */
+static void gor__cancel_watch(gor__cancel *c, gor__node *n)
+{
+    int err;
+    gor__lock(&c->lock, GOR__RANK_CTX);
+    err = gor__cancel_err(c);
+    if (err == 0)
+        gor__wq_put(&c->waiters, n);
+    gor__unlock(&c->lock, GOR__RANK_CTX);
+    if (err != 0)
+        gor__wait_give_up(n->wait, n->index, n->index >= 0 ? 0 : err);
+}
+
+/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
+ * nodes are in their queues, no lock is held. Returns w->rc. */
+static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    gor_timer timer;
+    gor__node node;
+    bool timed = w->g && deadline != GOR_FOREVER;
+    if (timed) {
+        gor__aptr_store_rlx(&timer.owner, NULL);
+        timer.when = deadline;
+        timer.period = 0;
+        timer.fire = gor__deadline_fire;
+        timer.arg = w;
+        if (gor__timer_begin(&timer) != 0)
+            gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
+    }
+    if (own) {
+        gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
+        gor__cancel_watch(own, &node);
+    }
+    if (gor__au32_load_rlx(&w->woken) != 2) {
+        if (w->g)
+            gor__park();
+        else
+            gor__block_thread(w, deadline);
+    }
+    if (own)
+        gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
+    if (timed)
+        gor__timer_del(&timer);
+    return w->rc;
+}
+
+/* Wait in q, under lock, which the caller holds and gets back released. n is initialised, w too,
+ * with many true if there is a deadline or an own context. first: go before all others.
+ * Returns the waker's rc; -ETIMEDOUT, -ECANCELED, -ENOMEM: the node has left the queue. */
+static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
+                        gor__cancel *own, bool first)
+{
+    if (first)
+        gor__wq_put_first(q, n);
+    else
+        gor__wq_put(q, n);
+    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__block(n->wait, deadline, own);
+    if (n->wait->which < 0)
+        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    return n->wait->rc;
+}
+
+/* The same for the common case: one object, in turn. */
+static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+                            int64_t deadline, enum gor__why why, const void *object)
+{
+    gor__cancel *own = gor__own_ctx();
+    gor__wait w;
+    gor__node n;
+    if (deadline != GOR_FOREVER && deadline <= gor__os_now()) {
+        gor__unlock(lock, GOR__RANK_OBJECT);
+        return -ETIMEDOUT;
+    }
+    gor__wait_init(&w, why, object, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, value);
+    n.amount = amount;
+    return gor__wait_in(lock, q, &n, deadline, own, false);
+}
+
+/* ==== [report] what the world looks like, in words ===============================================
+ * What        One line for each goroutine, and its stack; on a file descriptor, without locks and
+ *             without memory, because the program is in trouble.
+ * Runs on     Any thread, a signal handler too. Reads what others are writing: words may be stale.
+ */
+typedef struct gor__out { int fd; size_t n; char buf[1024]; } gor__out;
+
+static void gor__out_flush(gor__out *o)
+{
+    size_t at = 0;
+    while (at < o->n) {
+        ssize_t n = write(o->fd, o->buf + at, o->n - at);
+        if (n <= 0 && errno != EINTR)
+            break;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    o->n = 0;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void gor__print(gor__out *o, const char *fmt, ...)
+{
+    va_list args;
+    int n;
+    if (o->n > sizeof o->buf - 700)
+        gor__out_flush(o);
+    va_start(args, fmt);
+    n = vsnprintf(o->buf + o->n, sizeof o->buf - o->n, fmt, args);
+    va_end(args);
+    if (n > 0)
+        o->n += (size_t)n < sizeof o->buf - o->n ? (size_t)n : sizeof o->buf - o->n - 1;
+}
+
+static const char *const gor__why_text[] = { GOR__WHYS(GOR__WHY_TEXT) };
+static const char *const gor__state_text[] = {
+    "not started", "runnable", "running", "waiting", "in a blocking call", "ended"
+};
+
+/* "fn\0file:line": the second part. */
+static const char *gor__site_place(const char *site) { return site ? site + strlen(site) + 1 : ""; }
+
+static const char *gor__g_name(const gor__g *g)
+{
+    if (g->extra && g->extra->name[0])
+        return g->extra->name;
+    return g->site ? g->site : "";
+}
+
+GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
+{
+    uint32_t state = gor__au32_load_rlx(&g->state), why = gor__au32_load_rlx(&g->why);
+    int64_t ms = (gor__os_now() - gor__ai64_load_rlx(&g->since)) / GOR_MS;
+    if (state == GOR__RUNNABLE && gor__aptr_load_rlx(&g->stack) == NULL)
+        state = GOR__FRESH;
+    if (state == GOR__WAITING && why != GOR__WHY_NONE && why < GOR__N_WHYS) {
+        void *object = gor__aptr_load_rlx(&g->why_object);
+        gor__print(o, "waiting: %s", gor__why_text[why]);
+        if (object)
+            gor__print(o, " %p", object);
+    } else {
+        gor__print(o, "%s", gor__state_text[state <= GOR__DEAD ? state : GOR__DEAD]);
+    }
+    if (gor__ai64_load_rlx(&g->since) && ms >= 1000)
+        gor__print(o, ", %lld s", (long long)(ms / 1000));
+    if (gor__aptr_load_rlx(&g->locked))
+        gor__print(o, ", locked to its thread");
+}
+
+static void gor__print_address(gor__out *o, uintptr_t pc)
+{
+#if defined(_GNU_SOURCE) && defined(RTLD_DEFAULT)
+    Dl_info info;
+    if (dladdr((void *)pc, &info) && info.dli_sname) {
+        gor__print(o, "        %s+0x%lx\n", info.dli_sname,
+                   (unsigned long)(pc - (uintptr_t)info.dli_saddr));
+        return;
+    }
+    if (dladdr((void *)pc, &info) && info.dli_fname) {
+        gor__print(o, "        %s(+0x%lx)\n", info.dli_fname,
+                   (unsigned long)(pc - (uintptr_t)info.dli_fbase));
+        return;
+    }
+#endif
+    gor__print(o, "        0x%lx\n", (unsigned long)pc);
+}
+
+/* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it
+ * early. */
+__attribute__((no_sanitize("address"))) GOR__NO_TSAN
+static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t lo, uintptr_t hi)
+{
+    for (int i = 0; i < 32 && pc; i++) {
+        const uintptr_t *frame = (const uintptr_t *)fp;
+        gor__print_address(o, pc);
+        if (fp < lo || fp + 2 * sizeof *frame > hi || fp % sizeof *frame)
+            return;
+        pc = frame[1];
+        if (frame[0] <= fp)
+            return;
+        fp = frame[0];
+    }
+}
+
+__attribute__((no_sanitize("address"))) GOR__NO_TSAN
+static void gor__print_stack(gor__out *o, const gor__g *g)
+{
+    uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), fp, pc;
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    if (!lo)
+        return;
+    if (gor__au32_load_rlx(&g->on_cpu)) {
+        gor__m *m = gor__self();
+        if (m && gor__m_g(m) == g)
+            gor__print_frames(o, (uintptr_t)__builtin_return_address(0),
+                              *(const uintptr_t *)__builtin_frame_address(0), lo, lo + size);
+        return;
+    }
+    if ((uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
+        return;
+    fp = gor__arch_frame(g->sp, &pc);
+    gor__print_frames(o, pc, fp, lo, lo + size);
+}
+
+GOR__NO_TSAN static void gor__print_g(gor__out *o, const gor__g *g)
+{
+    gor__print(o, "\ngoroutine %llu \"%.40s\" [", (unsigned long long)gor__au64_load_rlx(&g->id),
+               gor__g_name(g));
+    gor__print_state(o, g);
+    gor__print(o, "]\n    started at %.200s\n", gor__site_place(g->site));
+    gor__print_stack(o, g);
+}
+
+/* Call fn for every goroutine alive. */
+GOR__NO_TSAN static int gor__each_g(void (*fn)(gor__out *, const gor__g *), gor__out *o)
+{
+    int n = 0;
+    for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD) {
+                n++;
+                if (fn)
+                    fn(o, &s->g[i]);
+            }
+    return n;
+}
+
+static void gor__out_init(gor__out *o, int fd)
+{
+    o->fd = fd;
+    o->n = 0;
+}
+
+enum gor__traceback { GOR__TB_NONE, GOR__TB_SINGLE, GOR__TB_ALL, GOR__TB_CRASH };
+static enum gor__traceback gor__traceback_mode = GOR__TB_ALL;
+
+static void gor__traceback_init(void)
+{
+    const char *s = getenv("GORTRACEBACK");
+    if (!s)
+        return;
+    gor__traceback_mode = strcmp(s, "none") == 0 || strcmp(s, "0") == 0 ? GOR__TB_NONE :
+                          strcmp(s, "single") == 0 || strcmp(s, "1") == 0 ? GOR__TB_SINGLE :
+                          strcmp(s, "crash") == 0 ? GOR__TB_CRASH : GOR__TB_ALL;
+}
+
+/* The last words: headline, then who was running, then everyone; end the program. */
+static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
+static void gor__fatal(const char *headline, const gor__g *who)
+{
+    static gor__au32 dying;
+    gor__out o;
+    if (gor__au32_xchg(&dying, 1))                 /* one report is enough; the first one ends us */
+        for (;;)
+            pause();
+    gor__out_init(&o, 2);
+    gor__print(&o, "gor: %.600s\n", headline);
+    if (who && gor__traceback_mode != GOR__TB_NONE)
+        gor__print_g(&o, who);
+    if (gor__traceback_mode >= GOR__TB_ALL) {
+        for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+            for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+                if (&s->g[i] != who && gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
+                    gor__print_g(&o, &s->g[i]);
+    }
+    gor__out_flush(&o);
+    if (gor__traceback_mode == GOR__TB_CRASH) {
+        signal(SIGABRT, SIG_DFL);
+        abort();
+    }
+    _exit(2);
+}
+
+/* ==== [life] a goroutine from its first frame to its last ====================================
+ * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
+ *             end.
+ * Order       At the end: deferred calls, last in first out; destructors of slots; the own
+ *             context's reference; what its starter wants to know (a wait group's done); then
+ *             stack and G go back.
+ */
+
+/* Run the user's fn from inside of a gor call. */
+static void gor__call_user(void (*fn)(void *), void *arg)
+{
+    gor__leave(gor__self());
+    fn(arg);
+    gor__m *m = gor__self();
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+}
+
+static void gor__run_defers(gor__g *g)
+{
+    gor__extra *x = g->extra;
+    while (x && x->defers) {
+        gor__defer d = *x->defers;
+        if (!d.borrowed)
+            gor__free(x->defers, sizeof d);
+        x->defers = d.next;
+        gor__call_user(d.fn, d.arg);
+    }
+}
+
+static void gor__run_destructors(gor__g *g)
+{
+    gor__extra *x = g->extra;
+    while (x && x->slots) {
+        gor__slot s = *x->slots;
+        gor__free(x->slots, sizeof s);
+        x->slots = s.next;
+        if (s.value && s.key->destructor)
+            gor__call_user(s.key->destructor, s.value);
+    }
+}
+
+/* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
+ * up. */
+static void gor__g_end(void) __attribute__((noreturn));
+static void gor__g_end(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
+        gor__aptr_store_rlx(&m->locked_g, NULL);
+        if (!m->is_main)
+            gor__au32_store_rlx(&m->state, GOR__M_GONE);
+    }
+    gor__au64_bump(&gor__m_p(m)->ended);
+    gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
+    gor__san_hand_over(g);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_GONE))
+        gor__switch_to(m, g, &m->g0);
+    else
+        gor__switch_away(m, g);
+    __builtin_unreachable();
+}
+
+static void gor__g_exit(gor__g *g) __attribute__((noreturn));
+static void gor__g_exit(gor__g *g)
+{
+    if (GOR__UNLIKELY(g->extra != NULL)) {
+        gor__run_defers(g);
+        gor__run_destructors(g);
+        gor__run_defers(g);                        /* a destructor may have deferred something */
+        gor__free(g->extra, sizeof *g->extra);
+        g->extra = NULL;
+    }
+    if (GOR__UNLIKELY(g->ctx_held != NULL))
+        gor__cancel_release(g->ctx_held);
+    if (GOR__UNLIKELY(g->copy_size != 0))
+        gor__free(g->arg, g->copy_size);
+    if (g->done)
+        g->done(g->done_arg);
+    gor__g_end();
+}
+
+/* Tie the running goroutine to its M. */
+static void gor__tie(gor__m *m, gor__g *g)
+{
+    gor__aptr_store_rlx(&m->locked_g, g);
+    gor__aptr_store_rlx(&g->locked, m);
+}
+
+/* The outermost frame of every goroutine. */
+static void gor__g_main(void)
+{
+    gor__g *g;
+    gor__after_switch();
+    g = gor__m_g(gor__self());
+    gor__san_take_over(gor__aptr_load_rlx(&g->stack));
+    gor__resumed(g);
+    if (GOR__UNLIKELY(g->lock_depth))
+        gor__tie(gor__self(), g);
+    gor__call_user(g->fn, g->arg);
+    gor__g_exit(g);
+}
+
+/* -- panic --------------------------------------------------------------------------------- */
+
+/* In a gor call. Deferred calls run; one of them may recover. */
+static void gor__panic_raise(const char *here, const char *text) __attribute__((noreturn));
+static void gor__panic_raise(const char *here, const char *text)
+{
+    gor__m *m = gor__self();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    char line[700];
+    gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
+    if (x) {
+        snprintf(x->text, sizeof x->text, "%s", text);
+        x->panic = x->text;
+        x->recovered = false;
+        gor__run_defers(g);
+        if (x->recovered)
+            gor__g_exit(g);
+    }
+    if (gor__rt.opt.on_panic)
+        gor__rt.opt.on_panic(text, gor__rt.opt.user);
+    if (x)
+        snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, in goroutine %llu \"%.40s\"",
+                 text, here, (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g));
+    else
+        snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, outside of goroutines", text,
+                 here);
+    gor__fatal(line, x ? g : NULL);
+}
+
+/* A goroutine-only call came from outside. */
+static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+{
+    char text[200];
+    if (GOR__LIKELY(m != NULL))
+        return m;
+    snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
+             gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
+    gor__panic_raise("?", text);
+}
+
+void gor__panic_at(const char *here, const char *fmt, ...)
+{
+    char text[500];
+    va_list args;
+    gor__enter();
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    gor__panic_raise(here, text);
+}
+
+/* Put a record, of the caller's storage, on top. 0 or -ENOMEM. */
+static int gor__defer_push(gor__g *g, gor__defer *d, void (*fn)(void *), void *arg)
+{
+    gor__extra *x = gor__extra_of(g);
+    if (!x)
+        return -ENOMEM;
+    d->fn = fn;
+    d->arg = arg;
+    d->borrowed = true;
+    d->next = x->defers;
+    x->defers = d;
+    return 0;
+}
+
+static void gor__defer_remove(gor__g *g, gor__defer *d)
+{
+    gor__defer **at = &g->extra->defers;
+    while (*at && *at != d)
+        at = &(*at)->next;
+    if (*at)
+        *at = d->next;
+}
+
+int gor_defer(void (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    gor__defer *d = g && fn ? (gor__defer *)gor__alloc(sizeof *d) : NULL;
+    int rc = !g ? -ESRCH : !fn ? -EINVAL : !d ? -ENOMEM : 0;
+    if (rc == 0) {
+        rc = gor__defer_push(g, d, fn, arg);
+        if (rc == 0)
+            d->borrowed = false;
+        else
+            gor__free(d, sizeof *d);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+const char *gor_recover(void)
+{
+    gor__m *m = gor__enter();
+    gor__extra *x = m ? gor__m_g(m)->extra : NULL;
+    const char *text = x ? x->panic : NULL;
+    if (text) {
+        x->recovered = true;
+        x->panic = NULL;
+    }
+    gor__leave(m);
+    return text;
+}
+
+/* -- the calls about oneself --------------------------------------------------------------- */
+
+int (gor_go)(void (*fn)(void *), void *arg) { return gor__go_at(fn, arg, "?\0?"); }
+
+int (gor_go_copy)(void (*fn)(void *), const void *data, size_t n)
+{
+    return gor__go_copy_at(fn, data, n, "?\0?");
+}
+
+int (gor_go_with)(const gor_attr *a, void (*fn)(void *), void *arg)
+{
+    return gor__go_with_at(a, fn, arg, "?\0?");
+}
+
+static int gor__go(const gor__spec *s)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__spawn(m, s);
+    gor__leave(m);
+    return rc;
+}
+
+int gor__go_at(void (*fn)(void *), void *arg, const char *site)
+{
+    gor__spec s = { fn, arg, site, NULL, 0, NULL, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+int gor__go_copy_at(void (*fn)(void *), const void *data, size_t n, const char *site)
+{
+    gor__spec s = { fn, NULL, site, data, n, NULL, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+int gor__go_with_at(const gor_attr *a, void (*fn)(void *), void *arg, const char *site)
+{
+    gor__spec s = { fn, arg, site, NULL, 0, a, NULL, NULL, NULL };
+    return gor__go(&s);
+}
+
+/* Calling with six words is calling with fewer: both ABIs pass each in a register of its own,
+ * and the macro has seen to it that the values are what the parameters' types would make of
+ * them. */
+__attribute__((no_sanitize("undefined")))
+static void gor__run_call(void *p)
+{
+    gor__call *c = (gor__call *)p;
+    void (*fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) =
+        (void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))c->fn;
+    fn(c->arg[0], c->arg[1], c->arg[2], c->arg[3], c->arg[4], c->arg[5]);
+}
+
+int gor__go_call(const gor__call *call, const char *site)
+{
+    return gor__go_copy_at(gor__run_call, call, sizeof *call, site);
+}
+
+void gor_yield(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_yield");
+    (void)m;
+    gor__yield();
+    gor__leave(gor__self());
+}
+
+void gor_exit(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_exit");
+    gor__g_exit(gor__m_g(m));
+}
+
+uint64_t gor_id(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__au64_load_rlx(&gor__m_g(m)->id) : 0;
+}
+
+const char *gor_name(void)
+{
+    gor__m *m = gor__self();
+    return m ? gor__g_name(gor__m_g(m)) : "";
+}
+
+int gor_lock_thread(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_lock_thread");
+    gor__g *g = gor__m_g(m);
+    if (g->lock_depth++ == 0)
+        gor__tie(m, g);
+    gor__leave(m);
+    return 0;
+}
+
+void gor_unlock_thread(void)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_unlock_thread");
+    gor__g *g = gor__m_g(m);
+    if (g->lock_depth == 0)
+        gor__panic_raise("gor_unlock_thread", "unlock of a thread that is not locked");
+    if (--g->lock_depth == 0) {
+        gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__aptr_store_rlx(&g->locked, NULL);
+    }
+    gor__leave(m);
+}
+
+/* -- goroutine-local slots ----------------------------------------------------------------- */
+
+static gor__slot *gor__slot_of(gor__m *m, gor_local *k)
+{
+    gor__extra *x = gor__m_g(m)->extra;
+    gor__slot *s = x ? x->slots : NULL;
+    while (s && s->key != k)
+        s = s->next;
+    return s;
+}
+
+void *gor_local_get(gor_local *k)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_local_get");
+    gor__slot *s = gor__slot_of(m, k);
+    gor__leave(m);
+    return s ? s->value : NULL;
+}
+
+int gor_local_set(gor_local *k, void *value)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_local_set");
+    gor__slot *s = gor__slot_of(m, k);
+    gor__extra *x = s ? NULL : gor__extra_of(gor__m_g(m));
+    if (!s && x && (s = (gor__slot *)gor__alloc(sizeof *s)) != NULL) {
+        s->key = k;
+        s->next = x->slots;
+        x->slots = s;
+    }
+    if (s)
+        s->value = value;
+    gor__leave(m);
+    return s ? 0 : -ENOMEM;
+}
+
+/* ==== [channel] values from goroutine to goroutine ===========================================
+ * What        A ring of values, a queue of receivers and one of senders. One transfer function
+ *             serves send, receive and select.
+ * Invariants  I1 Receivers wait only while the ring and the senders' queue are empty; senders only
+ *                while the ring is full.
+ *             I2 Values and waiters are served first in, first out.
+ *             I3 A value is copied once between two goroutines that meet: from the sender's
+ *                variable to the receiver's, under the lock.
+ * Locks       c->lock (OBJECT); two at once only in [select], by rising address.
+ * Source      chan.go of the Go runtime.
+ * Tests       tests/chan.c, tests/select.c, tests/random.c
+ */
+struct gor_chan {
+    gor__spin lock;
+    gor__au32 closed;
+    size_t    elem_size, cap;
+    size_t    first;                   /* place of the oldest value                             */
+    gor__au64 count;                   /* values in the ring                                    */
+    gor__wq   receivers, senders;
+    gor__au32 refs;
+    void     *owner;                   /* a ticker's                                            */
+    char     *ring;
+};
+
+enum { GOR__WAIT = 1 };                /* transfer's answer besides 0 and -EPIPE                */
+
+static size_t gor__chan_bytes(size_t elem_size, size_t cap)
+{
+    return sizeof(gor_chan) + elem_size * cap;
+}
+
+gor_chan *gor_chan_new(size_t elem_size, size_t capacity)
+{
+    gor__m *m;
+    gor_chan *c;
+    if (elem_size && capacity > (SIZE_MAX / 2 - sizeof *c) / elem_size)
+        return NULL;
+    m = gor__enter();
+    c = (gor_chan *)gor__alloc(gor__chan_bytes(elem_size, capacity));
+    if (c) {
+        memset(c, 0, sizeof *c);
+        c->elem_size = elem_size;
+        c->cap = capacity;
+        c->ring = (char *)(c + 1);
+        gor__au32_store_rel(&c->refs, 1);
+    }
+    gor__leave(m);
+    return c;
+}
+
+static void gor__chan_release(gor_chan *c)
+{
+    if (c && gor__au32_add(&c->refs, (uint32_t)-1) == 1)
+        gor__free(c, gor__chan_bytes(c->elem_size, c->cap));
+}
+
+gor_chan *gor_chan_retain(gor_chan *c)
+{
+    gor__m *m = gor__enter();
+    if (c)
+        gor__au32_add(&c->refs, 1);
+    gor__leave(m);
+    return c;
+}
+
+void gor_chan_release(gor_chan *c)
+{
+    gor__m *m = gor__enter();
+    gor__chan_release(c);
+    gor__leave(m);
+}
+
+/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. */
+GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
+{
+    if (!to)
+        return;
+    if (size == 8 && from) {
+        memcpy(to, from, 8);
+    } else if (size == 4 && from) {
+        memcpy(to, from, 4);
+    } else if (size) {
+        if (from)
+            memcpy(to, from, size);
+        else
+            memset(to, 0, size);
+    }
+}
+
+GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i)
+{
+    size_t at = c->first + i;
+    return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
+}
+
+GOR__INLINE void gor__chan_push(gor_chan *c, const void *v)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    gor__value_copy(gor__chan_slot(c, n), v, c->elem_size);
+    gor__au64_store_rlx(&c->count, n + 1);
+}
+
+GOR__INLINE void gor__chan_shift(gor_chan *c, void *v)
+{
+    gor__value_copy(v, gor__chan_slot(c, 0), c->elem_size);
+    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+    gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
+}
+
+/* Move one value in or out of c if that can be done now. Lock held.
+ * 0: done, and *woken, if not NULL, is to be woken after unlocking; -EPIPE: closed; GOR__WAIT. */
+GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **woken)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    gor__node *other;
+    if (send) {
+        if (gor__au32_load_rlx(&c->closed))
+            return -EPIPE;
+        other = c->receivers.head ? gor__wq_take(&c->receivers, 0) : NULL;
+        *woken = other;
+        if (other)
+            gor__value_copy(other->value, v, c->elem_size);
+        else if (n < c->cap)
+            gor__chan_push(c, v);
+        else
+            return GOR__WAIT;
+        return 0;
+    }
+    if (n > 0)
+        gor__chan_shift(c, v);
+    other = c->senders.head ? gor__wq_take(&c->senders, 0) : NULL;
+    *woken = other;
+    if (other && n > 0)
+        gor__chan_push(c, other->value);           /* the room just made is the oldest sender's */
+    else if (other)
+        gor__value_copy(v, other->value, c->elem_size);
+    else if (n == 0 && !gor__au32_load_rlx(&c->closed))
+        return GOR__WAIT;
+    else if (n == 0) {
+        gor__value_copy(v, NULL, c->elem_size);
+        return -EPIPE;
+    }
+    return 0;
+}
+
+/* A NULL channel: nothing will ever happen but the deadline and the own context. */
+static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
+{
+    gor__spin lock = { { 0 } };
+    gor__wq queue = { NULL, NULL };
+    gor__lock(&lock, GOR__RANK_OBJECT);
+    return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
+}
+
+GOR__INLINE int gor__chan_op(gor_chan *c, bool send, void *v, int64_t deadline)
+{
+    gor__node *woken = NULL;
+    int rc;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    rc = gor__chan_transfer(c, send, v, &woken);
+    if (rc == GOR__WAIT)
+        return gor__wait_simple(&c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+                                send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    if (woken)
+        gor__wake(woken);
+    return rc;
+}
+
+GOR__INLINE int gor__chan_try(gor_chan *c, bool send, void *v)
+{
+    gor__node *woken = NULL;
+    int rc;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    rc = gor__chan_transfer(c, send, v, &woken);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    if (woken)
+        gor__wake(woken);
+    return rc == GOR__WAIT ? -EAGAIN : rc;
+}
+
+GOR__INLINE bool gor__chan_size_ok(gor_chan *c, const void *v, size_t n)
+{
+    return !v || n == c->elem_size;
+}
+
+/* The part that send and receive, with and without a deadline, share. */
+GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_t deadline)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__own_ctx_err();
+    (void)m;
+    if (GOR__UNLIKELY(rc != 0))
+        ;
+    else if (GOR__UNLIKELY(!c))
+        rc = gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
+    else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
+        rc = -EMSGSIZE;
+    else
+        rc = gor__chan_op(c, send, v, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
+{
+    gor__m *m;
+    int rc;
+    if (!c)
+        return -EAGAIN;
+    if (!gor__chan_size_ok(c, v, n))
+        return -EMSGSIZE;
+    if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
+        !gor__au32_load_acq(&c->closed) && gor__self())
+        return -EAGAIN;                            /* as if we had come a moment ago */
+    m = gor__enter();
+    rc = gor__chan_try(c, send, v);
+    gor__leave(m);
+    return rc;
+}
+
+static void *gor__unconst(const void *p)
+{
+    union { const void *from; void *to; } u;
+    u.from = p;
+    return u.to;
+}
+
+int gor_chan_send(gor_chan *c, const void *v, size_t n)
+{
+    return gor__chan_call(c, true, gor__unconst(v), n, GOR_FOREVER);
+}
+
+int gor_chan_send_until(gor_chan *c, const void *v, size_t n, int64_t deadline)
+{
+    return gor__chan_call(c, true, gor__unconst(v), n, deadline);
+}
+
+int gor_chan_try_send(gor_chan *c, const void *v, size_t n)
+{
+    return gor__chan_try_call(c, true, gor__unconst(v), n);
+}
+
+int gor_chan_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_call(c, false, v, n, GOR_FOREVER);
+}
+
+int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline)
+{
+    return gor__chan_call(c, false, v, n, deadline);
+}
+
+int gor_chan_try_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_try_call(c, false, v, n);
+}
+
+static int gor__chan_close(gor_chan *c)
+{
+    gor__node *receivers, *senders, *n;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    if (gor__au32_load_rlx(&c->closed)) {
+        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        return -EPIPE;
+    }
+    gor__au32_store_rel(&c->closed, 1);
+    receivers = gor__wq_take_all(&c->receivers, -EPIPE);
+    senders = gor__wq_take_all(&c->senders, -EPIPE);
+    for (n = receivers; n; n = n->next)
+        gor__value_copy(n->value, NULL, c->elem_size);
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__wake_all(receivers);
+    gor__wake_all(senders);
+    return 0;
+}
+
+int gor_chan_close(gor_chan *c)
+{
+    gor__m *m;
+    int rc;
+    if (!c)
+        return -EINVAL;
+    m = gor__enter();
+    rc = gor__chan_close(c);
+    gor__leave(m);
+    return rc;
+}
+
+size_t gor_chan_len(gor_chan *c) { return c ? gor__au64_load_acq(&c->count) : 0; }
+size_t gor_chan_cap(gor_chan *c) { return c ? c->cap : 0; }
+
+/* ==== [fork] fork and join ===================================================================
+ * What        gor_fork puts a task into the P's ring [taskq]; gor_join takes it back and runs it
+ *             in place, or waits for who has taken it.
+ * Invariants  I1 task.state is 0 until the result is there; it is set under task.lock, and read
+ *                without.
+ *             I2 The runner's last touch of the task is the unlock; the joiner passes the lock
+ *                before it lets the storage go.
+ */
+static void gor__task_run(void *p)
+{
+    gor_task *t = (gor_task *)p;
+    gor__node *list;
+    void *result = t->fn(t->arg);
+    gor__m *m = gor__enter();
+    t->result = result;
+    gor__lock(&t->lock, GOR__RANK_OBJECT);
+    list = gor__wq_take_all(&t->waiters, 0);
+    gor__au32_store_rel(&t->state, 1);             /* rel task.state: the result */
+    gor__unlock(&t->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+    gor__leave(m);
+}
+
+void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
+    gor__spec spec;
+    int rc = 0;
+    t->fn = fn;
+    t->arg = arg;
+    t->run = gor__task_run;
+    t->slot = NULL;
+    t->waiters.head = t->waiters.tail = NULL;
+    gor__au32_store_rlx(&t->lock.word, 0);
+    gor__au32_store_rlx(&t->state, 0);
+    if (GOR__LIKELY(gor__taskq_push(&gor__m_p(m)->taskq, t))) {
+        gor__submitted();
+    } else {                                       /* the ring is full: one more goroutine */
+        memset(&spec, 0, sizeof spec);
+        spec.fn = gor__task_run;
+        spec.arg = t;
+        spec.site = "gor_fork\0";
+        rc = gor__spawn(m, &spec);
+    }
+    gor__leave(m);
+    if (rc != 0)
+        gor__task_run(t);                          /* no memory for one: now is early enough */
+}
+
+/* Run the task on the caller's stack, unless someone else has begun it. */
+GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+{
+    if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
+        return false;
+    t->slot = NULL;
+    gor__leave(m);
+    t->result = t->fn(t->arg);
+    m = gor__self();
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__au32_store_rlx(&t->state, 1);
+    return true;
+}
+
+static void gor__task_wait(gor_task *t)
+{
+    gor__wait w;
+    gor__node n;
+    gor__lock(&t->lock, GOR__RANK_OBJECT);         /* even if it is done: I2 */
+    if (gor__au32_load_rlx(&t->state) != 0) {
+        gor__unlock(&t->lock, GOR__RANK_OBJECT);
+        return;
+    }
+    gor__wait_init(&w, GOR__WHY_JOIN, t, false);
+    gor__node_init(&n, &w, 0, NULL);
+    gor__wait_in(&t->lock, &t->waiters, &n, GOR_FOREVER, NULL, false);
+}
+
+void *gor_join(gor_task *t)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_join");
+    void *result;
+    if (!gor__task_run_here(m, t))
+        gor__task_wait(t);
+    result = t->result;
+    gor__leave(gor__self());
+    return result;
+}
+
+/* -- parallel for -------------------------------------------------------------------------- */
+
+typedef struct gor__range {
+    size_t begin, end, grain;
+    void (*fn)(size_t lo, size_t hi, void *arg);
+    void  *arg;
+} gor__range;
+
+/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. */
+static void *gor__range_run(void *p)
+{
+    gor__range *r = (gor__range *)p;
+    gor__range upper = *r;
+    gor_task task;
+    size_t lo = r->begin, hi = r->end;
+    if (hi - lo <= r->grain) {
+        r->fn(lo, hi, r->arg);
+        return NULL;
+    }
+    upper.begin = lo + (hi - lo) / 2;
+    r->end = upper.begin;
+    gor_fork(&task, gor__range_run, &upper);
+    gor__range_run(r);
+    gor_join(&task);
+    return NULL;
+}
+
+int gor_parallel_for(size_t begin, size_t end, size_t grain,
+                     void (*fn)(size_t lo, size_t hi, void *arg), void *arg)
+{
+    gor__range r;
+    if (!fn)
+        return -EINVAL;
+    if (begin >= end)
+        return 0;
+    if (grain == 0) {                              /* eight ranges per processor even it out */
+        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_procs);
+        grain = (end - begin) / (pieces ? pieces : 1);
+        grain = grain ? grain : 1;
+    }
+    r.begin = begin;
+    r.end = end;
+    r.grain = grain;
+    r.fn = fn;
+    r.arg = arg;
+    gor__range_run(&r);
+    return 0;
+}
+
+/* ==== [select] wait for one of several =======================================================
+ * What        Look at the cases once, in random order; if none can run, queue at all of them and
+ *             block.
+ * Steps       1 check; 2 try each channel, and what is one-sided: done contexts, joined tasks,
+ *             passed deadlines; 3 default; 4 lock all channels by rising address, try once more,
+ *             queue; 5 queue at contexts and tasks, arm the deadline; 6 block; 7 leave all queues.
+ * Why         Locking all channels at once makes trying and queueing one step: between two selects
+ *             that meet, only one wait has to be claimed, the other's. One-sided sources only ever
+ *             wake, so they are queued at one by one.
+ * Source      selectgo of the Go runtime.
+ * Tests       tests/select.c
+ */
+#define GOR__SELECT_INLINE 8           /* cases that need no memory */
+
+typedef struct gor__select {
+    gor_case  *cases;
+    size_t     n;
+    gor__node *node;                   /* n                                                     */
+    uint16_t  *order;                  /* n: the random order                                   */
+    uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
+    size_t     n_locks;
+    int        fallback;               /* the default case, or -1                               */
+    int        timer;                  /* the case with the first deadline, or -1               */
+    gor__wait  wait;
+} gor__select;
+
+static bool gor__case_is_chan(const gor_case *k)
+{
+    return (k->kind == GOR_CASE_RECV || k->kind == GOR_CASE_SEND) && k->object;
+}
+
+/* Step 1: refuse before anything moves. */
+static int gor__select_check(gor__select *s)
+{
+    s->fallback = s->timer = -1;
+    for (size_t i = 0; i < s->n; i++) {
+        gor_case *k = &s->cases[i];
+        k->rc = 0;
+        if (k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE)
+            return -ENOSYS;
+        if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
+            return -EINVAL;
+        if (gor__case_is_chan(k) && !gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
+            return -EMSGSIZE;
+        if (k->kind == GOR_CASE_DEFAULT)
+            s->fallback = (int)i;
+        if (k->kind == GOR_CASE_DEADLINE &&
+            (s->timer < 0 || k->deadline < s->cases[s->timer].deadline))
+            s->timer = (int)i;
+    }
+    return 0;
+}
+
+/* A random permutation. Source: Fisher and Yates, inside out. */
+static void gor__select_shuffle(gor__select *s)
+{
+    gor__m *m = gor__self();
+    gor__au64 foreign = { (uint64_t)gor__os_now() | 1 };
+    gor__au64 *rng = m ? &m->rng : &foreign;
+    for (size_t i = 0; i < s->n; i++) {
+        uint32_t j = gor__random_below(rng, (uint32_t)i + 1);
+        s->order[i] = s->order[j];
+        s->order[j] = (uint16_t)i;
+    }
+}
+
+/* The result of case i, which has run with rc. */
+static int gor__select_done(gor__select *s, size_t i, int rc)
+{
+    gor_case *k = &s->cases[i];
+    k->rc = rc;
+    if (k->kind == GOR_CASE_RECV && k->ok)
+        *k->ok = rc == 0;
+    return k->kind == GOR_CASE_SEND && rc != 0 ? rc : (int)i;
+}
+
+/* Can a case without a channel run now? */
+static bool gor__case_ready(const gor_case *k, int64_t now)
+{
+    switch (k->kind) {
+    case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
+    case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
+    case GOR_CASE_DEADLINE: return k->deadline <= now;
+    default:                return false;
+    }
+}
+
+/* Step 2. True: a case has run, *result is the answer. locked: the channels are locked already. */
+static bool gor__select_try(gor__select *s, bool locked, gor__node **woken, int *result)
+{
+    int64_t now = s->timer >= 0 ? gor__os_now() : 0;
+    for (size_t i = 0; i < s->n; i++) {
+        gor_case *k = &s->cases[s->order[i]];
+        gor_chan *c = (gor_chan *)k->object;
+        int rc = GOR__WAIT;
+        if (gor__case_is_chan(k)) {
+            if (!locked)
+                gor__lock(&c->lock, GOR__RANK_OBJECT);
+            rc = gor__chan_transfer(c, k->kind == GOR_CASE_SEND, k->value, woken);
+            if (!locked)
+                gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        } else if (gor__case_ready(k, now)) {
+            rc = 0;
+        }
+        if (rc != GOR__WAIT) {
+            *result = gor__select_done(s, s->order[i], rc);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The channels by rising address; insertion sort, for there are few. */
+static void gor__select_sort(gor__select *s)
+{
+    s->n_locks = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        size_t at = s->n_locks;
+        if (!gor__case_is_chan(&s->cases[i]))
+            continue;
+        while (at > 0 && (uintptr_t)s->cases[s->locks[at - 1]].object >
+                         (uintptr_t)s->cases[i].object) {
+            s->locks[at] = s->locks[at - 1];
+            at--;
+        }
+        s->locks[at] = (uint16_t)i;
+        s->n_locks++;
+    }
+}
+
+static gor_chan *gor__select_chan(gor__select *s, size_t i)
+{
+    return (gor_chan *)s->cases[s->locks[i]].object;
+}
+
+static void gor__select_lock(gor__select *s)
+{
+    for (size_t i = 0; i < s->n_locks; i++)
+        if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
+            gor__lock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
+}
+
+static void gor__select_unlock(gor__select *s)
+{
+    for (size_t i = s->n_locks; i-- > 0;)
+        if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
+            gor__unlock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
+}
+
+static void gor__select_queue(gor__select *s)
+{
+    for (size_t i = 0; i < s->n_locks; i++) {
+        gor_case *k = &s->cases[s->locks[i]];
+        gor_chan *c = (gor_chan *)k->object;
+        gor__node *n = &s->node[s->locks[i]];
+        gor__node_init(n, &s->wait, s->locks[i], k->value);
+        gor__wq_put(k->kind == GOR_CASE_SEND ? &c->senders : &c->receivers, n);
+    }
+}
+
+/* Step 5. */
+static void gor__select_watch(gor__select *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        gor_case *k = &s->cases[i];
+        gor__node *n = &s->node[i];
+        if (!k->object || (k->kind != GOR_CASE_DONE && k->kind != GOR_CASE_JOIN))
+            continue;
+        gor__node_init(n, &s->wait, (int)i, NULL);
+        if (k->kind == GOR_CASE_DONE) {
+            gor__cancel_watch((gor__cancel *)k->object, n);
+        } else {
+            gor_task *t = (gor_task *)k->object;
+            bool done;
+            gor__lock(&t->lock, GOR__RANK_OBJECT);
+            done = gor__au32_load_rlx(&t->state) != 0;
+            if (!done)
+                gor__wq_put(&t->waiters, n);
+            gor__unlock(&t->lock, GOR__RANK_OBJECT);
+            if (done)
+                gor__wait_give_up(&s->wait, (int)i, 0);
+        }
+    }
+}
+
+/* Step 7. Not the case that ended the wait: its object may be gone. */
+static void gor__select_leave(gor__select *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        gor_case *k = &s->cases[i];
+        gor__node *n = &s->node[i];
+        if ((int)i == s->wait.which || !k->object)
+            continue;
+        if (gor__case_is_chan(k))
+            gor__wq_leave(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
+        else if (k->kind == GOR_CASE_DONE)
+            gor__wq_leave(&((gor__cancel *)k->object)->lock, GOR__RANK_CTX, n);
+        else if (k->kind == GOR_CASE_JOIN)
+            gor__wq_leave(&((gor_task *)k->object)->lock, GOR__RANK_OBJECT, n);
+    }
+}
+
+/* Steps 4 to 7. */
+static int gor__select_wait(gor__select *s)
+{
+    gor__cancel *own = gor__own_ctx();
+    int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
+    gor__node *woken = NULL;
+    int result;
+    gor__select_sort(s);
+    gor__select_lock(s);
+    if (gor__select_try(s, true, &woken, &result)) {
+        gor__select_unlock(s);
+        if (woken)
+            gor__wake(woken);
+        return result;
+    }
+    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
+    gor__select_queue(s);
+    gor__select_unlock(s);
+    gor__select_watch(s);
+    gor__block(&s->wait, deadline, own);
+    gor__select_leave(s);
+    if (s->wait.which >= 0)
+        return gor__select_done(s, (size_t)s->wait.which, s->wait.rc);
+    if (s->wait.which == GOR__BY_DEADLINE && s->wait.rc == -ETIMEDOUT)
+        return gor__select_done(s, (size_t)s->timer, 0);
+    return s->wait.rc;
+}
+
+static int gor__select_run(gor__select *s)
+{
+    gor__node *woken = NULL;
+    int result = gor__own_ctx_err();
+    if (result != 0)
+        return result;
+    gor__select_shuffle(s);
+    if (gor__select_try(s, false, &woken, &result)) {
+        if (woken)
+            gor__wake(woken);
+        return result;
+    }
+    if (s->fallback >= 0)
+        return gor__select_done(s, (size_t)s->fallback, 0);
+    return gor__select_wait(s);
+}
+
+static int gor__select_large(gor__select *s)
+{
+    size_t bytes = s->n * (sizeof *s->node + 2 * sizeof *s->order);
+    char *memory = (char *)gor__alloc(bytes);
+    int result = -ENOMEM;
+    if (memory) {
+        s->node = (gor__node *)(void *)memory;
+        s->order = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
+        s->locks = s->order + s->n;
+        result = gor__select_run(s);
+        gor__free(memory, bytes);
+    }
+    return result;
+}
+
+int gor_select_n(gor_case *cases, size_t n)
+{
+    gor__node node[GOR__SELECT_INLINE];
+    uint16_t order[GOR__SELECT_INLINE], locks[GOR__SELECT_INLINE];
+    gor__select s;
+    int result;
+    if ((n && !cases) || n > UINT16_MAX)
+        return -EINVAL;
+    s.cases = cases;
+    s.n = n;
+    result = gor__select_check(&s);
+    if (result != 0)
+        return result;
+    gor__enter();
+    if (n <= GOR__SELECT_INLINE) {
+        s.node = node;
+        s.order = order;
+        s.locks = locks;
+        result = gor__select_run(&s);
+    } else {
+        result = gor__select_large(&s);
+    }
+    gor__leave(gor__self());
+    return result;
+}
+
+/* ==== [locks] mutex, rwmutex, cond, once ================================================== */
+
+/* -- mutex ------------------------------------------------------------------------------------
+ * What        state: LOCKED, QUEUED (somebody may wait). Without waiters, lock and unlock are one
+ *             compare-and-swap each.
+ * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
+ *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
+ *             its age, and queues first.
+ * Invariants  I1 While QUEUED, the state changes under m->lock only, but for who comes by and
+ *                locks.
+ *             I2 A waiter that is woken to compete tries before anything else, its deadline
+ *                included: a wake-up is never lost, the next unlock sees to the next waiter.
+ *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
+ *                that it took is about to: so the mutex is still there.
+ * Source      Go's sync.Mutex, whose two modes are one rule here.
+ */
+enum { GOR__LOCKED = 1, GOR__QUEUED = 2 };
+enum { GOR__YOURS = 0, GOR__COMPETE = 1 };     /* a mutex waiter's rc */
+
+GOR__INLINE bool gor__mutex_swap(gor_mutex *m, uint32_t old, uint32_t state)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
+        if (gor__au32_load_acq(&m->state) != old)
+            return false;
+        gor__au32_store_rel(&m->state, state);
+        return true;
+    }
+    return gor__au32_cas(&m->state, old, state);
+}
+
+/* Take it if nobody has it. */
+static bool gor__mutex_take(gor_mutex *m)
+{
+    for (;;) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if (s & GOR__LOCKED)
+            return false;
+        if (gor__mutex_swap(m, s, s | GOR__LOCKED))
+            return true;
+    }
+}
+
+/* The last waiter leaves: nobody is queued. Under m->lock. */
+static void gor__mutex_tidy_locked(gor_mutex *m)
+{
+    if (!m->waiters.head)
+        gor__au32_and(&m->state, ~(uint32_t)GOR__QUEUED);
+}
+
+static void gor__mutex_leave(gor_mutex *m)
+{
+    gor__mutex_tidy_locked(m);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+}
+
+/* Queue and wait once. True: *rc is the answer; false: woken to compete. */
+static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t deadline,
+                            gor__cancel *own, int *rc)
+{
+    gor__wait w;
+    gor__node n;
+    gor__wait_init(&w, GOR__WHY_MUTEX, m, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, NULL);
+    n.amount = since;
+    *rc = gor__wait_in(&m->lock, &m->waiters, &n, deadline, own, again);
+    if (w.which >= 0)
+        return *rc == GOR__YOURS;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    gor__mutex_leave(m);
+    return true;
+}
+
+static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own)
+{
+    int64_t since = gor__os_now();
+    int rc;
+    for (bool again = false;; again = true) {
+        gor__lock(&m->lock, GOR__RANK_OBJECT);
+        gor__au32_or(&m->state, GOR__QUEUED);      /* from now on an unlock takes m->lock */
+        if (gor__mutex_take(m)) {
+            gor__mutex_leave(m);
+            return 0;
+        }
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline) {
+            gor__mutex_leave(m);
+            return -ETIMEDOUT;
+        }
+        if (gor__mutex_wait(m, since, again, deadline, own, &rc))
+            return rc;
+    }
+}
+
+static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
+{
+    if (GOR__LIKELY(gor__mutex_swap(m, 0, GOR__LOCKED)) || gor__mutex_take(m))
+        return 0;
+    return gor__mutex_lock_slow(m, deadline, own);
+}
+
+/* With QUEUED set. */
+static void gor__mutex_unlock_queued(gor_mutex *m)
+{
+    gor__node *n;
+    bool hand_over;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    n = m->waiters.head;
+    hand_over = n && gor__os_now() - n->amount > GOR__STARVING_NS;
+    n = gor__wq_take(&m->waiters, hand_over ? GOR__YOURS : GOR__COMPETE);
+    if (n && !hand_over)
+        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+    gor__mutex_leave(m);
+    if (n)
+        gor__wake(n);
+    else                                           /* they have all left */
+        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+}
+
+static void gor__mutex_unlock(gor_mutex *m, const char *here)
+{
+    while (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0))) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if (!(s & GOR__LOCKED))
+            gor__panic_raise(here, "unlock of unlocked mutex");
+        if (s & GOR__QUEUED) {
+            gor__mutex_unlock_queued(m);
+            return;
+        }
+    }
+}
+
+int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (GOR__LIKELY(rc == 0))
+        rc = gor__mutex_lock(m, deadline, gor__own_ctx());
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_mutex_lock(gor_mutex *m) { return gor_mutex_lock_until(m, GOR_FOREVER); }
+
+bool gor_mutex_try_lock(gor_mutex *m)
+{
+    gor__m *self = gor__enter();
+    bool taken = gor__mutex_take(m);
+    gor__leave(self);
+    return taken;
+}
+
+void gor__mutex_unlock_at(gor_mutex *m, const char *here)
+{
+    gor__m *self = gor__enter();
+    gor__mutex_unlock(m, here);
+    gor__leave(self);
+}
+
+void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
+
+/* -- rwmutex ----------------------------------------------------------------------------------
+ * One queue for readers and writers, granted in order: a writer waits for the readers before it,
+ * the readers after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a
+ * reader. */
+static bool gor__rw_grant(gor_rwmutex *m, bool write)
+{
+    if (write ? m->holders != 0 : m->holders < 0)
+        return false;
+    m->holders = write ? -1 : m->holders + 1;
+    return true;
+}
+
+/* Let in whoever is first in the queue, as long as it fits. Under the lock; wake after it. */
+static gor__node *gor__rw_admit_locked(gor_rwmutex *m)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = m->waiters.head) != NULL) {
+        bool write = n->amount != 0;
+        if (!gor__rw_grant(m, write))
+            break;
+        gor__wq_remove(&m->waiters, n);
+        if (!gor__wait_claim(n->wait)) {           /* it has given up meanwhile: take it back */
+            m->holders = write ? 0 : m->holders - 1;
+            continue;
+        }
+        n->wait->which = n->index;
+        n->wait->rc = 0;
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    return list;
+}
+
+static void gor__rw_admit(gor_rwmutex *m)
+{
+    gor__node *list = gor__rw_admit_locked(m);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+}
+
+static int gor__rw_lock(gor_rwmutex *m, bool write)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0) {
+        gor__lock(&m->lock, GOR__RANK_OBJECT);
+        if (!m->waiters.head && gor__rw_grant(m, write))
+            gor__unlock(&m->lock, GOR__RANK_OBJECT);
+        else
+            rc = gor__wait_simple(&m->lock, &m->waiters, NULL, write, GOR_FOREVER,
+                                  write ? GOR__WHY_WLOCK : GOR__WHY_RLOCK, m);
+        if (rc != 0) {                             /* who waited behind us may go now */
+            gor__lock(&m->lock, GOR__RANK_OBJECT);
+            gor__rw_admit(m);
+        }
+    }
+    gor__leave(gor__self());
+    return rc;
+}
+
+static bool gor__rw_try(gor_rwmutex *m, bool write)
+{
+    gor__m *self = gor__enter();
+    bool taken;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    taken = !m->waiters.head && gor__rw_grant(m, write);
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    gor__leave(self);
+    return taken;
+}
+
+static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
+{
+    gor__m *self = gor__enter();
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    if (write ? m->holders != -1 : m->holders <= 0) {
+        gor__unlock(&m->lock, GOR__RANK_OBJECT);
+        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
+                                     : "runlock of rwmutex that is not locked for reading");
+    }
+    m->holders = write ? 0 : m->holders - 1;
+    gor__rw_admit(m);
+    gor__leave(self);
+}
+
+int  gor_rwmutex_rlock(gor_rwmutex *m) { return gor__rw_lock(m, false); }
+int  gor_rwmutex_lock(gor_rwmutex *m) { return gor__rw_lock(m, true); }
+bool gor_rwmutex_try_rlock(gor_rwmutex *m) { return gor__rw_try(m, false); }
+bool gor_rwmutex_try_lock(gor_rwmutex *m) { return gor__rw_try(m, true); }
+void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, false, here); }
+void gor__rwmutex_unlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, true, here); }
+void (gor_rwmutex_runlock)(gor_rwmutex *m) { gor__rw_unlock(m, false, "?"); }
+void (gor_rwmutex_unlock)(gor_rwmutex *m) { gor__rw_unlock(m, true, "?"); }
+
+/* -- cond ---------------------------------------------------------------------------------- */
+int gor_cond_wait_until(gor_cond *c, gor_mutex *m, int64_t deadline)
+{
+    gor__cancel *own;
+    gor__wait w;
+    gor__node n;
+    int rc;
+    gor__enter();
+    own = gor__own_ctx();
+    if (!(gor__au32_load_rlx(&m->state) & GOR__LOCKED))
+        gor__panic_raise("gor_cond_wait", "wait with an unlocked mutex");
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    gor__wait_init(&w, GOR__WHY_COND, c, own || deadline != GOR_FOREVER);
+    gor__node_init(&n, &w, 0, NULL);
+    gor__wq_put(&c->waiters, &n);                  /* before the mutex is free: no signal is lost */
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__mutex_unlock(m, "gor_cond_wait");
+    rc = gor__block(&w, deadline, own);
+    if (w.which < 0)
+        gor__wq_leave(&c->lock, GOR__RANK_OBJECT, &n);
+    gor__mutex_lock(m, GOR_FOREVER, NULL);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_cond_wait(gor_cond *c, gor_mutex *m) { return gor_cond_wait_until(c, m, GOR_FOREVER); }
+
+static void gor__cond_wake(gor_cond *c, bool all)
+{
+    gor__m *self = gor__enter();
+    gor__node *list;
+    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    list = all ? gor__wq_take_all(&c->waiters, 0) : gor__wq_take(&c->waiters, 0);
+    if (list && !all)
+        list->next = NULL;
+    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+    gor__leave(self);
+}
+
+void gor_cond_signal(gor_cond *c) { gor__cond_wake(c, false); }
+void gor_cond_broadcast(gor_cond *c) { gor__cond_wake(c, true); }
+
+/* -- once ---------------------------------------------------------------------------------- */
+
+/* fn has returned, or its goroutine is leaving by panic or gor_exit: in any case it has run. */
+static void gor__once_finish(void *p)
+{
+    gor_once *o = (gor_once *)p;
+    gor__au32_store_rel(&o->done, 1);              /* rel once.done */
+    gor_mutex_unlock(&o->mutex);
+}
+
+static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__defer d;
+    int rc = m ? gor__defer_push(gor__m_g(m), &d, gor__once_finish, o) : 0;
+    gor__leave(m);
+    if (rc != 0) {
+        gor_mutex_unlock(&o->mutex);
+        return rc;
+    }
+    fn(arg);
+    if (m)
+        gor__defer_remove(gor__this_g(), &d);
+    gor__once_finish(o);
+    return 0;
+}
+
+int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
+{
+    int rc;
+    if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
+        return 0;
+    rc = gor_mutex_lock(&o->mutex);
+    if (rc != 0)
+        return rc;
+    if (!gor__au32_load_rlx(&o->done))
+        return gor__once_run(o, fn, arg);
+    gor_mutex_unlock(&o->mutex);
+    return 0;
+}
+
+/* ==== [counters] wait group, semaphore, barrier ==============================================
+ * Each is a number and a queue under one small lock. Whoever makes the number right takes the
+ * waiters out under the lock, and wakes them after it: they may free the object.
+ */
+
+/* -- wait group ---------------------------------------------------------------------------- */
+static void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
+{
+    gor__node *list = NULL;
+    int64_t count;
+    gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    count = wg->count += n;
+    if (count == 0 && wg->waiters.head)
+        list = gor__wq_take_all(&wg->waiters, 0);
+    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(count < 0))
+        gor__panic_raise(here, "negative wait group counter");
+    gor__wake_all(list);
+}
+
+void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here)
+{
+    gor__m *m = gor__enter();
+    gor__wg_add(wg, n, here);
+    gor__leave(m);
+}
+
+void (gor_wg_add)(gor_wg *wg, int64_t n) { gor__wg_add_at(wg, n, "?"); }
+void (gor_wg_done)(gor_wg *wg) { gor__wg_add_at(wg, -1, "?"); }
+
+static int gor__wg_wait(gor_wg *wg, int64_t deadline)
+{
+    gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    if (wg->count != 0)
+        return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
+    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+    return 0;
+}
+
+int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__wg_wait(wg, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
+
+static void gor__wg_done(void *wg) { gor__wg_add((gor_wg *)wg, -1, "gor_wg_go"); }
+
+int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
+{
+    gor__m *m = gor__enter();
+    gor__spec s = { fn, arg, site, NULL, 0, NULL, gor__wg_done, wg, NULL };
+    int rc;
+    gor__wg_add(wg, 1, "gor_wg_go");
+    rc = gor__spawn(m, &s);
+    if (rc != 0)
+        gor__wg_add(wg, -1, "gor_wg_go");
+    gor__leave(m);
+    return rc;
+}
+
+int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg)
+{
+    return gor__wg_go_at(wg, fn, arg, "?\0?");
+}
+
+/* -- semaphore ----------------------------------------------------------------------------- */
+
+/* Serve the queue in order, as far as the permits go; unlock; wake. node.amount: what it wants. */
+static void gor__sem_serve(gor_sem *s)
+{
+    gor__node *list = NULL, **at = &list, *n;
+    while ((n = s->waiters.head) != NULL && n->amount <= s->permits) {
+        int64_t amount = n->amount;
+        gor__wq_remove(&s->waiters, n);
+        if (!gor__wait_claim(n->wait))
+            continue;
+        s->permits -= amount;
+        n->wait->which = n->index;
+        n->wait->rc = 0;
+        n->next = NULL;
+        *at = n;
+        at = &n->next;
+    }
+    gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+}
+
+static bool gor__sem_take_locked(gor_sem *s, int64_t n)
+{
+    if (s->waiters.head || s->permits < n)
+        return false;
+    s->permits -= n;
+    return true;
+}
+
+static int gor__sem_acquire(gor_sem *s, int64_t n, int64_t deadline)
+{
+    int rc;
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    if (gor__sem_take_locked(s, n)) {
+        gor__unlock(&s->lock, GOR__RANK_OBJECT);
+        return 0;
+    }
+    rc = gor__wait_simple(&s->lock, &s->waiters, NULL, n, deadline, GOR__WHY_SEM, s);
+    if (rc != 0) {                                 /* those behind us may have room now */
+        gor__lock(&s->lock, GOR__RANK_OBJECT);
+        gor__sem_serve(s);
+    }
+    return rc;
+}
+
+int gor_sem_acquire_until(gor_sem *s, int64_t n, int64_t deadline)
+{
+    int rc;
+    if (n < 0)
+        return -EINVAL;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__sem_acquire(s, n, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_sem_acquire(gor_sem *s, int64_t n) { return gor_sem_acquire_until(s, n, GOR_FOREVER); }
+
+int gor_sem_try_acquire(gor_sem *s, int64_t n)
+{
+    gor__m *m;
+    bool taken;
+    if (n < 0)
+        return -EINVAL;
+    m = gor__enter();
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    taken = gor__sem_take_locked(s, n);
+    gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    gor__leave(m);
+    return taken ? 0 : -EAGAIN;
+}
+
+int gor_sem_release(gor_sem *s, int64_t n)
+{
+    gor__m *m;
+    int rc = 0;
+    if (n < 0)
+        return -EINVAL;
+    m = gor__enter();
+    gor__lock(&s->lock, GOR__RANK_OBJECT);
+    if (s->permits > INT64_MAX - n) {
+        rc = -EOVERFLOW;
+        gor__unlock(&s->lock, GOR__RANK_OBJECT);
+    } else {
+        s->permits += n;
+        gor__sem_serve(s);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+/* -- barrier ------------------------------------------------------------------------------- */
+bool gor_barrier_wait(gor_barrier *b)
+{
+    gor__node *list = NULL;
+    bool last;
+    gor__enter();
+    gor__lock(&b->lock, GOR__RANK_OBJECT);
+    last = b->arrived + 1 >= b->needed;
+    if (last) {
+        b->arrived = 0;
+        list = gor__wq_take_all(&b->waiters, 0);
+        gor__unlock(&b->lock, GOR__RANK_OBJECT);
+        gor__wake_all(list);
+    } else {
+        gor__wait w;
+        gor__node n;
+        b->arrived++;
+        gor__wait_init(&w, GOR__WHY_BARRIER, b, false);
+        gor__node_init(&n, &w, 0, NULL);
+        gor__wait_in(&b->lock, &b->waiters, &n, GOR_FOREVER, NULL, false);
+    }
+    gor__leave(gor__self());
+    return last;
+}
+
+/* ==== [time] sleeping, timers, tickers, rate limits ======================================= */
+
+int64_t gor_now(void) { return gor__os_now(); }
+
+static int gor__sleep_until(int64_t t)
+{
+    int rc = gor__own_ctx_err();
+    if (rc == 0 && t > gor__os_now()) {
+        rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
+        rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
+        if (rc == -ETIMEDOUT && gor__os_now() >= t)
+            rc = 0;                                /* both at once: it has slept */
+    }
+    return rc;
+}
+
+int gor_sleep_until(int64_t t)
+{
+    int rc;
+    gor__enter();
+    rc = gor__sleep_until(t);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
+
+/* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
+
+/* A function of the user's: in a goroutine of its own; without memory for one, later. */
+static bool gor__timer_fire_go(gor_timer *t, int64_t now)
+{
+    gor__spec s = { t->fn, t->arg, "timer\0", NULL, 0, NULL, NULL, NULL, NULL };
+    (void)now;
+    return gor__spawn(gor__self(), &s) == 0;
+}
+
+static bool gor__timer_fire_send(gor_timer *t, int64_t now)
+{
+    gor__chan_try((gor_chan *)t->chan, true, &now);
+    return true;
+}
+
+/* (Re)start t, ns from now. 0, -ENOMEM. */
+static int gor__timer_set(gor_timer *t, int64_t ns)
+{
+    gor__timer_del(t);
+    t->when = gor__deadline_after(ns > 0 ? ns : 0);
+    return gor__timer_begin(t);
+}
+
+int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    gor__m *m;
+    int rc;
+    if (!fn)
+        return -EINVAL;
+    m = gor__enter();
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
+        rc = -ESRCH;
+    } else {
+        gor__timer_del(t);
+        t->period = 0;
+        t->fire = gor__timer_fire_go;
+        t->fn = fn;
+        t->arg = arg;
+        rc = gor__timer_set(t, ns);
+    }
+    gor__leave(m);
+    return rc;
+}
+
+bool gor_timer_stop(gor_timer *t)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_del(t);
+    gor__leave(m);
+    return pending;
+}
+
+bool gor_timer_reset(gor_timer *t, int64_t ns)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_del(t);
+    if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+        gor__timer_set(t, ns);
+    gor__leave(m);
+    return pending;
+}
+
+/* -- channels that carry the time ---------------------------------------------------------- */
+
+/* The timer of a gor_after, and with it one reference to its channel. */
+static bool gor__after_fire(gor_timer *t, int64_t now)
+{
+    gor_chan *c = (gor_chan *)t->chan;
+    gor__chan_try(c, true, &now);
+    gor__chan_release(c);
+    gor__free(t, sizeof *t);
+    return true;
+}
+
+gor_chan *gor_after(int64_t ns)
+{
+    gor_chan *c;
+    gor_timer *t;
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return NULL;
+    c = gor_chan_new(sizeof(int64_t), 1);
+    gor__enter();
+    t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
+    if (t) {
+        t->fire = gor__after_fire;
+        t->chan = c;
+        gor__au32_add(&c->refs, 1);
+        if (gor__timer_set(t, ns) != 0) {
+            gor__chan_release(c);
+            gor__free(t, sizeof *t);
+            t = NULL;
+        }
+    }
+    if (c && !t) {
+        gor__chan_release(c);
+        c = NULL;
+    }
+    gor__leave(gor__self());
+    return c;
+}
+
+gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
+{
+    gor_chan *c;
+    if (period < 1 || gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return NULL;
+    c = gor_chan_new(sizeof(int64_t), 1);
+    if (!c)
+        return NULL;
+    gor_ticker_stop(t);
+    gor__enter();
+    t->c = c;
+    t->timer.chan = c;
+    t->timer.period = period;
+    t->timer.fire = gor__timer_fire_send;
+    if (gor__timer_set(&t->timer, period) != 0) {
+        gor__chan_release(c);
+        t->c = c = NULL;
+    }
+    gor__leave(gor__self());
+    return c;
+}
+
+void gor_ticker_reset(gor_ticker *t, int64_t period)
+{
+    gor__m *m = gor__enter();
+    if (period >= 1 && t->c) {
+        gor__timer_del(&t->timer);
+        t->timer.period = period;
+        gor__timer_set(&t->timer, period);
+    }
+    gor__leave(m);
+}
+
+void gor_ticker_stop(gor_ticker *t)
+{
+    gor__m *m = gor__enter();
+    gor__timer_del(&t->timer);
+    gor__chan_release(t->c);
+    t->c = NULL;
+    gor__leave(m);
+}
+
+/* -- token bucket: tokens below zero are owed to those who wait, each knows when its own will be
+ * there --- */
+
+void gor_limiter_init(gor_limiter *l, double per_second, int burst)
+{
+    memset(l, 0, sizeof *l);
+    l->per_second = per_second;
+    l->burst = burst;
+    l->tokens = burst;
+    l->last = gor__os_now();
+}
+
+static void gor__limiter_refill(gor_limiter *l, int64_t now)
+{
+    double more = (double)(now - l->last) * 1e-9 * l->per_second;
+    l->tokens = l->tokens + more < l->burst ? l->tokens + more : l->burst;
+    l->last = now;
+}
+
+/* Take n tokens now or, if they come by the deadline, in advance. When they will be there; -1:
+ * too late. */
+static int64_t gor__limiter_take(gor_limiter *l, int n, int64_t deadline)
+{
+    int64_t now, at = -1;
+    double left;
+    gor__enter();
+    gor__mutex_lock(&l->mutex, GOR_FOREVER, NULL);
+    now = gor__os_now();
+    gor__limiter_refill(l, now);
+    left = l->tokens - n;
+    if (left >= 0)
+        at = now;
+    else if (l->per_second > 0 && -left / l->per_second < 9e9)
+        at = now + (int64_t)(-left / l->per_second * 1e9) + 1;
+    if (at > now && at > deadline)
+        at = -1;
+    if (at >= 0)
+        l->tokens = left;
+    gor__mutex_unlock(&l->mutex, "gor_limiter");
+    gor__leave(gor__self());
+    return at;
+}
+
+bool gor_limiter_allow(gor_limiter *l, int n)
+{
+    return n >= 0 && n <= l->burst && gor__limiter_take(l, n, 0) >= 0;
+}
+
+int gor_limiter_wait_until(gor_limiter *l, int n, int64_t deadline)
+{
+    int64_t at;
+    int rc;
+    if (n < 0 || n > l->burst)
+        return -EINVAL;
+    at = gor__limiter_take(l, n, deadline);
+    if (at < 0)
+        return -ETIMEDOUT;
+    rc = gor_sleep_until(at);
+    if (rc != 0) {                                 /* not slept to the end: the tokens go back */
+        gor__enter();
+        gor__mutex_lock(&l->mutex, GOR_FOREVER, NULL);
+        l->tokens += n;
+        gor__mutex_unlock(&l->mutex, "gor_limiter");
+        gor__leave(gor__self());
+    }
+    return rc;
+}
+
+int gor_limiter_wait(gor_limiter *l, int n) { return gor_limiter_wait_until(l, n, GOR_FOREVER); }
+
+/* ==== [context] a tree of cancellation =======================================================
+ * What        A context is a gor__cancel ([core]) with a place in a tree.
+ * Invariants  I1 A child holds a reference to its parent; the parent's list of children holds
+ *                none.
+ *             I2 A child's links belong to its parent's lock while `linked`, then to the
+ *                canceller.
+ *             I3 err goes from 0 to its value once, under the lock; cause is there before.
+ * Locks       c->lock (CTX), one at a time: a tree is cancelled from a work list, so that a chain
+ *             of any depth needs no stack.
+ * Source      context.go of Go.
+ */
+typedef struct gor__ctx_after {
+    struct gor__ctx_after *next;
+    void (*fn)(void *);
+    void *arg;
+} gor__ctx_after;
+
+struct gor_ctx {
+    gor__cancel  base;                 /* first: a gor_ctx is a gor__cancel                     */
+    gor_ctx     *parent;
+    gor_ctx     *children, *next, *prev;
+    bool         linked;
+    bool         constant;             /* the background                                        */
+    int          cause;
+    const void  *key;
+    void        *value;
+    gor_chan    *done;
+    gor__ctx_after *afters;
+    gor_timer    timer;
+};
+
+static gor_ctx gor__background = {
+    { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
+    NULL, NULL, NULL, NULL, false, true, 0, NULL, NULL, NULL, NULL,
+    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0 }
+};
+
+static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
+static void gor__ctx_unlock(gor_ctx *c) { gor__unlock(&c->base.lock, GOR__RANK_CTX); }
+
+static void gor__ctx_unlink_locked(gor_ctx *c)
+{
+    *(c->prev ? &c->prev->next : &c->parent->children) = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    c->linked = false;
+}
+
+/* The last reference is gone. Up the tree in a loop: chains may be long. */
+static void gor__ctx_destroy(gor__cancel *base)
+{
+    gor_ctx *c = (gor_ctx *)(void *)base;
+    while (c) {
+        gor_ctx *parent = c->parent;
+        if (parent) {
+            gor__ctx_lock(parent);
+            if (c->linked)
+                gor__ctx_unlink_locked(c);
+            gor__ctx_unlock(parent);
+        }
+        gor__timer_del(&c->timer);
+        gor__ctx_lock(c);                          /* a canceller that had it is through */
+        gor__ctx_unlock(c);
+        while (c->afters) {
+            gor__ctx_after *a = c->afters;
+            c->afters = a->next;
+            gor__free(a, sizeof *a);
+        }
+        gor__chan_release(c->done);
+        gor__free(c, sizeof *c);
+        c = parent && !parent->constant && gor__au32_add(&parent->base.refs, (uint32_t)-1) == 1
+            ? parent : NULL;
+    }
+}
+
+static bool gor__ctx_try_retain(gor_ctx *c)
+{
+    for (;;) {
+        uint32_t refs = gor__au32_load_rlx(&c->base.refs);
+        if (refs == 0)
+            return false;
+        if (gor__au32_cas(&c->base.refs, refs, refs + 1))
+            return true;
+    }
+}
+
+static void gor__ctx_run_afters(gor__ctx_after *a)
+{
+    while (a) {
+        gor__ctx_after *next = a->next;
+        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL, NULL };
+        if (gor__spawn(gor__self(), &s) == -ENOMEM)
+            gor__panic_raise("gor_ctx_after", "no memory to start a goroutine");
+        gor__free(a, sizeof *a);
+        a = next;
+    }
+}
+
+/* Make one context done, and put its children, with a reference each, on the work list. */
+static gor_ctx *gor__ctx_cancel_one(gor_ctx *c, int err, int cause, gor_ctx *work)
+{
+    gor__node *list = NULL;
+    gor__ctx_after *afters = NULL;
+    gor__ctx_lock(c);
+    if (gor__au32_load_rlx(&c->base.err) == 0) {
+        c->cause = cause;
+        gor__au32_store_rel(&c->base.err, (uint32_t)-err);
+        list = gor__wq_take_all(&c->base.waiters, err);
+        for (gor__node *n = list; n; n = n->next)
+            if (n->index >= 0)
+                n->wait->rc = 0;                   /* a case of a select: it has run */
+        afters = c->afters;
+        c->afters = NULL;
+        if (c->done)
+            gor__chan_close(c->done);
+        while (c->children) {
+            gor_ctx *child = c->children;
+            gor__ctx_unlink_locked(child);
+            if (gor__ctx_try_retain(child)) {
+                child->next = work;
+                work = child;
+            }
+        }
+    }
+    gor__ctx_unlock(c);
+    gor__wake_all(list);
+    gor__ctx_run_afters(afters);
+    return work;
+}
+
+static void gor__ctx_cancel_tree(gor_ctx *c, int err, int cause)
+{
+    gor_ctx *work = gor__ctx_cancel_one(c, err, cause, NULL);
+    while (work) {
+        gor_ctx *child = work;
+        work = gor__ctx_cancel_one(child, err, cause, child->next);
+        gor__cancel_release(&child->base);
+    }
+}
+
+static void gor__ctx_expire(void *p)
+{
+    gor_ctx *c = (gor_ctx *)p;
+    gor__enter();
+    gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+    gor__cancel_release(&c->base);
+    gor__leave(gor__self());
+}
+
+/* The deadline has come. Cancelling may release, and releasing stops timers: not under their
+ * lock. */
+static bool gor__ctx_fire(gor_timer *t, int64_t now)
+{
+    gor_ctx *c = (gor_ctx *)t->arg;
+    gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
+                    NULL, 0, NULL, NULL, NULL, NULL };
+    (void)now;
+    if (!gor__ctx_try_retain(c))
+        return true;
+    if (gor__spawn(gor__self(), &s) == 0)
+        return true;
+    gor__au32_add(&c->base.refs, (uint32_t)-1);
+    return false;
+}
+
+static gor_ctx *gor__ctx_root(gor_ctx *c) { return c ? c : &gor__background; }
+
+/* Link c under parent, or take over that the parent is done. */
+static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
+{
+    int err, cause;
+    if (parent->constant)
+        return;
+    gor__ctx_lock(parent);
+    err = gor__cancel_err(&parent->base);
+    cause = gor__au32_load_rlx(&parent->base.err) ? parent->cause : err;
+    if (err == 0) {
+        c->next = parent->children;
+        if (c->next)
+            c->next->prev = c;
+        parent->children = c;
+        c->linked = true;
+    }
+    gor__ctx_unlock(parent);
+    if (err != 0)
+        gor__ctx_cancel_tree(c, err, cause);
+}
+
+/* Arm the deadline, if it is c's own. Without a runtime the clock alone decides. */
+static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
+{
+    if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
+        return 0;
+    gor__ai64_store_rlx(&c->base.deadline, deadline);
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return 0;
+    c->timer.when = deadline;
+    c->timer.fire = gor__ctx_fire;
+    c->timer.arg = c;
+    return gor__timer_begin(&c->timer);
+}
+
+static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, const void *key,
+                             void *value)
+{
+    gor__m *m = gor__enter();
+    gor_ctx *c = (gor_ctx *)gor__zalloc(sizeof *c);
+    parent = gor__ctx_root(parent);
+    if (c) {
+        gor__au32_store_rlx(&c->base.refs, 1);
+        c->base.destroy = gor__ctx_destroy;
+        gor__ai64_store_rlx(&c->base.deadline,
+                            linked ? gor__ai64_load_rlx(&parent->base.deadline) : GOR_FOREVER);
+        c->key = key;
+        c->value = value;
+        c->parent = parent;
+        gor__cancel_retain(&parent->base);
+        if (linked)
+            gor__ctx_link(c, parent);
+        if (gor__ctx_arm(c, deadline) != 0) {
+            gor__cancel_release(&c->base);
+            c = NULL;
+        }
+    }
+    gor__leave(m);
+    return c;
+}
+
+gor_ctx *gor_ctx_background(void) { return &gor__background; }
+
+gor_ctx *gor_ctx_with_cancel(gor_ctx *parent)
+{
+    return gor__ctx_new(parent, true, GOR_FOREVER, NULL, NULL);
+}
+
+gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
+{
+    return gor__ctx_new(parent, true, t, NULL, NULL);
+}
+
+gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
+{
+    return gor__ctx_new(parent, true, gor__deadline_after(ns), NULL, NULL);
+}
+
+gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)
+{
+    return gor__ctx_new(parent, true, GOR_FOREVER, key, value);
+}
+
+gor_ctx *gor_ctx_without_cancel(gor_ctx *parent)
+{
+    return gor__ctx_new(parent, false, GOR_FOREVER, NULL, NULL);
+}
+
+void gor_ctx_cancel(gor_ctx *c, int cause)
+{
+    gor__m *m;
+    if (!c || c->constant)
+        return;
+    m = gor__enter();
+    gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
+    gor__timer_del(&c->timer);
+    gor__leave(m);
+}
+
+int gor_ctx_err(gor_ctx *c) { return gor__cancel_err(&gor__ctx_root(c)->base); }
+
+int gor_ctx_cause(gor_ctx *c)
+{
+    c = gor__ctx_root(c);
+    return gor__au32_load_acq(&c->base.err) ? c->cause : gor__cancel_err(&c->base);
+}
+
+void *gor_ctx_value(gor_ctx *c, const void *key)
+{
+    for (; c; c = c->parent)
+        if (c->key == key && key)
+            return c->value;
+    return NULL;
+}
+
+gor_chan *gor_ctx_done(gor_ctx *c)
+{
+    gor_chan *mine, *done;
+    gor__m *m;
+    c = gor__ctx_root(c);
+    if (c->constant)
+        return NULL;
+    mine = gor_chan_new(0, 0);
+    m = gor__enter();
+    gor__ctx_lock(c);
+    if (!c->done && mine) {
+        c->done = mine;
+        mine = NULL;
+        if (gor__au32_load_rlx(&c->base.err))
+            gor__chan_close(c->done);
+    }
+    done = c->done;
+    gor__ctx_unlock(c);
+    gor__chan_release(mine);
+    gor__leave(m);
+    return done;
+}
+
+int64_t gor_ctx_deadline(gor_ctx *c)
+{
+    return gor__ai64_load_rlx(&gor__ctx_root(c)->base.deadline);
+}
+
+int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
+{
+    gor__ctx_after *a;
+    gor__m *m;
+    c = gor__ctx_root(c);
+    if (!fn)
+        return -EINVAL;
+    if (c->constant)
+        return 0;                                  /* never done */
+    m = gor__enter();
+    a = (gor__ctx_after *)gor__alloc(sizeof *a);
+    if (a) {
+        a->fn = fn;
+        a->arg = arg;
+        gor__ctx_lock(c);
+        a->next = c->afters;
+        if (gor__au32_load_rlx(&c->base.err) == 0) {
+            c->afters = a;
+            gor__ctx_unlock(c);
+        } else {
+            a->next = NULL;
+            gor__ctx_unlock(c);
+            gor__ctx_run_afters(a);
+        }
+    }
+    gor__leave(m);
+    return a ? 0 : -ENOMEM;
+}
+
+gor_ctx *gor_ctx_retain(gor_ctx *c)
+{
+    gor__m *m = gor__enter();
+    if (c && !c->constant)
+        gor__cancel_retain(&c->base);
+    gor__leave(m);
+    return c;
+}
+
+void gor_ctx_release(gor_ctx *c)
+{
+    gor__m *m = gor__enter();
+    if (c && !c->constant)
+        gor__cancel_release(&c->base);
+    gor__leave(m);
+}
+
+gor_ctx *gor_ctx_enter(gor_ctx *c)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_ctx_enter");
+    gor__g *g = gor__m_g(m);
+    gor_ctx *old = (gor_ctx *)(void *)g->ctx;
+    g->ctx = c && !c->constant ? &c->base : NULL;
+    gor__leave(m);
+    return old;
+}
+
+/* -- groups -------------------------------------------------------------------------------- */
+
+typedef struct gor__group_call { gor_group *g; int (*fn)(void *); void *arg; } gor__group_call;
+
+static void gor__group_fail(gor_group *g, int rc)
+{
+    if (rc != 0 && gor__au32_cas(&g->error, 0, (uint32_t)rc))
+        gor_ctx_cancel(g->ctx, rc);
+}
+
+static void gor__group_run(void *p)
+{
+    gor__group_call *call = (gor__group_call *)p;
+    gor__group_fail(call->g, call->fn(call->arg));
+}
+
+/* However it ended. The last touch of the group is the wait group's. */
+static void gor__group_done(void *p)
+{
+    gor_group *g = (gor_group *)p;
+    if (g->limit > 0) {
+        gor__lock(&g->slots.lock, GOR__RANK_OBJECT);
+        g->slots.permits++;
+        gor__sem_serve(&g->slots);
+    }
+    gor__wg_add(&g->wg, -1, "gor_group");
+}
+
+void gor_group_init(gor_group *g, gor_ctx *parent, int limit)
+{
+    memset(g, 0, sizeof *g);
+    g->limit = limit;
+    g->slots.permits = limit > 0 ? limit : 0;
+    g->ctx = gor_ctx_with_cancel(parent);
+    if (!g->ctx)
+        gor__au32_store_rlx(&g->error, (uint32_t)-ENOMEM);
+}
+
+gor_ctx *gor_group_ctx(gor_group *g) { return g->ctx; }
+
+int gor__group_go_at(gor_group *g, int (*fn)(void *), void *arg, const char *site)
+{
+    gor__group_call call = { g, fn, arg };
+    gor__spec s = { gor__group_run, NULL, site, &call, sizeof call, NULL,
+                    gor__group_done, g, NULL };
+    int rc;
+    if (!fn)
+        return -EINVAL;
+    if (!g->ctx)
+        return -ENOMEM;
+    rc = g->limit > 0 ? gor_sem_acquire(&g->slots, 1) : 0;
+    if (rc != 0)
+        return rc;
+    s.ctx = &g->ctx->base;
+    gor__enter();
+    gor__wg_add(&g->wg, 1, "gor_group");
+    rc = gor__spawn(gor__self(), &s);
+    if (rc != 0)
+        gor__group_done(g);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int (gor_group_go)(gor_group *g, int (*fn)(void *), void *arg)
+{
+    return gor__group_go_at(g, fn, arg, "?\0?");
+}
+
+int gor_group_wait(gor_group *g)
+{
+    gor__g *self;
+    gor__cancel *own = NULL;
+    gor__enter();
+    self = gor__this_g();
+    if (self) {                                    /* waits for all, whatever happens to it */
+        own = self->ctx;
+        self->ctx = NULL;
+    }
+    gor__wg_wait(&g->wg, GOR_FOREVER);
+    if (self)
+        self->ctx = own;
+    gor__leave(gor__self());
+    gor_ctx_cancel(g->ctx, 0);
+    gor_ctx_release(g->ctx);
+    g->ctx = NULL;
+    return (int)gor__au32_load_rlx(&g->error);
+}
+
+/* ==== [faults] stack overflow and wild pointers ==============================================
+ * What        A handler for SIGSEGV and SIGBUS on the M's own alternate stack. A fault on a
+ *             goroutine's guard page is a stack overflow and is said so; one elsewhere names the
+ *             goroutine; one outside of goroutines goes to the handler that was there before.
+ */
+static struct sigaction gor__old_segv, gor__old_bus;
+static bool gor__faults_installed;
+
+static void gor__fault_pass_on(int sig, siginfo_t *info, void *context)
+{
+    struct sigaction *old = sig == SIGSEGV ? &gor__old_segv : &gor__old_bus;
+    if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction) {
+        old->sa_sigaction(sig, info, context);
+        return;
+    }
+    if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(sig);
+        return;
+    }
+    signal(sig, SIG_DFL);                          /* the instruction runs again, and ends us */
+}
+
+/* Does somebody else handle faults? Then a fault that is no overflow of ours is his. */
+static bool gor__fault_has_owner(int sig)
+{
+    struct sigaction *old = sig == SIGSEGV ? &gor__old_segv : &gor__old_bus;
+    return (old->sa_flags & SA_SIGINFO) ? old->sa_sigaction != NULL
+                                        : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
+}
+
+static void gor__fault(int sig, siginfo_t *info, void *context)
+{
+    gor__m *m = gor__self();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    uintptr_t at = (uintptr_t)info->si_addr;
+    uintptr_t lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
+    char line[400];
+    if (lo && at >= lo && at < lo + gor__stacks.page_size) {
+        size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+        snprintf(line, sizeof line,
+                 "stack overflow in goroutine %llu \"%.40s\"\n"
+                 "    stack of %zu bytes at %p, started at %.100s",
+                 (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size, (void *)lo,
+                 gor__site_place(g->site));
+        gor__fatal(line, g);
+    }
+    if (!lo || gor__fault_has_owner(sig)) {
+        gor__fault_pass_on(sig, info, context);
+        return;
+    }
+    snprintf(line, sizeof line, "%s at address %p in goroutine %llu \"%.40s\"",
+             sig == SIGSEGV ? "segmentation fault" : "bus error", info->si_addr,
+             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g));
+    gor__fatal(line, g);
+}
+
+static void gor__faults_install(void)
+{
+    struct sigaction a;
+    if (gor__faults_installed || (gor__rt.opt.flags & GOR_NO_SIGNALS))
+        return;
+    memset(&a, 0, sizeof a);
+    a.sa_sigaction = gor__fault;
+    a.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGSEGV, &a, &gor__old_segv);
+    sigaction(SIGBUS, &a, &gor__old_bus);
+    gor__faults_installed = true;
+}
+
+/* Put the handlers back, unless someone has put his own over ours. */
+static void gor__faults_remove(void)
+{
+    struct sigaction now;
+    if (!gor__faults_installed)
+        return;
+    gor__faults_installed = false;
+    if (sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+        sigaction(SIGSEGV, &gor__old_segv, NULL);
+    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+        sigaction(SIGBUS, &gor__old_bus, NULL);
+}
+
+/* ==== [block] leaving the processor for a blocking call ======================================
+ * What        gor_block gives the P away, runs the user's function on the goroutine's own stack
+ *             and thread, and comes back by way of an idle P, its old one first, or the global
+ *             queue.
+ * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
+ *             goroutine.
+ */
+static void gor__p_hand_off(gor__m *m)
+{
+    gor__p_release(m);
+    gor__arch_fence();
+    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
+        gor__wake_p();                             /* someone must see to queues and timers */
+}
+
+/* Back in: with a P at once, or in turn. */
+static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+{
+    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    if (!gor__p_acquire(m, old)) {
+        gor__ready_global(g);
+        gor__switch_to(m, g, &m->g0);
+    }
+    gor__resumed(g);
+}
+
+int gor_block(int (*fn)(void *), void *arg)
+{
+    gor__m *m = gor__enter();
+    gor__g *g;
+    gor__p *old;
+    int rc;
+    if (!m)
+        return fn(arg);
+    g = gor__m_g(m);
+    old = gor__m_p(m);
+    gor__au32_store_rlx(&g->state, GOR__BLOCKED);
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_add(&gor__rt.n_blocked, 1);
+    gor__p_hand_off(m);
+    gor__arch_set_self(NULL);
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    rc = fn(arg);
+    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__arch_set_self(m);
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__p_return(m, g, old);
+    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
+    gor__leave(gor__self());
+    return rc;
+}
+
+/* ==== [sysmon] the watch =====================================================================
+ * What        A thread without a P. While goroutines run it looks around every 5 ms: keeps the
+ *             coarse clock, asks goroutines past their quantum to yield. While all is asleep it
+ *             sleeps too, after it has made sure that this is no deadlock.
+ * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
+ *             and every thread of the process is one of ours, or asleep in a gor call without a
+ *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
+ *             Otherwise the question is asked again once a second, as long as it may be answered
+ *             differently.
+ */
+#define GOR__SYSMON_NS   (5 * GOR_MS)
+#define GOR__RECHECK_NS  (1 * GOR_SEC)
+#define GOR__MAX_TOOLS   16
+
+static int gor__tool_tids[GOR__MAX_TOOLS];     /* older than main: of sanitizers, emulators */
+static int gor__n_tools;
+
+static bool gor__remember_tool(int tid, void *arg)
+{
+    (void)arg;
+    if (tid != (int)getpid() && gor__n_tools < GOR__MAX_TOOLS)
+        gor__tool_tids[gor__n_tools++] = tid;
+    return true;
+}
+
+__attribute__((constructor)) static void gor__before_main(void)
+{
+    gor__os_unknown_threads(gor__remember_tool, NULL);
+}
+
+static int gor__sysmon_tid;
+
+static bool gor__thread_known(int tid, void *arg)
+{
+    (void)arg;
+    if (tid == gor__sysmon_tid)
+        return true;
+    for (int i = 0; i < gor__n_tools; i++)
+        if (gor__tool_tids[i] == tid)
+            return true;
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->tid) == (uint32_t)tid &&
+            gor__au32_load_rlx(&m->state) != GOR__M_GONE)
+            return true;
+    return false;
+}
+
+static size_t gor__n_goroutines(void)
+{
+    uint64_t n = gor__au64_load_rlx(&gor__rt.outside_started);
+    uint32_t procs = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < procs; i++) {
+        gor__p *p = gor__p_at(i);
+        n += gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->ended);
+    }
+    return (size_t)n;
+}
+
+/* Nothing runs and nothing is about to. Under the scheduler's lock. */
+static bool gor__all_asleep_locked(void)
+{
+    uint32_t n = gor__au32_load_rlx(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        if (gor__aptr_load_acq(&p->m) || (!p->idle && !gor__au32_load_rlx(&p->retire)))
+            return false;
+    }
+    return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();
+}
+
+enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK };
+
+static enum gor__quiet gor__how_quiet(void)
+{
+    enum gor__quiet q = GOR__BUSY;
+    gor__lock_sched();
+    if (gor__all_asleep_locked()) {
+        q = GOR__QUIET;
+        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() > 0) {
+            int unknown = 0;
+            if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
+                unknown = gor__os_unknown_threads(gor__thread_known, NULL);
+                if (unknown >= 0 && (uint32_t)unknown <= gor__au32_load_sc(&gor__rt.n_foreign))
+                    q = GOR__DEADLOCK;
+            }
+            if (q != GOR__DEADLOCK)
+                q = unknown >= 0 ? GOR__QUIET_ASK_AGAIN : GOR__QUIET;
+        }
+    }
+    gor__unlock_sched();
+    return q;
+}
+
+/* Ask the goroutine of a P that has run for a quantum. */
+static void gor__watch_p(gor__p *p, int64_t now)
+{
+    uint32_t tick = gor__au32_load_rlx(&p->tick);
+    gor__m *m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (!m || tick != p->seen_tick) {
+        p->seen_tick = tick;
+        p->seen_ns = now;
+    } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
+        gor__au32_or(&m->attention, GOR__ASK);
+        p->seen_ns = now;
+    }
+}
+
+static void gor__watch_all(void)
+{
+    int64_t now = gor__os_now();
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
+    if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
+        for (uint32_t i = 0; i < n; i++)
+            gor__watch_p(gor__p_at(i), now);
+}
+
+static void gor__report_deadlock(void)
+{
+    if (gor__rt.opt.on_deadlock)
+        gor__rt.opt.on_deadlock(gor__rt.opt.user);
+    gor__fatal("all goroutines are asleep - deadlock!", NULL);
+}
+
+/* Sleep until a P is taken; the flag first, then the question, or its answer would be old. */
+static void gor__sysmon_sleep(void)
+{
+    uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
+    enum gor__quiet q;
+    int64_t until = GOR_FOREVER;
+    gor__au32_xchg(&gor__rt.sysmon_idle, 1);
+    q = gor__how_quiet();
+    if (q == GOR__DEADLOCK)
+        gor__report_deadlock();
+    if (q == GOR__BUSY)
+        until = gor__os_now() + GOR__SYSMON_NS;
+    else if (q == GOR__QUIET_ASK_AGAIN)
+        until = gor__os_now() + GOR__RECHECK_NS;
+    if (!gor__au32_load_sc(&gor__rt.stopping))
+        gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
+    gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
+}
+
+static void *gor__sysmon_thread(void *arg)
+{
+    (void)arg;
+    gor__sysmon_tid = gor__os_tid();
+    while (!gor__au32_load_sc(&gor__rt.stopping)) {
+        gor__watch_all();
+        if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
+            gor__sysmon_sleep();
+        else
+            gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
+                               gor__os_now() + GOR__SYSMON_NS);
+    }
+    gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_gone, 1);
+    return NULL;
+}
+
+/* ==== [run] starting and stopping the runtime ================================================
+ * What        gor_run makes the calling thread the first M; gor_start only starts others.
+ * Stopping    stopping is set; every M leaves at its next look at the queues; who computes is
+ *             asked, and after a second is left alone with its memory ([machine] I2). Then all is
+ *             freed.
+ */
+static int gor__env_int(const char *name)
+{
+    const char *s = getenv(name);
+    long n = s ? strtol(s, NULL, 10) : 0;
+    return n > 0 && n <= INT_MAX ? (int)n : 0;
+}
+
+/* GORDEBUG=key=value,...: the number of a key, or 0. */
+static int64_t gor__debug_value(const char *key)
+{
+    const char *s = getenv("GORDEBUG");
+    size_t n = strlen(key);
+    for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL)
+        if (strncmp(s, key, n) == 0 && s[n] == '=')
+            return strtoll(s + n + 1, NULL, 10);
+    return 0;
+}
+
+static int gor__options_set(const gor_options *o)
+{
+    gor_options *opt = &gor__rt.opt;
+    int hooks;
+    memset(opt, 0, sizeof *opt);
+    if (o)
+        *opt = *o;
+    hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
+    if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_ASK ||
+        (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
+                             opt->stack_size > GOR__MAX_STACK_SIZE)))
+        return -EINVAL;
+    if (!opt->procs)
+        opt->procs = gor__env_int("GORMAXPROCS");
+    if (!opt->procs)
+        opt->procs = gor__os_cpus();
+    if (opt->procs > GOR__MAX_PROCS)
+        opt->procs = GOR__MAX_PROCS;
+    if (!opt->stack_size)
+        opt->stack_size = GOR__STACK_SIZE;
+    if (!opt->max_threads)
+        opt->max_threads = GOR__MAX_THREADS;
+    if (!opt->quantum)
+        opt->quantum = GOR__QUANTUM_NS;
+    gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
+    gor__hooks.malloc = opt->malloc;
+    gor__hooks.free = opt->free;
+    gor__hooks.user = opt->user;
+    return 0;
+}
+
+/* Make P number i. */
+static gor__p *gor__p_new(int i)
+{
+    gor__p *p = (gor__p *)gor__zalloc(sizeof *p + GOR__CACHE_LINE);
+    void *memory = p;
+    if (!p)
+        return NULL;
+    p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
+    p->memory = memory;
+    p->id = i;
+    gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
+    gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
+    return p;
+}
+
+/* Set the number of processors; they exist or come to be. Under the scheduler's lock, which is
+ * let go to allocate. 0 or -ENOMEM. */
+static int gor__procs_set(int n)
+{
+    while ((int)gor__au32_load_rlx(&gor__rt.n_allp) < n) {
+        int i = (int)gor__au32_load_rlx(&gor__rt.n_allp);
+        gor__p *p;
+        gor__unlock_sched();
+        p = gor__p_new(i);
+        gor__lock_sched();
+        if (!p)
+            return -ENOMEM;
+        if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
+            gor__unlock_sched();
+            gor__free(p->memory, sizeof *p + GOR__CACHE_LINE);
+            gor__lock_sched();
+            continue;
+        }
+        gor__aptr_store_rel(&gor__rt.allp[i], p);
+        gor__au32_store_rlx(&p->retire, 1);
+        gor__au32_store_rel(&gor__rt.n_allp, (uint32_t)i + 1);
+    }
+    gor__au32_store_sc(&gor__rt.n_procs, (uint32_t)n);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
+        gor__p *p = gor__p_at(i);
+        bool wanted = (int)i < n, retired = gor__au32_load_rlx(&p->retire) != 0;
+        gor__au32_store_rlx(&p->retire, !wanted);
+        if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
+            gor__p_idle_push_locked(p);
+        else if (!wanted && p->idle)
+            gor__p_idle_pop_locked(p);
+    }
+    return 0;
+}
+
+int gor_procs(int n)
+{
+    gor__m *m = gor__enter();
+    int old = -ESRCH;
+    if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+        gor__lock_sched();
+        old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+        if (n > 1)
+            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, or it is shared already */
+        if (n > 0)
+            gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
+        gor__unlock_sched();
+        gor__submitted();
+    }
+    gor__leave(m);
+    return old;
+}
+
+/* -- starting ------------------------------------------------------------------------------ */
+
+static bool gor__no_thread_known(int tid, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < gor__n_tools; i++)
+        if (gor__tool_tids[i] == tid)
+            return true;
+    return tid == gor__os_tid();
+}
+
+/* May locks be elided? One processor, a way to end it, and nobody else in the process. */
+static bool gor__may_elide(bool with_main)
+{
+    return with_main && gor__rt.opt.procs == 1 && gor__rt.membarrier &&
+           gor__os_unknown_threads(gor__no_thread_known, NULL) == 0;
+}
+
+static void gor__stress_init(void)
+{
+#if GOR_CHECK
+    gor__stress = (uint64_t)gor__debug_value("stress");
+    gor__runq_cap = gor__stress ? 4 : GOR__RUNQ_CAP;
+    gor__au64_store_rlx(&gor__stress_rng, gor__stress * 2654435761u | 1);
+#endif
+}
+
+static void gor__free_all(void);
+
+static int gor__boot(const gor_options *o, bool with_main)
+{
+    int rc;
+    gor__up.m_start = gor__m_start;
+    gor__up.g_main = gor__g_main;
+    if (gor__arch_shadow_stack()) {
+        static const char text[] = "gor: a hardware shadow stack is in force; "
+                                   "goroutine switches need it off\n";
+        return write(2, text, sizeof text - 1) < 0 ? -EINVAL : -ENOSYS;
+    }
+    rc = gor__options_set(o);
+    if (rc != 0)
+        return rc;
+    gor__traceback_init();
+    gor__stress_init();
+    gor__stacks_init();
+    gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
+    gor__au64_store_rlx(&gor__rt.next_id, 1);
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
+    gor__lock_sched();
+    rc = gor__procs_set(gor__rt.opt.procs);
+    gor__unlock_sched();
+    if (rc == 0)
+        rc = gor__os_thread(gor__sysmon_thread, NULL);
+    if (rc != 0) {
+        gor__au32_store_rlx(&gor__rt.sysmon_gone, 1);
+        gor__free_all();
+        return rc;
+    }
+    gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));
+    gor__faults_install();
+    gor__au32_store_rel(&gor__rt.running, GOR__ON);
+    return 0;
+}
+
+/* -- stopping ------------------------------------------------------------------------------ */
+
+static void gor__wake_everyone(uint32_t attention)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
+            gor__au32_or(&m->attention, attention);
+            gor__m_wake(m);
+        }
+    gor__unlock_sched();
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
+static int gor__threads_left(void)
+{
+    int n;
+    gor__lock_sched();
+    n = gor__rt.n_m;
+    gor__unlock_sched();
+    return n;
+}
+
+/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. */
+static void gor__timers_abandon(gor__timers *h)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        gor_timer *t = h->heap[i].timer;
+        gor__aptr_store_rlx(&t->owner, NULL);
+        if (t->fire == gor__after_fire) {
+            gor__chan_release((gor_chan *)t->chan);
+            gor__free(t, sizeof *t);
+        }
+    }
+    gor__free(h->heap, h->cap * sizeof *h->heap);
+}
+
+static void gor__g_abandon(gor__g *g)
+{
+    if (g->extra) {
+        while (g->extra->slots) {
+            gor__slot *s = g->extra->slots;
+            g->extra->slots = s->next;
+            gor__free(s, sizeof *s);
+        }
+        while (g->extra->defers) {
+            gor__defer *d = g->extra->defers;
+            g->extra->defers = d->next;
+            if (!d->borrowed)
+                gor__free(d, sizeof *d);
+        }
+        gor__free(g->extra, sizeof *g->extra);
+    }
+    gor__cancel_release(g->ctx_held);
+    gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+#if GOR__TSAN
+    gor__fiber_end(g);
+#endif
+}
+
+/* All memory goes back. Nobody is left who could use it. */
+static void gor__free_all(void)
+{
+    gor__gslab *s, *next_s;
+    gor__m *m, *next_m;
+    for (s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
+                gor__g_abandon(&s->g[i]);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+        gor__timers_abandon(&gor__p_at(i)->timers);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+        gor__free(gor__p_at(i)->memory, sizeof(gor__p) + GOR__CACHE_LINE);
+    for (s = gor__rt.slabs; s; s = next_s) {
+        next_s = s->next;
+        gor__free(s, sizeof *s);
+    }
+    for (m = gor__rt.all_m; m; m = next_m) {
+        next_m = m->all_next;
+        gor__free(m, sizeof *m);
+    }
+    gor__stacks_free();
+}
+
+/* Threads that will not come back keep their memory. */
+static void gor__leave_orphans(void)
+{
+    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
+                               "gor: its thread and memory stay\n";
+    gor__wake_everyone(GOR__ORPHAN);
+    if (write(2, text, sizeof text - 1) < 0)
+        return;
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+}
+
+/* Wait for the threads, free everything. self: the M of the calling thread, or NULL. */
+static void gor__shut_down(gor__m *self)
+{
+    gor_options opt = gor__rt.opt;
+    int64_t patience = gor__os_now() + GOR_SEC;
+    int mine = self ? 1 : 0;
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    while (gor__threads_left() > mine && gor__os_now() < patience) {
+        uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
+        gor__wake_everyone(GOR__ASK);
+        gor__os_futex_wait(&gor__rt.stopped, word, gor__os_now() + GOR_MS);
+    }
+    gor__wake_everyone(0);
+    while (gor__au32_load_acq(&gor__rt.sysmon_gone) == 0)
+        gor__os_futex_wait(&gor__rt.sysmon_gone, 0, gor__os_now() + GOR_MS);
+    if (opt.flags & GOR_REPORT_LEAKS)
+        gor_leaks(2);
+    if (self)
+        gor__m_end(self);
+    gor__au32_store_sc(&gor__shared, 1);
+    if (gor__threads_left() > 0)
+        gor__leave_orphans();
+    else
+        gor__free_all();
+    gor__faults_remove();
+    memset(&gor__rt, 0, sizeof gor__rt);
+    if (opt.on_exit)
+        opt.on_exit(opt.user);
+    memset(&gor__hooks, 0, sizeof gor__hooks);
+}
+
+/* -- the public calls ---------------------------------------------------------------------- */
+
+typedef struct gor__main_call { int (*fn)(void *); void *arg; } gor__main_call;
+
+static void gor__main_run(void *p)
+{
+    gor__main_call *call = (gor__main_call *)p;
+    gor__rt.result = call->fn(call->arg);
+    gor__enter();
+    gor__au32_store_rel(&gor__rt.main_done, 1);
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__wake_everyone(0);
+    gor__leave(gor__self());
+}
+
+/* The calling thread as an M with a P, and the main goroutine in its hands. */
+static int gor__main_begin(gor__main_call *call, gor__m **out)
+{
+    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL, NULL, NULL, NULL };
+    gor__m *m = gor__m_new();
+    gor__g *g;
+    int rc;
+    if (!m)
+        return -ENOMEM;
+    m->is_main = true;
+    gor__m_begin(m);
+    gor__p_acquire(m, gor__p_at(0));
+    rc = gor__g_make(m, &s, &g);
+    if (rc == 0 && !gor__bind_stack(gor__m_p(m), g))
+        rc = -ENOMEM;
+    *out = m;
+    if (rc != 0)
+        return rc;
+    gor__first_frame(g);
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__aptr_store_rlx(&m->handed, g);
+    return 0;
+}
+
+int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
+{
+    gor__main_call call = { fn, arg };
+    gor__m *m = NULL;
+    int rc;
+    if (!fn)
+        return -EINVAL;
+    if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
+        return gor__self() ? -EINVAL : -EBUSY;
+    rc = gor__boot(o, true);
+    if (rc == 0)
+        rc = gor__main_begin(&call, &m);
+    else
+        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    if (rc == 0) {
+        gor__m_loop(m);
+        rc = gor__rt.result;
+    }
+    if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+        gor__shut_down(m);
+    return rc;
+}
+
+int gor_run(int (*fn)(void *), void *arg) { return gor_run_with(NULL, fn, arg); }
+
+int gor_start(const gor_options *o)
+{
+    int rc;
+    if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
+        return gor__self() ? -EINVAL : -EBUSY;
+    rc = gor__boot(o, false);
+    if (rc != 0)
+        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    return rc;
+}
+
+int gor_stop(void)
+{
+    if (gor__self())
+        return -EINVAL;
+    if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
+        return -ESRCH;
+    gor__shut_down(NULL);
+    return 0;
+}
+
+/* ==== [look] dump, leaks, stats, and the proof of the invariants ========================== */
+void gor_dump(int fd)
+{
+    gor__out o;
+    gor__out_init(&o, fd);
+    gor__each_g(gor__print_g, &o);
+    gor__out_flush(&o);
+}
+
+int gor_leaks(int fd)
+{
+    gor__out o;
+    int n = gor__each_g(NULL, NULL);
+    gor__out_init(&o, fd);
+    if (n > 0) {
+        gor__print(&o, "gor: %d goroutine%s left\n", n, n == 1 ? "" : "s");
+        gor__each_g(gor__print_g, &o);
+    }
+    gor__out_flush(&o);
+    return n;
+}
+
+size_t gor_num_goroutines(void)
+{
+    return gor__au32_load_acq(&gor__rt.running) == GOR__ON ? gor__n_goroutines() : 0;
+}
+
+static void gor__stats_of_p(gor_stats *s, gor__p *p)
+{
+    s->timers += gor__au64_load_rlx(&p->timers.count);
+    s->started += gor__au64_load_rlx(&p->started);
+    s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
+    s->steals += gor__au64_load_rlx(&p->steals);
+    s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
+}
+
+int gor__get_stats(gor_stats *s)
+{
+    gor__m *m;
+    memset(s, 0, sizeof *s);
+    if (gor__au32_load_acq(&gor__rt.running) != GOR__ON)
+        return -ESRCH;
+    m = gor__enter();
+    s->goroutines = gor__n_goroutines();
+    s->started = gor__au64_load_rlx(&gor__rt.outside_started);
+    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+        gor__stats_of_p(s, gor__p_at(i));
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free);
+    gor__lock_sched();
+    s->threads = (size_t)gor__rt.n_m;
+    s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);
+    for (gor__gslab *slab = gor__rt.slabs; slab; slab = slab->next)
+        for (size_t i = 0; i < sizeof slab->g / sizeof slab->g[0]; i++)
+            s->stacks += gor__aptr_load_rlx(&slab->g[i].stack) != NULL;
+    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+    s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
+    gor__unlock_sched();
+    s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);
+    gor__leave(m);
+    return 0;
+}
+
+/* Goroutines that wait, for tests. */
+GOR__UNUSED static int gor__n_parked(void)
+{
+    int n = 0;
+    gor__lock_sched();
+    for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            n += gor__au32_load_rlx(&s->g[i].state) == GOR__WAITING &&
+                 gor__au32_load_acq(&s->g[i].on_cpu) == 0;
+    gor__unlock_sched();
+    return n;
+}
+
+/* Walk everything and prove the invariants that hold at any moment. 0, or the number of the first
+ * that does not, said on stderr. */
+GOR__UNUSED static int gor__check_timers(gor__timers *h)
+{
+    int bad = 0;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    for (size_t i = 0; i < h->n && !bad; i++) {
+        gor_timer *t = h->heap[i].timer;
+        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
+            bad = 1;                               /* [timer] I1 */
+        else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
+            bad = 2;                               /* [timer] I2 */
+    }
+    if (!bad && gor__ai64_load_rlx(&h->first) != (h->n ? h->heap[0].when : GOR_FOREVER))
+        bad = 3;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return bad;
+}
+
+GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
+{
+    uint32_t n = 0;
+    for (const gor__g *g = q->head; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++)
+        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE)
+            return 4;                              /* queued: runnable */
+    return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
+}
+
+GOR__UNUSED static int gor__check_lists_locked(void)
+{
+    uint32_t idle_p = 0, idle_m = 0;
+    int bad = gor__check_queue_locked(&gor__rt.global);
+    bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
+    bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)
+        if (!p->idle || gor__aptr_load_rlx(&p->m))
+            bad = 6;
+    for (gor__m *m = gor__rt.idle_m; m; m = m->idle_next)
+        idle_m++;
+    if (idle_p != gor__au32_load_rlx(&gor__rt.n_idle_p) ||
+        idle_m != gor__au32_load_rlx(&gor__rt.n_idle_m))
+        bad = 7;
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
+        gor__runq *q = &gor__p_at(i)->runq;
+        uint32_t head = gor__au32_load_acq(&q->head), tail = gor__au32_load_acq(&q->tail);
+        if ((int32_t)(tail - head) > GOR__RUNQ_CAP)
+            bad = 8;                               /* [runq] I1 */
+    }
+    return bad;
+}
+
+GOR__UNUSED static int gor__check_world(void)
+{
+    int bad;
+    gor__m *m = gor__enter();
+    gor__lock_sched();
+    bad = gor__check_lists_locked();
+    gor__unlock_sched();
+    for (uint32_t i = 0; !bad && i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+        bad = gor__check_timers(&gor__p_at(i)->timers);
+    gor__leave(m);
+    if (bad)
+        fprintf(stderr, "gor: invariant %d does not hold\n", bad);
+    return bad;
+}
+
+/* ==== [names] results in words; errno that survives migration ============================= */
+const char *gor_strerror(int err)
+{
+    switch (err < 0 ? -(int64_t)err : err) {
+    case 0:            return "success";
+    case EPIPE:        return "closed (EPIPE)";
+    case EAGAIN:       return "would block (EAGAIN)";
+    case ETIMEDOUT:    return "deadline passed (ETIMEDOUT)";
+    case ECANCELED:    return "context cancelled (ECANCELED)";
+    case ENOMEM:       return "out of memory (ENOMEM)";
+    case EINVAL:       return "invalid argument (EINVAL)";
+    case EBADF:        return "bad or closed file descriptor (EBADF)";
+    case EBUSY:        return "already running (EBUSY)";
+    case ESRCH:        return "no runtime is running (ESRCH)";
+    case EMSGSIZE:     return "wrong element size (EMSGSIZE)";
+    case ENOSYS:       return "not supported (ENOSYS)";
+    case EOVERFLOW:    return "too large (EOVERFLOW)";
+    case EINTR:        return "interrupted (EINTR)";
+    case ENOENT:       return "no such file (ENOENT)";
+    case EACCES:       return "permission denied (EACCES)";
+    case EMFILE:       return "too many open files (EMFILE)";
+    case ECONNREFUSED: return "connection refused (ECONNREFUSED)";
+    case ECONNRESET:   return "connection reset (ECONNRESET)";
+    case EADDRINUSE:   return "address in use (EADDRINUSE)";
+    default:           return "unknown error";
+    }
+}
+
+/* Not const, unlike libc's: its result changes when the goroutine changes threads. */
+GOR__NOINLINE int *gor__errno(void)
+{
+    GOR__COMPILER_BARRIER();
+    return __errno_location();
+}
+
+
+#endif /* GOR_IMPLEMENTATION */
