@@ -15,6 +15,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent
 SRC = ROOT / "src"
 MASTER = SRC / "gor.h"
+odd = []                                       # what is wrong with single lines, all of it
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"\s*$')
 
 
@@ -30,9 +31,9 @@ def lines_of(path):
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         if "\t" in line or "\r" in line or line != line.rstrip():
-            fail(f"{name}:{number}", "tab, carriage return or trailing blank")
+            odd.append(f"{name}:{number}: tab, carriage return or trailing blank")
         if len(line) > 100:
-            fail(f"{name}:{number}", f"{len(line)} columns")
+            odd.append(f"{name}:{number}: {len(line)} columns")
     return lines
 
 
@@ -57,6 +58,8 @@ def inline():
     for path in sorted(SRC.rglob("*")):
         if path.is_file() and path != MASTER and path not in seen:
             fail(path.relative_to(ROOT), "included by nobody")
+    if odd:
+        sys.exit("\n".join(odd))
     return "\n".join(out) + "\n"
 
 

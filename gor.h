@@ -866,6 +866,8 @@ typedef struct gor_timer {
     void     *chan;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
     size_t    index;                   /* its place there                                        */
+    void     *run;                     /* the goroutine that its last firing started             */
+    uint64_t  run_id;                  /* and its number                                         */
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
@@ -1267,8 +1269,8 @@ GOR__INLINE void gor__arch_set_self(void *word)
 /* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
  * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
  * change. */
-extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
-extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"
@@ -1395,8 +1397,8 @@ GOR__INLINE void gor__arch_set_self(void *word)
 }
 
 /* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
-extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
-extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
@@ -2141,6 +2143,7 @@ typedef struct gor__g {
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
     size_t     san_size;
 #endif
+    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8];
 } gor__g;
@@ -2355,7 +2358,7 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
 #else
-enum { gor__runq_cap = GOR__RUNQ_CAP };
+static const uint32_t gor__runq_cap = GOR__RUNQ_CAP;
 #endif
 
 /* Append g. Owner only. False if the ring is full: the caller spills. */
@@ -2438,7 +2441,9 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
  * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
  *                lock.
  *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
- *             I3 fire runs under the lock: once gor__timer_del returned, it is not running.
+ *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
+ *                that fires right now waits for the lock, and sees what fire has done.
+ *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
  *             and never starts or stops a timer.
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
@@ -2501,7 +2506,6 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
 {
     size_t i = t->index;
     gor__timer_entry last = h->heap[--h->n];
-    gor__aptr_store_rel(&t->owner, NULL);
     if (i == h->n)
         return;
     if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
@@ -2574,6 +2578,7 @@ static bool gor__timer_del(gor_timer *t)
         if (ours) {
             gor__timers_remove_locked(h, t);
             gor__timers_publish(h);
+            gor__aptr_store_rel(&t->owner, NULL);
         }
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
         if (ours)
@@ -2591,8 +2596,8 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timers_down(h, 0, e);
 }
 
-/* The first timer is due. One that says it could not, for want of memory, is tried again in 1
- * ms: the heap has room, t was in it until now. */
+/* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
+ * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
     gor_timer *t = h->heap[0].timer;
@@ -2601,11 +2606,10 @@ static void gor__timer_fire_first(gor__timers *h, int64_t now)
         gor__timer_next_period(h, t, now);
     else
         gor__timers_remove_locked(h, t);
-    if (!t->fire(t, now) && !periodic) {           /* if it could, t may be gone now */
+    if (!t->fire(t, now) && !periodic) {
         gor__timer_entry e;
         e.when = t->when = now + GOR_MS;
         e.timer = t;
-        gor__aptr_store_rel(&t->owner, h);
         gor__timers_up(h, h->n++, e);
     }
 }
@@ -2669,6 +2673,9 @@ static void gor__p_idle_push_locked(gor__p *p)
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
 }
 
+/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
+static gor__m gor__in_transit;
+
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
 static gor__p *gor__p_idle_pop_locked(gor__p *p)
 {
@@ -2680,6 +2687,7 @@ static gor__p *gor__p_idle_pop_locked(gor__p *p)
         return NULL;
     *at = p->idle_next;
     p->idle = false;
+    gor__aptr_store_rlx(&p->m, &gor__in_transit);
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) - 1);
     return p;
 }
@@ -3848,6 +3856,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
     gor__aptr_store_rlx(&m->p, NULL);
+    gor__aptr_store_rlx(&p->m, &gor__in_transit);
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);
@@ -4298,6 +4307,7 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
     (void)now;
+    gor__aptr_store_rel(&t->owner, NULL);          /* t lies on the stack of who waits */
     if (!gor__au32_cas(&w->fired, 0, 1))
         return true;
     w->which = GOR__BY_DEADLINE;
@@ -4492,7 +4502,7 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         if (object)
             gor__print(o, " %p", object);
     } else {
-        gor__print(o, "%s", gor__state_text[state <= GOR__DEAD ? state : GOR__DEAD]);
+        gor__print(o, "%s", gor__state_text[state <= GOR__DEAD ? state : (uint32_t)GOR__DEAD]);
     }
     if (gor__ai64_load_rlx(&g->since) && ms >= 1000)
         gor__print(o, ", %lld s", (long long)(ms / 1000));
@@ -4638,6 +4648,8 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     gor__leave(gor__self());
     fn(arg);
     gor__m *m = gor__self();
+    if (GOR__UNLIKELY(!m))
+        gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
     gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
 }
 
@@ -5416,7 +5428,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory */
 
-typedef struct gor__select {
+typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
@@ -5426,7 +5438,7 @@ typedef struct gor__select {
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     gor__wait  wait;
-} gor__select;
+} gor__selection;
 
 static bool gor__case_is_chan(const gor_case *k)
 {
@@ -5434,7 +5446,7 @@ static bool gor__case_is_chan(const gor_case *k)
 }
 
 /* Step 1: refuse before anything moves. */
-static int gor__select_check(gor__select *s)
+static int gor__select_check(gor__selection *s)
 {
     s->fallback = s->timer = -1;
     for (size_t i = 0; i < s->n; i++) {
@@ -5456,7 +5468,7 @@ static int gor__select_check(gor__select *s)
 }
 
 /* A random permutation. Source: Fisher and Yates, inside out. */
-static void gor__select_shuffle(gor__select *s)
+static void gor__select_shuffle(gor__selection *s)
 {
     gor__m *m = gor__self();
     gor__au64 foreign = { (uint64_t)gor__os_now() | 1 };
@@ -5469,7 +5481,7 @@ static void gor__select_shuffle(gor__select *s)
 }
 
 /* The result of case i, which has run with rc. */
-static int gor__select_done(gor__select *s, size_t i, int rc)
+static int gor__select_done(gor__selection *s, size_t i, int rc)
 {
     gor_case *k = &s->cases[i];
     k->rc = rc;
@@ -5490,7 +5502,7 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
 }
 
 /* Step 2. True: a case has run, *result is the answer. locked: the channels are locked already. */
-static bool gor__select_try(gor__select *s, bool locked, gor__node **woken, int *result)
+static bool gor__select_try(gor__selection *s, bool locked, gor__node **woken, int *result)
 {
     int64_t now = s->timer >= 0 ? gor__os_now() : 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -5515,7 +5527,7 @@ static bool gor__select_try(gor__select *s, bool locked, gor__node **woken, int 
 }
 
 /* The channels by rising address; insertion sort, for there are few. */
-static void gor__select_sort(gor__select *s)
+static void gor__select_sort(gor__selection *s)
 {
     s->n_locks = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -5532,26 +5544,26 @@ static void gor__select_sort(gor__select *s)
     }
 }
 
-static gor_chan *gor__select_chan(gor__select *s, size_t i)
+static gor_chan *gor__select_chan(gor__selection *s, size_t i)
 {
     return (gor_chan *)s->cases[s->locks[i]].object;
 }
 
-static void gor__select_lock(gor__select *s)
+static void gor__select_lock(gor__selection *s)
 {
     for (size_t i = 0; i < s->n_locks; i++)
         if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
             gor__lock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
 }
 
-static void gor__select_unlock(gor__select *s)
+static void gor__select_unlock(gor__selection *s)
 {
     for (size_t i = s->n_locks; i-- > 0;)
         if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
             gor__unlock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
 }
 
-static void gor__select_queue(gor__select *s)
+static void gor__select_queue(gor__selection *s)
 {
     for (size_t i = 0; i < s->n_locks; i++) {
         gor_case *k = &s->cases[s->locks[i]];
@@ -5563,7 +5575,7 @@ static void gor__select_queue(gor__select *s)
 }
 
 /* Step 5. */
-static void gor__select_watch(gor__select *s)
+static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
@@ -5588,7 +5600,7 @@ static void gor__select_watch(gor__select *s)
 }
 
 /* Step 7. Not the case that ended the wait: its object may be gone. */
-static void gor__select_leave(gor__select *s)
+static void gor__select_leave(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
@@ -5605,7 +5617,7 @@ static void gor__select_leave(gor__select *s)
 }
 
 /* Steps 4 to 7. */
-static int gor__select_wait(gor__select *s)
+static int gor__select_wait(gor__selection *s)
 {
     gor__cancel *own = gor__own_ctx();
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
@@ -5632,7 +5644,7 @@ static int gor__select_wait(gor__select *s)
     return s->wait.rc;
 }
 
-static int gor__select_run(gor__select *s)
+static int gor__select_run(gor__selection *s)
 {
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
@@ -5649,7 +5661,7 @@ static int gor__select_run(gor__select *s)
     return gor__select_wait(s);
 }
 
-static int gor__select_large(gor__select *s)
+static int gor__select_large(gor__selection *s)
 {
     size_t bytes = s->n * (sizeof *s->node + 2 * sizeof *s->order);
     char *memory = (char *)gor__alloc(bytes);
@@ -5668,7 +5680,7 @@ int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
     uint16_t order[GOR__SELECT_INLINE], locks[GOR__SELECT_INLINE];
-    gor__select s;
+    gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
         return -EINVAL;
@@ -6250,12 +6262,47 @@ int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 
+typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_call;
+
+/* Who swaps the ticket out decides: the goroutine, and fn runs, or gor__timer_revoke. */
+static void gor__timer_run(void *p)
+{
+    gor__timer_call *call = (gor__timer_call *)p;
+    gor__g *g = gor__this_g();
+    uint64_t id = gor__au64_load_rlx(&g->id);
+    if (gor__au64_cas(&g->ticket, id, 0))
+        call->fn(call->arg);
+}
+
+/* Take back a run that has been started and has not begun. */
+static bool gor__timer_revoke(gor_timer *t)
+{
+    gor__g *g = (gor__g *)t->run;
+    return g && gor__au64_cas(&g->ticket, t->run_id, 0);
+}
+
+/* True: t was in its heap, or had fired and its run had not begun; now neither. */
+static bool gor__timer_cancel(gor_timer *t)
+{
+    return gor__timer_del(t) || gor__timer_revoke(t);
+}
+
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */
 static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 {
-    gor__spec s = { t->fn, t->arg, "timer\0", NULL, 0, NULL, NULL, NULL, NULL };
+    gor__timer_call call = { t->fn, t->arg };
+    gor__m *m = gor__self();
+    gor__g *g;
+    gor__spec s = { gor__timer_run, NULL, "timer\0", &call, sizeof call, NULL, NULL, NULL, NULL };
     (void)now;
-    return gor__spawn(gor__self(), &s) == 0;
+    if (gor__g_make(m, &s, &g) != 0)
+        return false;
+    t->run = g;
+    t->run_id = gor__au64_load_rlx(&g->id);
+    gor__au64_store_rlx(&g->ticket, t->run_id);
+    gor__aptr_store_rel(&t->owner, NULL);
+    gor__ready_at(m, g, GOR__LAST);
+    return true;
 }
 
 static bool gor__timer_fire_send(gor_timer *t, int64_t now)
@@ -6282,7 +6329,8 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
         rc = -ESRCH;
     } else {
-        gor__timer_del(t);
+        gor__timer_cancel(t);
+        t->run = NULL;
         t->period = 0;
         t->fire = gor__timer_fire_go;
         t->fn = fn;
@@ -6296,7 +6344,7 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 bool gor_timer_stop(gor_timer *t)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_del(t);
+    bool pending = gor__timer_cancel(t);
     gor__leave(m);
     return pending;
 }
@@ -6304,7 +6352,7 @@ bool gor_timer_stop(gor_timer *t)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_del(t);
+    bool pending = gor__timer_cancel(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
     gor__leave(m);
@@ -6485,6 +6533,7 @@ struct gor_ctx {
     gor_ctx     *children, *next, *prev;
     bool         linked;
     bool         constant;             /* the background                                        */
+    bool         never;                /* without cancel                                        */
     int          cause;
     const void  *key;
     void        *value;
@@ -6495,8 +6544,8 @@ struct gor_ctx {
 
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
-    NULL, NULL, NULL, NULL, false, true, 0, NULL, NULL, NULL, NULL,
-    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0 }
+    NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
+    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0 }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
@@ -6619,12 +6668,12 @@ static bool gor__ctx_fire(gor_timer *t, int64_t now)
     gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
                     NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
-    if (!gor__ctx_try_retain(c))
-        return true;
-    if (gor__spawn(gor__self(), &s) == 0)
-        return true;
-    gor__au32_add(&c->base.refs, (uint32_t)-1);
-    return false;
+    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0) {
+        gor__au32_add(&c->base.refs, (uint32_t)-1);
+        return false;
+    }
+    gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
+    return true;
 }
 
 static gor_ctx *gor__ctx_root(gor_ctx *c) { return c ? c : &gor__background; }
@@ -6656,6 +6705,10 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
+    if (deadline <= gor__os_now()) {
+        gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+        return 0;
+    }
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
         return 0;
     c->timer.when = deadline;
@@ -6681,6 +6734,7 @@ static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, con
         gor__cancel_retain(&parent->base);
         if (linked)
             gor__ctx_link(c, parent);
+        c->never = !linked;
         if (gor__ctx_arm(c, deadline) != 0) {
             gor__cancel_release(&c->base);
             c = NULL;
@@ -6720,7 +6774,7 @@ gor_ctx *gor_ctx_without_cancel(gor_ctx *parent)
 void gor_ctx_cancel(gor_ctx *c, int cause)
 {
     gor__m *m;
-    if (!c || c->constant)
+    if (!c || c->never)
         return;
     m = gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
@@ -6749,7 +6803,7 @@ gor_chan *gor_ctx_done(gor_ctx *c)
     gor_chan *mine, *done;
     gor__m *m;
     c = gor__ctx_root(c);
-    if (c->constant)
+    if (c->never)
         return NULL;
     mine = gor_chan_new(0, 0);
     m = gor__enter();
@@ -6779,8 +6833,8 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
     c = gor__ctx_root(c);
     if (!fn)
         return -EINVAL;
-    if (c->constant)
-        return 0;                                  /* never done */
+    if (c->never)
+        return 0;
     m = gor__enter();
     a = (gor__ctx_after *)gor__alloc(sizeof *a);
     if (a) {
@@ -7116,7 +7170,7 @@ static bool gor__all_asleep_locked(void)
     uint32_t n = gor__au32_load_rlx(&gor__rt.n_allp);
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
-        if (gor__aptr_load_acq(&p->m) || (!p->idle && !gor__au32_load_rlx(&p->retire)))
+        if (gor__aptr_load_acq(&p->m))
             return false;
     }
     return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();
@@ -7336,6 +7390,15 @@ int gor_procs(int n)
     return old;
 }
 
+/* The child of a fork has one thread, which is in no runtime: it may use what needs none. */
+static void gor__forked(void)
+{
+    gor__arch_set_self(NULL);
+    memset(&gor__rt, 0, sizeof gor__rt);
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__au32_store_rlx(&gor__shared, 1);
+}
+
 /* -- starting ------------------------------------------------------------------------------ */
 
 static bool gor__no_thread_known(int tid, void *arg)
@@ -7367,7 +7430,10 @@ static void gor__free_all(void);
 
 static int gor__boot(const gor_options *o, bool with_main)
 {
+    static bool fork_handled;
     int rc;
+    if (!fork_handled)
+        fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
     if (gor__arch_shadow_stack()) {
@@ -7390,8 +7456,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     if (rc == 0)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
     if (rc != 0) {
-        gor__au32_store_rlx(&gor__rt.sysmon_gone, 1);
         gor__free_all();
+        memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
     gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));

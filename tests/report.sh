@@ -81,7 +81,7 @@ expect 'a deadlock names the mutex' 2 "$asleep" stuck_locker 'mutex' "$(line dea
 run deadlock dead named
 expect 'a deadlock uses the name of the attributes' 2 "$asleep" forgotten "$(line deadlock named)"
 run deadlock dead nil
-expect 'a main goroutine alone on a NULL channel is a deadlock' 2 "$asleep" 'recv|receive'
+expect 'a main goroutine alone on a NULL channel is a deadlock' 2 "$asleep" 'NULL'
 run deadlock dead exit
 expect 'a deadlock after the main goroutine has exited is reported' 2 \
     'deadlock!' stuck_receiver "$(line deadlock exit)"

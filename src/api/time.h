@@ -21,6 +21,8 @@ typedef struct gor_timer {
     void     *chan;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
     size_t    index;                   /* its place there                                        */
+    void     *run;                     /* the goroutine that its last firing started             */
+    uint64_t  run_id;                  /* and its number                                         */
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.

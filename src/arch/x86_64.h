@@ -26,8 +26,8 @@ GOR__INLINE void gor__arch_set_self(void *word)
 /* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
  * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
  * change. */
-extern void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
-extern void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"

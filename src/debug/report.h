@@ -58,7 +58,7 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         if (object)
             gor__print(o, " %p", object);
     } else {
-        gor__print(o, "%s", gor__state_text[state <= GOR__DEAD ? state : GOR__DEAD]);
+        gor__print(o, "%s", gor__state_text[state <= GOR__DEAD ? state : (uint32_t)GOR__DEAD]);
     }
     if (gor__ai64_load_rlx(&g->since) && ms >= 1000)
         gor__print(o, ", %lld s", (long long)(ms / 1000));

@@ -122,6 +122,15 @@ int gor_procs(int n)
     return old;
 }
 
+/* The child of a fork has one thread, which is in no runtime: it may use what needs none. */
+static void gor__forked(void)
+{
+    gor__arch_set_self(NULL);
+    memset(&gor__rt, 0, sizeof gor__rt);
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__au32_store_rlx(&gor__shared, 1);
+}
+
 /* -- starting ------------------------------------------------------------------------------ */
 
 static bool gor__no_thread_known(int tid, void *arg)
@@ -153,7 +162,10 @@ static void gor__free_all(void);
 
 static int gor__boot(const gor_options *o, bool with_main)
 {
+    static bool fork_handled;
     int rc;
+    if (!fork_handled)
+        fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
     if (gor__arch_shadow_stack()) {
@@ -176,8 +188,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     if (rc == 0)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
     if (rc != 0) {
-        gor__au32_store_rlx(&gor__rt.sysmon_gone, 1);
         gor__free_all();
+        memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
     gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));

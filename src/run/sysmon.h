@@ -62,7 +62,7 @@ static bool gor__all_asleep_locked(void)
     uint32_t n = gor__au32_load_rlx(&gor__rt.n_allp);
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
-        if (gor__aptr_load_acq(&p->m) || (!p->idle && !gor__au32_load_rlx(&p->retire)))
+        if (gor__aptr_load_acq(&p->m))
             return false;
     }
     return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();

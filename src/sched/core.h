@@ -99,6 +99,7 @@ typedef struct gor__g {
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
     size_t     san_size;
 #endif
+    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8];
 } gor__g;

@@ -43,6 +43,9 @@ static void gor__p_idle_push_locked(gor__p *p)
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
 }
 
+/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
+static gor__m gor__in_transit;
+
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
 static gor__p *gor__p_idle_pop_locked(gor__p *p)
 {
@@ -54,6 +57,7 @@ static gor__p *gor__p_idle_pop_locked(gor__p *p)
         return NULL;
     *at = p->idle_next;
     p->idle = false;
+    gor__aptr_store_rlx(&p->m, &gor__in_transit);
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) - 1);
     return p;
 }

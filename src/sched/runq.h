@@ -14,7 +14,7 @@
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
 #else
-enum { gor__runq_cap = GOR__RUNQ_CAP };
+static const uint32_t gor__runq_cap = GOR__RUNQ_CAP;
 #endif
 
 /* Append g. Owner only. False if the ring is full: the caller spills. */

@@ -425,6 +425,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
     gor__aptr_store_rlx(&m->p, NULL);
+    gor__aptr_store_rlx(&p->m, &gor__in_transit);
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);

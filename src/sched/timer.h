@@ -4,7 +4,9 @@
  * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
  *                lock.
  *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
- *             I3 fire runs under the lock: once gor__timer_del returned, it is not running.
+ *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
+ *                that fires right now waits for the lock, and sees what fire has done.
+ *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
  *             and never starts or stops a timer.
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
@@ -67,7 +69,6 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
 {
     size_t i = t->index;
     gor__timer_entry last = h->heap[--h->n];
-    gor__aptr_store_rel(&t->owner, NULL);
     if (i == h->n)
         return;
     if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
@@ -140,6 +141,7 @@ static bool gor__timer_del(gor_timer *t)
         if (ours) {
             gor__timers_remove_locked(h, t);
             gor__timers_publish(h);
+            gor__aptr_store_rel(&t->owner, NULL);
         }
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
         if (ours)
@@ -157,8 +159,8 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timers_down(h, 0, e);
 }
 
-/* The first timer is due. One that says it could not, for want of memory, is tried again in 1
- * ms: the heap has room, t was in it until now. */
+/* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
+ * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
     gor_timer *t = h->heap[0].timer;
@@ -167,11 +169,10 @@ static void gor__timer_fire_first(gor__timers *h, int64_t now)
         gor__timer_next_period(h, t, now);
     else
         gor__timers_remove_locked(h, t);
-    if (!t->fire(t, now) && !periodic) {           /* if it could, t may be gone now */
+    if (!t->fire(t, now) && !periodic) {
         gor__timer_entry e;
         e.when = t->when = now + GOR_MS;
         e.timer = t;
-        gor__aptr_store_rel(&t->owner, h);
         gor__timers_up(h, h->n++, e);
     }
 }

@@ -21,6 +21,7 @@ struct gor_ctx {
     gor_ctx     *children, *next, *prev;
     bool         linked;
     bool         constant;             /* the background                                        */
+    bool         never;                /* without cancel                                        */
     int          cause;
     const void  *key;
     void        *value;
@@ -31,8 +32,8 @@ struct gor_ctx {
 
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
-    NULL, NULL, NULL, NULL, false, true, 0, NULL, NULL, NULL, NULL,
-    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0 }
+    NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
+    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0 }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
@@ -155,12 +156,12 @@ static bool gor__ctx_fire(gor_timer *t, int64_t now)
     gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
                     NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
-    if (!gor__ctx_try_retain(c))
-        return true;
-    if (gor__spawn(gor__self(), &s) == 0)
-        return true;
-    gor__au32_add(&c->base.refs, (uint32_t)-1);
-    return false;
+    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0) {
+        gor__au32_add(&c->base.refs, (uint32_t)-1);
+        return false;
+    }
+    gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
+    return true;
 }
 
 static gor_ctx *gor__ctx_root(gor_ctx *c) { return c ? c : &gor__background; }
@@ -192,6 +193,10 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
+    if (deadline <= gor__os_now()) {
+        gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+        return 0;
+    }
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
         return 0;
     c->timer.when = deadline;
@@ -217,6 +222,7 @@ static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, con
         gor__cancel_retain(&parent->base);
         if (linked)
             gor__ctx_link(c, parent);
+        c->never = !linked;
         if (gor__ctx_arm(c, deadline) != 0) {
             gor__cancel_release(&c->base);
             c = NULL;
@@ -256,7 +262,7 @@ gor_ctx *gor_ctx_without_cancel(gor_ctx *parent)
 void gor_ctx_cancel(gor_ctx *c, int cause)
 {
     gor__m *m;
-    if (!c || c->constant)
+    if (!c || c->never)
         return;
     m = gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
@@ -285,7 +291,7 @@ gor_chan *gor_ctx_done(gor_ctx *c)
     gor_chan *mine, *done;
     gor__m *m;
     c = gor__ctx_root(c);
-    if (c->constant)
+    if (c->never)
         return NULL;
     mine = gor_chan_new(0, 0);
     m = gor__enter();
@@ -315,8 +321,8 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
     c = gor__ctx_root(c);
     if (!fn)
         return -EINVAL;
-    if (c->constant)
-        return 0;                                  /* never done */
+    if (c->never)
+        return 0;
     m = gor__enter();
     a = (gor__ctx_after *)gor__alloc(sizeof *a);
     if (a) {

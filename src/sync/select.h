@@ -12,7 +12,7 @@
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory */
 
-typedef struct gor__select {
+typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
@@ -22,7 +22,7 @@ typedef struct gor__select {
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     gor__wait  wait;
-} gor__select;
+} gor__selection;
 
 static bool gor__case_is_chan(const gor_case *k)
 {
@@ -30,7 +30,7 @@ static bool gor__case_is_chan(const gor_case *k)
 }
 
 /* Step 1: refuse before anything moves. */
-static int gor__select_check(gor__select *s)
+static int gor__select_check(gor__selection *s)
 {
     s->fallback = s->timer = -1;
     for (size_t i = 0; i < s->n; i++) {
@@ -52,7 +52,7 @@ static int gor__select_check(gor__select *s)
 }
 
 /* A random permutation. Source: Fisher and Yates, inside out. */
-static void gor__select_shuffle(gor__select *s)
+static void gor__select_shuffle(gor__selection *s)
 {
     gor__m *m = gor__self();
     gor__au64 foreign = { (uint64_t)gor__os_now() | 1 };
@@ -65,7 +65,7 @@ static void gor__select_shuffle(gor__select *s)
 }
 
 /* The result of case i, which has run with rc. */
-static int gor__select_done(gor__select *s, size_t i, int rc)
+static int gor__select_done(gor__selection *s, size_t i, int rc)
 {
     gor_case *k = &s->cases[i];
     k->rc = rc;
@@ -86,7 +86,7 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
 }
 
 /* Step 2. True: a case has run, *result is the answer. locked: the channels are locked already. */
-static bool gor__select_try(gor__select *s, bool locked, gor__node **woken, int *result)
+static bool gor__select_try(gor__selection *s, bool locked, gor__node **woken, int *result)
 {
     int64_t now = s->timer >= 0 ? gor__os_now() : 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -111,7 +111,7 @@ static bool gor__select_try(gor__select *s, bool locked, gor__node **woken, int 
 }
 
 /* The channels by rising address; insertion sort, for there are few. */
-static void gor__select_sort(gor__select *s)
+static void gor__select_sort(gor__selection *s)
 {
     s->n_locks = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -128,26 +128,26 @@ static void gor__select_sort(gor__select *s)
     }
 }
 
-static gor_chan *gor__select_chan(gor__select *s, size_t i)
+static gor_chan *gor__select_chan(gor__selection *s, size_t i)
 {
     return (gor_chan *)s->cases[s->locks[i]].object;
 }
 
-static void gor__select_lock(gor__select *s)
+static void gor__select_lock(gor__selection *s)
 {
     for (size_t i = 0; i < s->n_locks; i++)
         if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
             gor__lock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
 }
 
-static void gor__select_unlock(gor__select *s)
+static void gor__select_unlock(gor__selection *s)
 {
     for (size_t i = s->n_locks; i-- > 0;)
         if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
             gor__unlock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
 }
 
-static void gor__select_queue(gor__select *s)
+static void gor__select_queue(gor__selection *s)
 {
     for (size_t i = 0; i < s->n_locks; i++) {
         gor_case *k = &s->cases[s->locks[i]];
@@ -159,7 +159,7 @@ static void gor__select_queue(gor__select *s)
 }
 
 /* Step 5. */
-static void gor__select_watch(gor__select *s)
+static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
@@ -184,7 +184,7 @@ static void gor__select_watch(gor__select *s)
 }
 
 /* Step 7. Not the case that ended the wait: its object may be gone. */
-static void gor__select_leave(gor__select *s)
+static void gor__select_leave(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
@@ -201,7 +201,7 @@ static void gor__select_leave(gor__select *s)
 }
 
 /* Steps 4 to 7. */
-static int gor__select_wait(gor__select *s)
+static int gor__select_wait(gor__selection *s)
 {
     gor__cancel *own = gor__own_ctx();
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
@@ -228,7 +228,7 @@ static int gor__select_wait(gor__select *s)
     return s->wait.rc;
 }
 
-static int gor__select_run(gor__select *s)
+static int gor__select_run(gor__selection *s)
 {
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
@@ -245,7 +245,7 @@ static int gor__select_run(gor__select *s)
     return gor__select_wait(s);
 }
 
-static int gor__select_large(gor__select *s)
+static int gor__select_large(gor__selection *s)
 {
     size_t bytes = s->n * (sizeof *s->node + 2 * sizeof *s->order);
     char *memory = (char *)gor__alloc(bytes);
@@ -264,7 +264,7 @@ int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
     uint16_t order[GOR__SELECT_INLINE], locks[GOR__SELECT_INLINE];
-    gor__select s;
+    gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
         return -EINVAL;

@@ -27,12 +27,47 @@ int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 
+typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_call;
+
+/* Who swaps the ticket out decides: the goroutine, and fn runs, or gor__timer_revoke. */
+static void gor__timer_run(void *p)
+{
+    gor__timer_call *call = (gor__timer_call *)p;
+    gor__g *g = gor__this_g();
+    uint64_t id = gor__au64_load_rlx(&g->id);
+    if (gor__au64_cas(&g->ticket, id, 0))
+        call->fn(call->arg);
+}
+
+/* Take back a run that has been started and has not begun. */
+static bool gor__timer_revoke(gor_timer *t)
+{
+    gor__g *g = (gor__g *)t->run;
+    return g && gor__au64_cas(&g->ticket, t->run_id, 0);
+}
+
+/* True: t was in its heap, or had fired and its run had not begun; now neither. */
+static bool gor__timer_cancel(gor_timer *t)
+{
+    return gor__timer_del(t) || gor__timer_revoke(t);
+}
+
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */
 static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 {
-    gor__spec s = { t->fn, t->arg, "timer\0", NULL, 0, NULL, NULL, NULL, NULL };
+    gor__timer_call call = { t->fn, t->arg };
+    gor__m *m = gor__self();
+    gor__g *g;
+    gor__spec s = { gor__timer_run, NULL, "timer\0", &call, sizeof call, NULL, NULL, NULL, NULL };
     (void)now;
-    return gor__spawn(gor__self(), &s) == 0;
+    if (gor__g_make(m, &s, &g) != 0)
+        return false;
+    t->run = g;
+    t->run_id = gor__au64_load_rlx(&g->id);
+    gor__au64_store_rlx(&g->ticket, t->run_id);
+    gor__aptr_store_rel(&t->owner, NULL);
+    gor__ready_at(m, g, GOR__LAST);
+    return true;
 }
 
 static bool gor__timer_fire_send(gor_timer *t, int64_t now)
@@ -59,7 +94,8 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
         rc = -ESRCH;
     } else {
-        gor__timer_del(t);
+        gor__timer_cancel(t);
+        t->run = NULL;
         t->period = 0;
         t->fire = gor__timer_fire_go;
         t->fn = fn;
@@ -73,7 +109,7 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 bool gor_timer_stop(gor_timer *t)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_del(t);
+    bool pending = gor__timer_cancel(t);
     gor__leave(m);
     return pending;
 }
@@ -81,7 +117,7 @@ bool gor_timer_stop(gor_timer *t)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_del(t);
+    bool pending = gor__timer_cancel(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
     gor__leave(m);

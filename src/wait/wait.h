@@ -204,6 +204,7 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
     (void)now;
+    gor__aptr_store_rel(&t->owner, NULL);          /* t lies on the stack of who waits */
     if (!gor__au32_cas(&w->fired, 0, 1))
         return true;
     w->which = GOR__BY_DEADLINE;
