@@ -2212,7 +2212,7 @@ typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
-    gor__au32  calls;                  /* odd inside a gor call; owner writes                  */
+    gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
     int       *errno_at;
     void     **eh_at;
@@ -3755,12 +3755,15 @@ static void gor__p_release(gor__m *m)
     gor__unlock_sched();
 }
 
-/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). */
+/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
+ * sleeper already, it may not know of timers that were added while no P was idle; now one is. */
 static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;
-    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m))
+    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m)) {
+        gor__timer_added(gor__timers_first());
         return GOR_FOREVER;
+    }
     gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */
     until = gor__timers_first();
     gor__ai64_store_sc(&gor__rt.sleep_until, until);
@@ -3881,9 +3884,9 @@ static void gor__wait_for_locked(gor__m *m)
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 m->calls is odd whenever runtime code runs on m, even in the user's code. It is
- *                odd at every switch, so each goroutine finds and leaves it right on whatever M it
- *                is.
+ * Invariants  I1 m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
+ *                a count kept: the chain of load and add would be the dearest part of a call.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
  *                stays, and its thread ends at its next gor call.
  */
@@ -3896,7 +3899,7 @@ static void gor__m_begin(gor__m *m)
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.on_cpu, 1);
-    gor__au32_store_rlx(&m->calls, 1);
+    gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
 #if GOR__TSAN
     m->g0.fiber = gor__san_this_fiber();
@@ -4043,7 +4046,6 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     gor__m *m;
-    uint32_t calls;
     gor__lock_sched();
     if (gor__au32_load_rlx(&gor__shared)) {
         gor__unlock_sched();
@@ -4053,12 +4055,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     p = gor__p_at(0);
     gor__unlock_sched();
     gor__os_membarrier();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (!m)
-        return;
-    calls = gor__au32_load_acq(&m->calls);
-    while ((calls & 1) && gor__au32_load_acq(&m->calls) == calls &&
-           gor__aptr_load_acq(&p->m) == m)
+    while ((m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL && gor__au32_load_acq(&m->in_call))
         gor__os_yield();
 }
 
@@ -4077,6 +4074,13 @@ static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
     return gor__self();
 }
 
+/* Back from the user's code, within a gor call. */
+GOR__INLINE void gor__reenter(gor__m *m)
+{
+    gor__au32_store_rlx(&m->in_call, 1);
+    GOR__COMPILER_BARRIER();
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
@@ -4086,7 +4090,7 @@ GOR__INLINE gor__m *gor__enter(void)
             gor__go_shared();
         return NULL;
     }
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__au32_store_rlx(&m->in_call, 1);
     GOR__COMPILER_BARRIER();
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__attend(m);
@@ -4098,7 +4102,7 @@ GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
-        gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+        gor__au32_store_rel(&m->in_call, 0);
 }
 
 /* ==== [wait] the one mechanism of waiting ====================================================
@@ -4650,7 +4654,7 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     gor__m *m = gor__self();
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -5335,7 +5339,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__leave(m);
     t->result = t->fn(t->arg);
     m = gor__self();
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
     gor__au32_store_rlx(&t->state, 1);
     return true;
 }
@@ -5414,16 +5418,17 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
     return 0;
 }
 
-/* ==== [select] wait for one of several =======================================================
- * What        Look at the cases once, in random order; if none can run, queue at all of them and
- *             block.
- * Steps       1 check; 2 try each channel, and what is one-sided: done contexts, joined tasks,
- *             passed deadlines; 3 default; 4 lock all channels by rising address, try once more,
- *             queue; 5 queue at contexts and tasks, arm the deadline; 6 block; 7 leave all queues.
- * Why         Locking all channels at once makes trying and queueing one step: between two selects
- *             that meet, only one wait has to be claimed, the other's. One-sided sources only ever
- *             wake, so they are queued at one by one.
- * Source      selectgo of the Go runtime.
+/* ==== [select] wait for one of several ===========================================================
+ * What        Look at all cases at one moment, and run one of those that can, at random; if none
+ *             can, queue at all of them and block.
+ * Steps       1 check; 2 lock all channels, by rising address; 3 count the cases that can run, take
+ *             one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts and tasks, arm
+ *             the deadline; 7 block; 8 leave all queues.
+ * Why         Locking all channels makes looking and queueing one step: between two selects that
+ *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
+ *             so they are queued at one by one.
+ * Source      selectgo of the Go runtime. We differ: a draw among the ready cases, instead of
+ *             trying all in a shuffled order; most selects need no random number.
  * Tests       tests/select.c
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory */
@@ -5432,9 +5437,9 @@ typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
-    uint16_t  *order;                  /* n: the random order                                   */
     uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
     size_t     n_locks;
+    bool      *hollow;                 /* n: looked ready, and was not                          */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     gor__wait  wait;
@@ -5467,19 +5472,6 @@ static int gor__select_check(gor__selection *s)
     return 0;
 }
 
-/* A random permutation. Source: Fisher and Yates, inside out. */
-static void gor__select_shuffle(gor__selection *s)
-{
-    gor__m *m = gor__self();
-    gor__au64 foreign = { (uint64_t)gor__os_now() | 1 };
-    gor__au64 *rng = m ? &m->rng : &foreign;
-    for (size_t i = 0; i < s->n; i++) {
-        uint32_t j = gor__random_below(rng, (uint32_t)i + 1);
-        s->order[i] = s->order[j];
-        s->order[j] = (uint16_t)i;
-    }
-}
-
 /* The result of case i, which has run with rc. */
 static int gor__select_done(gor__selection *s, size_t i, int rc)
 {
@@ -5501,29 +5493,61 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
     }
 }
 
-/* Step 2. True: a case has run, *result is the answer. locked: the channels are locked already. */
-static bool gor__select_try(gor__selection *s, bool locked, gor__node **woken, int *result)
+/* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
+ * here; the transfer then finds that it does not. */
+static bool gor__chan_ready(const gor_case *k)
+{
+    const gor_chan *c = (const gor_chan *)k->object;
+    size_t n = gor__au64_load_rlx(&c->count);
+    if (gor__au32_load_rlx(&c->closed))
+        return true;
+    return k->kind == GOR_CASE_SEND ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
+}
+
+/* Step 3. The case to run: one of those that can, each as likely; -1: none. */
+static int gor__select_draw(gor__selection *s, const bool *hollow)
 {
     int64_t now = s->timer >= 0 ? gor__os_now() : 0;
+    gor__au64 foreign;
+    uint32_t n_ready = 0;
+    int chosen = -1;
+    gor__m *m = gor__self();
     for (size_t i = 0; i < s->n; i++) {
-        gor_case *k = &s->cases[s->order[i]];
-        gor_chan *c = (gor_chan *)k->object;
-        int rc = GOR__WAIT;
-        if (gor__case_is_chan(k)) {
-            if (!locked)
-                gor__lock(&c->lock, GOR__RANK_OBJECT);
-            rc = gor__chan_transfer(c, k->kind == GOR_CASE_SEND, k->value, woken);
-            if (!locked)
-                gor__unlock(&c->lock, GOR__RANK_OBJECT);
-        } else if (gor__case_ready(k, now)) {
-            rc = 0;
+        gor_case *k = &s->cases[i];
+        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k, now)))
+            continue;
+        if (n_ready++ == 0) {
+            chosen = (int)i;
+            continue;
         }
+        if (!m && n_ready == 2)
+            gor__au64_store_rlx(&foreign, (uint64_t)gor__os_now() | 1);
+        if (gor__random_below(m ? &m->rng : &foreign, n_ready) == 0)
+            chosen = (int)i;                       /* reservoir of one (Vitter, 1985) */
+    }
+    return chosen;
+}
+
+/* Steps 3 and 4, channels locked. True: *result is the answer, *woken is to be woken. */
+static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
+{
+    int i;
+    memset(s->hollow, 0, s->n * sizeof *s->hollow);
+    while ((i = gor__select_draw(s, s->hollow)) >= 0) {
+        gor_case *k = &s->cases[i];
+        int rc = 0;
+        if (gor__case_is_chan(k))
+            rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value,
+                                    woken);
         if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, s->order[i], rc);
+            *result = gor__select_done(s, (size_t)i, rc);
             return true;
         }
+        s->hollow[i] = true;                       /* all who waited there have left: draw again */
     }
-    return false;
+    if (s->fallback >= 0)
+        *result = gor__select_done(s, (size_t)s->fallback, 0);
+    return s->fallback >= 0;
 }
 
 /* The channels by rising address; insertion sort, for there are few. */
@@ -5574,7 +5598,7 @@ static void gor__select_queue(gor__selection *s)
     }
 }
 
-/* Step 5. */
+/* Step 6. */
 static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -5599,7 +5623,7 @@ static void gor__select_watch(gor__selection *s)
     }
 }
 
-/* Step 7. Not the case that ended the wait: its object may be gone. */
+/* Step 8. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -5616,24 +5640,10 @@ static void gor__select_leave(gor__selection *s)
     }
 }
 
-/* Steps 4 to 7. */
-static int gor__select_wait(gor__selection *s)
+/* Steps 6 to 8. */
+static int gor__select_wait(gor__selection *s, gor__cancel *own)
 {
-    gor__cancel *own = gor__own_ctx();
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
-    gor__node *woken = NULL;
-    int result;
-    gor__select_sort(s);
-    gor__select_lock(s);
-    if (gor__select_try(s, true, &woken, &result)) {
-        gor__select_unlock(s);
-        if (woken)
-            gor__wake(woken);
-        return result;
-    }
-    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
-    gor__select_queue(s);
-    gor__select_unlock(s);
     gor__select_watch(s);
     gor__block(&s->wait, deadline, own);
     gor__select_leave(s);
@@ -5646,30 +5656,34 @@ static int gor__select_wait(gor__selection *s)
 
 static int gor__select_run(gor__selection *s)
 {
+    gor__cancel *own = gor__own_ctx();
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
     if (result != 0)
         return result;
-    gor__select_shuffle(s);
-    if (gor__select_try(s, false, &woken, &result)) {
+    gor__select_sort(s);
+    gor__select_lock(s);
+    if (gor__select_try(s, &woken, &result)) {
+        gor__select_unlock(s);
         if (woken)
             gor__wake(woken);
         return result;
     }
-    if (s->fallback >= 0)
-        return gor__select_done(s, (size_t)s->fallback, 0);
-    return gor__select_wait(s);
+    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
+    gor__select_queue(s);
+    gor__select_unlock(s);
+    return gor__select_wait(s, own);
 }
 
 static int gor__select_large(gor__selection *s)
 {
-    size_t bytes = s->n * (sizeof *s->node + 2 * sizeof *s->order);
+    size_t bytes = s->n * (sizeof *s->node + sizeof *s->locks + sizeof *s->hollow);
     char *memory = (char *)gor__alloc(bytes);
     int result = -ENOMEM;
     if (memory) {
         s->node = (gor__node *)(void *)memory;
-        s->order = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
-        s->locks = s->order + s->n;
+        s->locks = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
+        s->hollow = (bool *)(void *)(s->locks + s->n);
         result = gor__select_run(s);
         gor__free(memory, bytes);
     }
@@ -5679,7 +5693,8 @@ static int gor__select_large(gor__selection *s)
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
-    uint16_t order[GOR__SELECT_INLINE], locks[GOR__SELECT_INLINE];
+    uint16_t locks[GOR__SELECT_INLINE];
+    bool hollow[GOR__SELECT_INLINE];
     gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
@@ -5692,8 +5707,8 @@ int gor_select_n(gor_case *cases, size_t n)
     gor__enter();
     if (n <= GOR__SELECT_INLINE) {
         s.node = node;
-        s.order = order;
         s.locks = locks;
+        s.hollow = hollow;
         result = gor__select_run(&s);
     } else {
         result = gor__select_large(&s);
@@ -7095,9 +7110,9 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_add(&gor__rt.n_blocked, 1);
     gor__p_hand_off(m);
     gor__arch_set_self(NULL);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__leave(m);
     rc = fn(arg);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
     gor__arch_set_self(m);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__p_return(m, g, old);
@@ -7431,6 +7446,7 @@ static void gor__free_all(void);
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
+    bool elide;
     int rc;
     if (!fork_handled)
         fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
@@ -7450,6 +7466,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
+    elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
     rc = gor__procs_set(gor__rt.opt.procs);
     gor__unlock_sched();
@@ -7460,7 +7477,7 @@ static int gor__boot(const gor_options *o, bool with_main)
         memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
-    gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));
+    gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
     return 0;

@@ -40,9 +40,9 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_add(&gor__rt.n_blocked, 1);
     gor__p_hand_off(m);
     gor__arch_set_self(NULL);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__leave(m);
     rc = fn(arg);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
     gor__arch_set_self(m);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__p_return(m, g, old);

@@ -14,7 +14,7 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     gor__m *m = gor__self();
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
 }
 
 static void gor__run_defers(gor__g *g)

@@ -163,6 +163,7 @@ static void gor__free_all(void);
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
+    bool elide;
     int rc;
     if (!fork_handled)
         fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
@@ -182,6 +183,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
+    elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
     rc = gor__procs_set(gor__rt.opt.procs);
     gor__unlock_sched();
@@ -192,7 +194,7 @@ static int gor__boot(const gor_options *o, bool with_main)
         memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
-    gor__au32_store_sc(&gor__shared, !gor__may_elide(with_main));
+    gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
     return 0;

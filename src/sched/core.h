@@ -168,7 +168,7 @@ typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
-    gor__au32  calls;                  /* odd inside a gor call; owner writes                  */
+    gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
     int       *errno_at;
     void     **eh_at;

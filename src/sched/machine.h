@@ -1,9 +1,9 @@
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 m->calls is odd whenever runtime code runs on m, even in the user's code. It is
- *                odd at every switch, so each goroutine finds and leaves it right on whatever M it
- *                is.
+ * Invariants  I1 m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
+ *                a count kept: the chain of load and add would be the dearest part of a call.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
  *                stays, and its thread ends at its next gor call.
  */
@@ -16,7 +16,7 @@ static void gor__m_begin(gor__m *m)
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.on_cpu, 1);
-    gor__au32_store_rlx(&m->calls, 1);
+    gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
 #if GOR__TSAN
     m->g0.fiber = gor__san_this_fiber();
@@ -163,7 +163,6 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     gor__m *m;
-    uint32_t calls;
     gor__lock_sched();
     if (gor__au32_load_rlx(&gor__shared)) {
         gor__unlock_sched();
@@ -173,12 +172,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     p = gor__p_at(0);
     gor__unlock_sched();
     gor__os_membarrier();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (!m)
-        return;
-    calls = gor__au32_load_acq(&m->calls);
-    while ((calls & 1) && gor__au32_load_acq(&m->calls) == calls &&
-           gor__aptr_load_acq(&p->m) == m)
+    while ((m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL && gor__au32_load_acq(&m->in_call))
         gor__os_yield();
 }
 
@@ -197,6 +191,13 @@ static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
     return gor__self();
 }
 
+/* Back from the user's code, within a gor call. */
+GOR__INLINE void gor__reenter(gor__m *m)
+{
+    gor__au32_store_rlx(&m->in_call, 1);
+    GOR__COMPILER_BARRIER();
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
@@ -206,7 +207,7 @@ GOR__INLINE gor__m *gor__enter(void)
             gor__go_shared();
         return NULL;
     }
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__au32_store_rlx(&m->in_call, 1);
     GOR__COMPILER_BARRIER();
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__attend(m);
@@ -218,5 +219,5 @@ GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
-        gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+        gor__au32_store_rel(&m->in_call, 0);
 }

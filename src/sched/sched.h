@@ -324,12 +324,15 @@ static void gor__p_release(gor__m *m)
     gor__unlock_sched();
 }
 
-/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). */
+/* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
+ * sleeper already, it may not know of timers that were added while no P was idle; now one is. */
 static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;
-    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m))
+    if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m)) {
+        gor__timer_added(gor__timers_first());
         return GOR_FOREVER;
+    }
     gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */
     until = gor__timers_first();
     gor__ai64_store_sc(&gor__rt.sleep_until, until);

@@ -56,7 +56,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__leave(m);
     t->result = t->fn(t->arg);
     m = gor__self();
-    gor__au32_store_rel(&m->calls, gor__au32_load_rlx(&m->calls) + 1);
+    gor__reenter(m);
     gor__au32_store_rlx(&t->state, 1);
     return true;
 }

@@ -1,13 +1,14 @@
-/* ==== [select] wait for one of several =======================================================
- * What        Look at the cases once, in random order; if none can run, queue at all of them and
- *             block.
- * Steps       1 check; 2 try each channel, and what is one-sided: done contexts, joined tasks,
- *             passed deadlines; 3 default; 4 lock all channels by rising address, try once more,
- *             queue; 5 queue at contexts and tasks, arm the deadline; 6 block; 7 leave all queues.
- * Why         Locking all channels at once makes trying and queueing one step: between two selects
- *             that meet, only one wait has to be claimed, the other's. One-sided sources only ever
- *             wake, so they are queued at one by one.
- * Source      selectgo of the Go runtime.
+/* ==== [select] wait for one of several ===========================================================
+ * What        Look at all cases at one moment, and run one of those that can, at random; if none
+ *             can, queue at all of them and block.
+ * Steps       1 check; 2 lock all channels, by rising address; 3 count the cases that can run, take
+ *             one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts and tasks, arm
+ *             the deadline; 7 block; 8 leave all queues.
+ * Why         Locking all channels makes looking and queueing one step: between two selects that
+ *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
+ *             so they are queued at one by one.
+ * Source      selectgo of the Go runtime. We differ: a draw among the ready cases, instead of
+ *             trying all in a shuffled order; most selects need no random number.
  * Tests       tests/select.c
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory */
@@ -16,9 +17,9 @@ typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
-    uint16_t  *order;                  /* n: the random order                                   */
     uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
     size_t     n_locks;
+    bool      *hollow;                 /* n: looked ready, and was not                          */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     gor__wait  wait;
@@ -51,19 +52,6 @@ static int gor__select_check(gor__selection *s)
     return 0;
 }
 
-/* A random permutation. Source: Fisher and Yates, inside out. */
-static void gor__select_shuffle(gor__selection *s)
-{
-    gor__m *m = gor__self();
-    gor__au64 foreign = { (uint64_t)gor__os_now() | 1 };
-    gor__au64 *rng = m ? &m->rng : &foreign;
-    for (size_t i = 0; i < s->n; i++) {
-        uint32_t j = gor__random_below(rng, (uint32_t)i + 1);
-        s->order[i] = s->order[j];
-        s->order[j] = (uint16_t)i;
-    }
-}
-
 /* The result of case i, which has run with rc. */
 static int gor__select_done(gor__selection *s, size_t i, int rc)
 {
@@ -85,29 +73,61 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
     }
 }
 
-/* Step 2. True: a case has run, *result is the answer. locked: the channels are locked already. */
-static bool gor__select_try(gor__selection *s, bool locked, gor__node **woken, int *result)
+/* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
+ * here; the transfer then finds that it does not. */
+static bool gor__chan_ready(const gor_case *k)
+{
+    const gor_chan *c = (const gor_chan *)k->object;
+    size_t n = gor__au64_load_rlx(&c->count);
+    if (gor__au32_load_rlx(&c->closed))
+        return true;
+    return k->kind == GOR_CASE_SEND ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
+}
+
+/* Step 3. The case to run: one of those that can, each as likely; -1: none. */
+static int gor__select_draw(gor__selection *s, const bool *hollow)
 {
     int64_t now = s->timer >= 0 ? gor__os_now() : 0;
+    gor__au64 foreign;
+    uint32_t n_ready = 0;
+    int chosen = -1;
+    gor__m *m = gor__self();
     for (size_t i = 0; i < s->n; i++) {
-        gor_case *k = &s->cases[s->order[i]];
-        gor_chan *c = (gor_chan *)k->object;
-        int rc = GOR__WAIT;
-        if (gor__case_is_chan(k)) {
-            if (!locked)
-                gor__lock(&c->lock, GOR__RANK_OBJECT);
-            rc = gor__chan_transfer(c, k->kind == GOR_CASE_SEND, k->value, woken);
-            if (!locked)
-                gor__unlock(&c->lock, GOR__RANK_OBJECT);
-        } else if (gor__case_ready(k, now)) {
-            rc = 0;
+        gor_case *k = &s->cases[i];
+        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k, now)))
+            continue;
+        if (n_ready++ == 0) {
+            chosen = (int)i;
+            continue;
         }
+        if (!m && n_ready == 2)
+            gor__au64_store_rlx(&foreign, (uint64_t)gor__os_now() | 1);
+        if (gor__random_below(m ? &m->rng : &foreign, n_ready) == 0)
+            chosen = (int)i;                       /* reservoir of one (Vitter, 1985) */
+    }
+    return chosen;
+}
+
+/* Steps 3 and 4, channels locked. True: *result is the answer, *woken is to be woken. */
+static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
+{
+    int i;
+    memset(s->hollow, 0, s->n * sizeof *s->hollow);
+    while ((i = gor__select_draw(s, s->hollow)) >= 0) {
+        gor_case *k = &s->cases[i];
+        int rc = 0;
+        if (gor__case_is_chan(k))
+            rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value,
+                                    woken);
         if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, s->order[i], rc);
+            *result = gor__select_done(s, (size_t)i, rc);
             return true;
         }
+        s->hollow[i] = true;                       /* all who waited there have left: draw again */
     }
-    return false;
+    if (s->fallback >= 0)
+        *result = gor__select_done(s, (size_t)s->fallback, 0);
+    return s->fallback >= 0;
 }
 
 /* The channels by rising address; insertion sort, for there are few. */
@@ -158,7 +178,7 @@ static void gor__select_queue(gor__selection *s)
     }
 }
 
-/* Step 5. */
+/* Step 6. */
 static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -183,7 +203,7 @@ static void gor__select_watch(gor__selection *s)
     }
 }
 
-/* Step 7. Not the case that ended the wait: its object may be gone. */
+/* Step 8. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -200,24 +220,10 @@ static void gor__select_leave(gor__selection *s)
     }
 }
 
-/* Steps 4 to 7. */
-static int gor__select_wait(gor__selection *s)
+/* Steps 6 to 8. */
+static int gor__select_wait(gor__selection *s, gor__cancel *own)
 {
-    gor__cancel *own = gor__own_ctx();
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
-    gor__node *woken = NULL;
-    int result;
-    gor__select_sort(s);
-    gor__select_lock(s);
-    if (gor__select_try(s, true, &woken, &result)) {
-        gor__select_unlock(s);
-        if (woken)
-            gor__wake(woken);
-        return result;
-    }
-    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
-    gor__select_queue(s);
-    gor__select_unlock(s);
     gor__select_watch(s);
     gor__block(&s->wait, deadline, own);
     gor__select_leave(s);
@@ -230,30 +236,34 @@ static int gor__select_wait(gor__selection *s)
 
 static int gor__select_run(gor__selection *s)
 {
+    gor__cancel *own = gor__own_ctx();
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
     if (result != 0)
         return result;
-    gor__select_shuffle(s);
-    if (gor__select_try(s, false, &woken, &result)) {
+    gor__select_sort(s);
+    gor__select_lock(s);
+    if (gor__select_try(s, &woken, &result)) {
+        gor__select_unlock(s);
         if (woken)
             gor__wake(woken);
         return result;
     }
-    if (s->fallback >= 0)
-        return gor__select_done(s, (size_t)s->fallback, 0);
-    return gor__select_wait(s);
+    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
+    gor__select_queue(s);
+    gor__select_unlock(s);
+    return gor__select_wait(s, own);
 }
 
 static int gor__select_large(gor__selection *s)
 {
-    size_t bytes = s->n * (sizeof *s->node + 2 * sizeof *s->order);
+    size_t bytes = s->n * (sizeof *s->node + sizeof *s->locks + sizeof *s->hollow);
     char *memory = (char *)gor__alloc(bytes);
     int result = -ENOMEM;
     if (memory) {
         s->node = (gor__node *)(void *)memory;
-        s->order = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
-        s->locks = s->order + s->n;
+        s->locks = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
+        s->hollow = (bool *)(void *)(s->locks + s->n);
         result = gor__select_run(s);
         gor__free(memory, bytes);
     }
@@ -263,7 +273,8 @@ static int gor__select_large(gor__selection *s)
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
-    uint16_t order[GOR__SELECT_INLINE], locks[GOR__SELECT_INLINE];
+    uint16_t locks[GOR__SELECT_INLINE];
+    bool hollow[GOR__SELECT_INLINE];
     gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
@@ -276,8 +287,8 @@ int gor_select_n(gor_case *cases, size_t n)
     gor__enter();
     if (n <= GOR__SELECT_INLINE) {
         s.node = node;
-        s.order = order;
         s.locks = locks;
+        s.hollow = hollow;
         result = gor__select_run(&s);
     } else {
         result = gor__select_large(&s);
