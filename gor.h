@@ -1012,6 +1012,14 @@ typedef gor_ctx     ctx_t;
 #define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GOR__CACHE_LINE 64
 
+/* A function that leaves for another goroutine: the compiler must see an ordinary call in it, which
+ * may clobber all that the ABI allows, whatever it finds out about the body. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define GOR__SWITCHES __attribute__((noinline, noipa))
+#else
+#define GOR__SWITCHES __attribute__((noinline))
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define GOR__TSAN 1
 #elif defined(__has_feature)
@@ -1036,8 +1044,10 @@ typedef gor_ctx     ctx_t;
 
 #if GOR__TSAN
 #define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
+#define GOR__SWITCH_INLINE GOR__NO_TSAN GOR__SWITCHES static
 #else
 #define GOR__NO_TSAN
+#define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
 /* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */
@@ -1117,6 +1127,16 @@ GOR__INLINE uint64_t gor__au64_add(gor__au64 *a, uint64_t n)
     return __atomic_fetch_add(&a->v, n, __ATOMIC_SEQ_CST);
 }
 
+/* A count that orders nothing. */
+GOR__INLINE uint32_t gor__au32_count(gor__au32 *a, uint32_t n)
+{
+    return __atomic_fetch_add(&a->v, n, __ATOMIC_RELAXED);
+}
+GOR__INLINE void gor__au64_count(gor__au64 *a, uint64_t n)
+{
+    __atomic_fetch_add(&a->v, n, __ATOMIC_RELAXED);
+}
+
 /* A counter that one thread at a time writes and any thread reads. */
 GOR__INLINE void gor__au64_bump(gor__au64 *a)
 {
@@ -1151,6 +1171,8 @@ GOR__INLINE uint32_t gor__random_below(gor__au64 *state, uint32_t n)
  *             are ordered by what they do, not by sharing it, so a race shows at any number of
  *             threads. Memory that the runtime reuses for another goroutine is handed over
  *             explicitly.
+ *             What is written while nobody can look, at start, at stop and in a new block, is
+ *             written between quiet_begin and quiet_end: no order is made up for it.
  */
 #if GOR__TSAN
 #ifdef __cplusplus
@@ -1162,6 +1184,8 @@ void __tsan_destroy_fiber(void *fiber);
 void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 void __tsan_acquire(void *p);
 void __tsan_release(void *p);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 #ifdef __cplusplus
 }
 #endif
@@ -1171,6 +1195,8 @@ GOR__INLINE void *gor__san_this_fiber(void) { return __tsan_get_current_fiber();
 GOR__INLINE void gor__san_fiber_free(void *fiber) { __tsan_destroy_fiber(fiber); }
 GOR__INLINE void gor__san_hand_over(void *p) { __tsan_release(p); }
 GOR__INLINE void gor__san_take_over(void *p) { __tsan_acquire(p); }
+GOR__INLINE void gor__san_quiet_begin(void) { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
+GOR__INLINE void gor__san_quiet_end(void) { AnnotateIgnoreWritesEnd(__FILE__, __LINE__); }
 #define GOR__SAN_SWITCH_FIBER(fiber) __tsan_switch_to_fiber((fiber), 1)
 #else
 #define GOR__STACK_QUARANTINE 0
@@ -1179,6 +1205,8 @@ GOR__INLINE void *gor__san_this_fiber(void) { return NULL; }
 GOR__INLINE void gor__san_fiber_free(void *fiber) { (void)fiber; }
 GOR__INLINE void gor__san_hand_over(void *p) { (void)p; }
 GOR__INLINE void gor__san_take_over(void *p) { (void)p; }
+GOR__INLINE void gor__san_quiet_begin(void) {}
+GOR__INLINE void gor__san_quiet_end(void) {}
 #define GOR__SAN_SWITCH_FIBER(fiber) (void)(fiber)
 #endif
 
@@ -1266,22 +1294,17 @@ GOR__INLINE void gor__arch_set_self(void *word)
                      : "=&r"(p) : "r"(word) : "memory");
 }
 
-/* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
+/* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
  * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
  * change. */
-GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
-    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"
-    "gor__arch_switch:\n.cfi_startproc\n"
+    ".globl gor__arch_switch_asm\n.hidden gor__arch_switch_asm\n"
+    ".type gor__arch_switch_asm,@function\n"
+    "gor__arch_switch_asm:\n.cfi_startproc\n"
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
-    "    pushq %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbx,0\n"
-    "    pushq %r12\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r12,0\n"
-    "    pushq %r13\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r13,0\n"
-    "    pushq %r14\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r14,0\n"
-    "    pushq %r15\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r15,0\n"
     "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
     "    stmxcsr (%rsp)\n"
     "    fnstcw 4(%rsp)\n"
@@ -1295,36 +1318,50 @@ __asm__(
     "1:  cmpw 4(%rsp),%cx\n"
     "    jne 4f\n"
     "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
-    "    popq %r15\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r15\n"
-    "    popq %r14\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r14\n"
-    "    popq %r13\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r13\n"
-    "    popq %r12\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r12\n"
-    "    popq %rbx\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbx\n"
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    ret\n"
     "3:  ldmxcsr (%rsp)\n"
     "    jmp 1b\n"
     "4:  fldcw 4(%rsp)\n"
     "    jmp 2b\n"
-    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
-    /* The outermost frame of a goroutine: fn is in r12; an undefined return address ends
+    ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
+    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. */
     ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
     ".type gor__arch_entry,@function\n"
     "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
     "    xorl %ebp,%ebp\n"
-    "    call *%r12\n"
+    "    popq %rax\n"
+    "    call *%rax\n"
     "    ud2\n"
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
 #define GOR__X86_FRAME_CONTROL 0
-#define GOR__X86_FRAME_R12     4
-#define GOR__X86_FRAME_RBP     6
-#define GOR__X86_FRAME_RIP     7
-#define GOR__X86_FRAME_WORDS   8
+#define GOR__X86_FRAME_RBP     1
+#define GOR__X86_FRAME_RIP     2
+#define GOR__X86_FRAME_FN      3       /* popped by the entry */
+#define GOR__X86_FRAME_WORDS   4
 #define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
+
+/* The call tells the compiler that the registers are lost, so it keeps what is live where it wants;
+ * the function saves the rest: rbp, the stack pointer, the floating-point control words. The caller
+ * may use the red zone below its stack pointer: step over it. Mask registers and xmm16 up cannot be
+ * named in every compilation: functions that switch are GOR__SWITCHES, so that no caller expects
+ * them to survive. */
+GOR__INLINE void gor__arch_switch(void **from, void *to)
+{
+    __asm__ volatile("leaq -128(%%rsp),%%rsp\n\t"
+                     "call gor__arch_switch_asm\n\t"
+                     "subq $-128,%%rsp"
+                     : "+D"(from), "+S"(to)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                       "xmm15");
+}
 
 GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
 {
@@ -1332,7 +1369,7 @@ GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
         frame[i] = 0;
     frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
-    frame[GOR__X86_FRAME_R12] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__X86_FRAME_FN] = (uint64_t)(uintptr_t)fn;
     frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
     return (void *)(uintptr_t)frame;
 }
@@ -1764,17 +1801,20 @@ static gor__au32 gor__shared = { 1 };
 enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
 
 #if GOR_CHECK
-static __thread uint8_t gor__held[GOR__N_RANKS];
-static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
+static __thread volatile uint8_t gor__held[GOR__N_RANKS];
+GOR__NO_TSAN static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
 {
     for (int r = (int)rank + 1; r < GOR__N_RANKS; r++)
         if (gor__held[r]) {
             fprintf(stderr, "gor: lock of rank %d taken under one of rank %d\n", (int)rank, r);
             abort();
         }
-    gor__held[rank]++;
+    gor__held[rank] = (uint8_t)(gor__held[rank] + 1);
 }
-static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank) { gor__held[rank]--; }
+GOR__NO_TSAN static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank)
+{
+    gor__held[rank] = (uint8_t)(gor__held[rank] - 1);
+}
 #else
 GOR__INLINE void gor__rank_push(enum gor__rank rank) { (void)rank; }
 GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
@@ -1833,15 +1873,18 @@ static void *gor__alloc(size_t size)
 {
     void *p = gor__hooks.malloc ? gor__hooks.malloc(size, gor__hooks.user) : malloc(size);
     if (p)
-        gor__au64_add(&gor__heap_bytes, size);
+        gor__au64_count(&gor__heap_bytes, size);
     return p;
 }
 
 static void *gor__zalloc(size_t size)
 {
-    void *p = gor__alloc(size);
+    void *p;
+    gor__san_quiet_begin();
+    p = gor__alloc(size);
     if (p)
         memset(p, 0, size);
+    gor__san_quiet_end();
     return p;
 }
 
@@ -1849,7 +1892,7 @@ static void gor__free(void *p, size_t size)
 {
     if (!p)
         return;
-    gor__au64_add(&gor__heap_bytes, 0 - (uint64_t)size);
+    gor__au64_count(&gor__heap_bytes, 0 - (uint64_t)size);
     if (gor__hooks.free)
         gor__hooks.free(p, gor__hooks.user);
     else
@@ -2052,9 +2095,10 @@ static void gor__stacks_free(void)
  *             WAITING     whoever claims its wait makes it runnable, nobody else
  *             BLOCKED     inside gor_block: keeps its thread, holds no processor
  *
- * Invariants  I1 g->on_cpu is 1 from the moment an M decides to run g until g's stack has been
- *                left; a G may be made runnable before that, so who takes it from a queue waits
- *                for 0. It does so off any goroutine's stack, or two could wait for each other.
+ * Invariants  I1 GOR__ON_CPU is set in g->hold from the moment an M decides to run g until g's
+ *                stack has been left; a G may be made runnable before that, so who takes it from a
+ *                queue waits for the bit to go. It does so off any goroutine's stack, or two could
+ *                wait for each other. A G whose hold is 0 can be switched to at once.
  *             I2 Only the M that holds a P writes the P's own fields.
  *             I3 A G never holds a spin lock across a switch.
  *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
@@ -2118,7 +2162,7 @@ typedef struct gor__cancel {
 typedef struct gor__g {
     void      *sp;                     /* saved stack pointer while off the CPU                */
     gor__aptr  link;                   /* next in a global queue or a free list                */
-    gor__au32  on_cpu;                 /* I1                                                   */
+    gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
     int        err;                    /* errno while off the CPU                              */
@@ -2148,10 +2192,13 @@ typedef struct gor__g {
     uint64_t   call[GOR__CALL_SIZE / 8];
 } gor__g;
 
+enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
+
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
-#define GOR__TRAIT_MAIN     0x400u
+#define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
+#define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
 #define GOR__TASKQ_CAP 256
@@ -2192,6 +2239,7 @@ typedef struct gor__p {
     gor__au32   n_stacks;
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals;
+    gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
@@ -2278,7 +2326,7 @@ static struct {
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
-    int         result;
+    gor__au32   result;                /* an int                                               */
     gor__au32   main_done;
 } gor__rt;
 
@@ -2860,8 +2908,7 @@ GOR__INLINE void gor__runq_append(gor__p *p, gor__g *g)
 
 GOR__INLINE bool gor__is_ordinary(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW)) == 0 &&
-           gor__aptr_load_rlx(&g->locked) == NULL;
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
 enum gor__where { GOR__NEXT, GOR__LAST };
@@ -2891,17 +2938,17 @@ static gor__au32 gor__n_fibers;
 #define GOR__MAX_FIBERS 7800                   /* ThreadSanitizer has room for 8128 threads */
 static bool gor__fiber_begin(gor__g *g)
 {
-    if (gor__au32_add(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
-        gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+    if (gor__au32_count(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
+        gor__au32_count(&gor__n_fibers, (uint32_t)-1);
         return false;
     }
     g->fiber = gor__san_fiber();
     return true;
 }
-static void gor__fiber_end(gor__g *g)
+GOR__NO_TSAN static void gor__fiber_end(gor__g *g)
 {
     gor__san_fiber_free(g->fiber);
-    gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+    gor__au32_count(&gor__n_fibers, (uint32_t)-1);
 }
 #else
 GOR__INLINE bool gor__fiber_begin(gor__g *g) { (void)g; return true; }
@@ -3049,7 +3096,6 @@ GOR__NO_TSAN static void gor__recycle(gor__m *m, gor__g *g)
     gor__aptr_store_rlx(&g->stack, NULL);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
-    gor__au32_store_rlx(&g->on_cpu, 0);
     gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
     gor__g_put(p, g);
 }
@@ -3113,7 +3159,7 @@ GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
 }
 #endif
 
-/* Finish with the goroutine that was left. */
+/* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
 GOR__NO_TSAN static void gor__after_switch(void)
 {
     gor__m *m = gor__self();
@@ -3123,12 +3169,12 @@ GOR__NO_TSAN static void gor__after_switch(void)
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
-        gor__au32_store_rel(&prev->on_cpu, 0);     /* rel g.on_cpu: its stack is left ([core] I1) */
+        gor__au32_store_rel(&prev->hold, gor__au32_load_rlx(&prev->hold) & ~(uint32_t)GOR__ON_CPU);
 }
 
-/* Leave from, which runs on m, for to, whose on_cpu the caller has set. Returns when from runs
+/* Leave from, which runs on m, for to, whose hold the caller has set. Returns when from runs
  * again, perhaps on another M. */
-GOR__NO_TSAN GOR__NOINLINE static void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
@@ -3142,7 +3188,7 @@ GOR__NO_TSAN GOR__NOINLINE static void gor__switch_to(gor__m *m, gor__g *from, g
 }
 
 /* ==== [spawn] goroutines begin ==================================================================
- * What        gor__spawn makes a G and queues it.
+ * What        gor__g_make makes the G of a goroutine; [start] queues it.
  * Cost        A spawned goroutine is a small object. It gets a stack when it first runs, and the
  *             one that ended last on this P, still warm, if there is one.
  */
@@ -3252,6 +3298,7 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->traits, traits);
+    gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
     gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
     g->fn = s->fn;
     g->site = s->site;
@@ -3317,18 +3364,6 @@ static void gor__g_discard(gor__m *m, gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump(&gor__m_p(m)->ended);
     gor__g_give_back(g);
-}
-
-static int gor__spawn(gor__m *m, const gor__spec *s)
-{
-    gor__g *g;
-    int rc = gor__g_make(m, s, &g);
-    if (GOR__UNLIKELY(rc != 0))
-        return rc;
-    if (s->attr && s->attr->lock_thread)
-        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
-    return 0;
 }
 
 /* ==== [taskq] forked calls that nobody has started ===========================================
@@ -3467,7 +3502,8 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
         gor__au32_store_rlx(&p->streak, streak + 1);
         return g;
     }
-    gor__au32_store_rlx(&p->streak, 0);
+    if (streak)
+        gor__au32_store_rlx(&p->streak, 0);
     g = gor__runq_pop(&p->runq);
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
@@ -3508,17 +3544,22 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 #endif
 }
 
-/* Can m switch to g at once? Fresh ones get their stack here. */
+/* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
-    if (GOR__UNLIKELY(gor__au32_load_acq(&g->on_cpu) || gor__aptr_load_rlx(&g->locked)))
+    uint32_t hold = gor__au32_load_acq(&g->hold);
+    if (GOR__LIKELY(hold == 0))
+        return true;
+    if (hold != GOR__NO_STACK || !gor__bind_stack(p, g))
         return false;
-    if (gor__aptr_load_rlx(&g->stack) == NULL) {
-        if (GOR__UNLIKELY(!gor__bind_stack(p, g)))
-            return false;
-        gor__first_frame(g);
-    }
+    gor__first_frame(g);
     return true;
+}
+
+/* From here on g is ours: it is about to run on this M. */
+GOR__INLINE void gor__hold_cpu(gor__g *g)
+{
+    gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
 /* Leave g, which waits, is queued or has ended, for whoever is next. */
@@ -3530,7 +3571,7 @@ GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
         if (next == g)
             return;
         if (GOR__LIKELY(gor__can_switch(p, next))) {
-            gor__au32_store_rlx(&next->on_cpu, 1);
+            gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
             gor__switch_to(m, g, next);
             return;
         }
@@ -3548,7 +3589,7 @@ GOR__INLINE void gor__resumed(gor__g *g)
 
 /* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
  * may have come before this call. */
-GOR__INLINE void gor__park(void)
+GOR__SWITCHES static void gor__park(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -3557,7 +3598,7 @@ GOR__INLINE void gor__park(void)
 }
 
 /* Go to the end of the run queue. */
-static void gor__yield(void)
+GOR__SWITCHES static void gor__yield(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -3881,6 +3922,48 @@ static void gor__wait_for_locked(gor__m *m)
     m->next_p = NULL;
 }
 
+/* ==== [start] a new goroutine joins the queue ====================================================
+ * What        gor__spawn makes a goroutine and queues it, last in its P's ring.
+ * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
+ *             as most of them run to their ends: they then share a few warm stacks, and a loop that
+ *             starts a million short goroutines never holds a million. If they park instead, the
+ *             spawner goes on, and the ring spills.
+ */
+static GOR__NOINLINE void gor__make_way(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    uint64_t ended = gor__au64_load_rlx(&p->ended);
+    if (ended - gor__au64_load_rlx(&p->ended_mark) < GOR__RUNQ_CAP / 2 ||
+        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
+        return;
+    gor__au64_store_rlx(&p->ended_mark, ended);
+    gor__yield();
+}
+
+/* Is there room for one more and the spawner? */
+GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
+{
+    return gor__au32_load_rlx(&q->tail) - gor__au32_load_rlx(&q->head) >= gor__runq_cap - 1;
+}
+
+/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. */
+static int gor__spawn(gor__m *m, const gor__spec *s)
+{
+    gor__g *g;
+    int rc;
+    if (m && GOR__UNLIKELY(gor__runq_nearly_full(&gor__m_p(m)->runq))) {
+        gor__make_way(m);
+        m = gor__self();
+    }
+    rc = gor__g_make(m, s, &g);
+    if (GOR__UNLIKELY(rc != 0))
+        return rc;
+    if (s->attr && s->attr->lock_thread)
+        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    return 0;
+}
+
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
@@ -3898,7 +3981,7 @@ static void gor__m_begin(gor__m *m)
     m->errno_at = __errno_location();
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
-    gor__au32_store_rlx(&m->g0.on_cpu, 1);
+    gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
 #if GOR__TSAN
@@ -3910,7 +3993,7 @@ static void gor__m_begin(gor__m *m)
 /* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
 static void gor__wait_off_cpu(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->on_cpu); i++)   /* acq g.on_cpu */
+    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)   /* acq g.hold */
         if (i < 64)
             gor__arch_pause();
         else
@@ -3918,7 +4001,7 @@ static void gor__wait_off_cpu(gor__g *g)
 }
 
 /* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
-static void gor__execute(gor__m *m, gor__g *g)
+GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
@@ -3927,7 +4010,7 @@ static void gor__execute(gor__m *m, gor__g *g)
         gor__run_locked_elsewhere(m, g);
         return;
     }
-    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) {
         if (!gor__bind_stack(p, g)) {
             gor__lock_sched();
             gor__gq_push(&gor__rt.starved, g);
@@ -3937,7 +4020,7 @@ static void gor__execute(gor__m *m, gor__g *g)
         gor__first_frame(g);
     }
     gor__au64_bump(&p->switches);
-    gor__au32_store_rlx(&g->on_cpu, 1);
+    gor__hold_cpu(g);
     gor__switch_to(m, &m->g0, g);
 }
 
@@ -4059,7 +4142,7 @@ static GOR__NOINLINE void gor__go_shared(void)
         gor__os_yield();
 }
 
-static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
+GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
     uint32_t what = gor__au32_load_rlx(&m->attention);
     if (what & GOR__ORPHAN) {
@@ -4423,6 +4506,10 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
     else
         gor__wq_put(q, n);
     gor__unlock(lock, GOR__RANK_OBJECT);
+    if (GOR__LIKELY(!n->wait->many && n->wait->g)) {
+        gor__park();
+        return n->wait->rc;
+    }
     gor__block(n->wait, deadline, own);
     if (n->wait->which < 0)
         gor__wq_leave(lock, GOR__RANK_OBJECT, n);
@@ -4510,7 +4597,7 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
     }
     if (gor__ai64_load_rlx(&g->since) && ms >= 1000)
         gor__print(o, ", %lld s", (long long)(ms / 1000));
-    if (gor__aptr_load_rlx(&g->locked))
+    if (gor__au32_load_rlx(&g->hold) & GOR__TIED)
         gor__print(o, ", locked to its thread");
 }
 
@@ -4556,7 +4643,7 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
     size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     if (!lo)
         return;
-    if (gor__au32_load_rlx(&g->on_cpu)) {
+    if (gor__au32_load_rlx(&g->hold) & GOR__ON_CPU) {
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)
             gor__print_frames(o, (uintptr_t)__builtin_return_address(0),
@@ -4684,7 +4771,7 @@ static void gor__run_destructors(gor__g *g)
 /* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
  * up. */
 static void gor__g_end(void) __attribute__((noreturn));
-static void gor__g_end(void)
+GOR__SWITCHES static void gor__g_end(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -4728,6 +4815,8 @@ static void gor__tie(gor__m *m, gor__g *g)
 {
     gor__aptr_store_rlx(&m->locked_g, g);
     gor__aptr_store_rlx(&g->locked, m);
+    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
+    gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
 /* The outermost frame of every goroutine. */
@@ -4866,7 +4955,7 @@ static int gor__go(const gor__spec *s)
 {
     gor__m *m = gor__enter();
     int rc = gor__spawn(m, s);
-    gor__leave(m);
+    gor__leave(gor__self());
     return rc;
 }
 
@@ -4950,6 +5039,8 @@ void gor_unlock_thread(void)
     if (--g->lock_depth == 0) {
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__aptr_store_rlx(&g->locked, NULL);
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_TIED);
+        gor__au32_store_rlx(&g->hold, GOR__ON_CPU);
     }
     gor__leave(m);
 }
@@ -5325,7 +5416,7 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     if (rc != 0)
         gor__task_run(t);                          /* no memory for one: now is early enough */
 }
@@ -5834,9 +5925,9 @@ static void gor__mutex_unlock_queued(gor_mutex *m)
         gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
 }
 
-static void gor__mutex_unlock(gor_mutex *m, const char *here)
+static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
 {
-    while (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0))) {
+    while (!gor__mutex_swap(m, GOR__LOCKED, 0)) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
@@ -5845,6 +5936,12 @@ static void gor__mutex_unlock(gor_mutex *m, const char *here)
             return;
         }
     }
+}
+
+GOR__INLINE void gor__mutex_unlock(gor_mutex *m, const char *here)
+{
+    if (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0)))
+        gor__mutex_unlock_contended(m, here);
 }
 
 int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
@@ -5858,7 +5955,20 @@ int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
     return rc;
 }
 
-int gor_mutex_lock(gor_mutex *m) { return gor_mutex_lock_until(m, GOR_FOREVER); }
+int gor_mutex_lock(gor_mutex *m)
+{
+    gor__m *self = gor__enter();
+    int rc = 0;
+    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_swap(m, 0, GOR__LOCKED))) {
+        gor__leave(self);
+        return 0;
+    }
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__mutex_lock(m, GOR_FOREVER, gor__own_ctx());
+    gor__leave(gor__self());
+    return rc;
+}
 
 bool gor_mutex_try_lock(gor_mutex *m)
 {
@@ -6120,7 +6230,7 @@ int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
     rc = gor__spawn(m, &s);
     if (rc != 0)
         gor__wg_add(wg, -1, "gor_wg_go");
-    gor__leave(m);
+    gor__leave(gor__self());
     return rc;
 }
 
@@ -6735,8 +6845,9 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
 static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, const void *key,
                              void *value)
 {
-    gor__m *m = gor__enter();
-    gor_ctx *c = (gor_ctx *)gor__zalloc(sizeof *c);
+    gor_ctx *c;
+    gor__enter();
+    c = (gor_ctx *)gor__zalloc(sizeof *c);
     parent = gor__ctx_root(parent);
     if (c) {
         gor__au32_store_rlx(&c->base.refs, 1);
@@ -6755,7 +6866,7 @@ static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, con
             c = NULL;
         }
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     return c;
 }
 
@@ -6788,13 +6899,12 @@ gor_ctx *gor_ctx_without_cancel(gor_ctx *parent)
 
 void gor_ctx_cancel(gor_ctx *c, int cause)
 {
-    gor__m *m;
     if (!c || c->never)
         return;
-    m = gor__enter();
+    gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
     gor__timer_del(&c->timer);
-    gor__leave(m);
+    gor__leave(gor__self());
 }
 
 int gor_ctx_err(gor_ctx *c) { return gor__cancel_err(&gor__ctx_root(c)->base); }
@@ -6844,13 +6954,12 @@ int64_t gor_ctx_deadline(gor_ctx *c)
 int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
 {
     gor__ctx_after *a;
-    gor__m *m;
     c = gor__ctx_root(c);
     if (!fn)
         return -EINVAL;
     if (c->never)
         return 0;
-    m = gor__enter();
+    gor__enter();
     a = (gor__ctx_after *)gor__alloc(sizeof *a);
     if (a) {
         a->fn = fn;
@@ -6866,7 +6975,7 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
             gor__ctx_run_afters(a);
         }
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     return a ? 0 : -ENOMEM;
 }
 
@@ -7084,7 +7193,7 @@ static void gor__p_hand_off(gor__m *m)
 }
 
 /* Back in: with a P at once, or in turn. */
-static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
     if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
@@ -7349,6 +7458,7 @@ static gor__p *gor__p_new(int i)
     p->id = i;
     gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
+    gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
 }
 
@@ -7483,6 +7593,15 @@ static int gor__boot(const gor_options *o, bool with_main)
     return 0;
 }
 
+static int gor__boot_quietly(const gor_options *o, bool with_main)
+{
+    int rc;
+    gor__san_quiet_begin();
+    rc = gor__boot(o, with_main);
+    gor__san_quiet_end();
+    return rc;
+}
+
 /* -- stopping ------------------------------------------------------------------------------ */
 
 static void gor__wake_everyone(uint32_t attention)
@@ -7602,6 +7721,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__san_quiet_begin();
     if (gor__threads_left() > 0)
         gor__leave_orphans();
     else
@@ -7611,6 +7731,7 @@ static void gor__shut_down(gor__m *self)
     if (opt.on_exit)
         opt.on_exit(opt.user);
     memset(&gor__hooks, 0, sizeof gor__hooks);
+    gor__san_quiet_end();
 }
 
 /* -- the public calls ---------------------------------------------------------------------- */
@@ -7620,8 +7741,9 @@ typedef struct gor__main_call { int (*fn)(void *); void *arg; } gor__main_call;
 static void gor__main_run(void *p)
 {
     gor__main_call *call = (gor__main_call *)p;
-    gor__rt.result = call->fn(call->arg);
+    int result = call->fn(call->arg);
     gor__enter();
+    gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
     gor__au32_store_rel(&gor__rt.main_done, 1);
     gor__au32_store_sc(&gor__rt.stopping, 1);
     gor__lock_sched();
@@ -7664,14 +7786,14 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
         return -EINVAL;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot(o, true);
+    rc = gor__boot_quietly(o, true);
     if (rc == 0)
         rc = gor__main_begin(&call, &m);
     else
         gor__au32_store_rel(&gor__rt.running, GOR__OFF);
     if (rc == 0) {
         gor__m_loop(m);
-        rc = gor__rt.result;
+        rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
     if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__shut_down(m);
@@ -7685,7 +7807,7 @@ int gor_start(const gor_options *o)
     int rc;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot(o, false);
+    rc = gor__boot_quietly(o, false);
     if (rc != 0)
         gor__au32_store_rel(&gor__rt.running, GOR__OFF);
     return rc;
@@ -7772,7 +7894,7 @@ GOR__UNUSED static int gor__n_parked(void)
     for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             n += gor__au32_load_rlx(&s->g[i].state) == GOR__WAITING &&
-                 gor__au32_load_acq(&s->g[i].on_cpu) == 0;
+                 !(gor__au32_load_acq(&s->g[i].hold) & GOR__ON_CPU);
     gor__unlock_sched();
     return n;
 }

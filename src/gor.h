@@ -65,6 +65,7 @@
 #include "sched/spawn.h"
 #include "sched/taskq.h"
 #include "sched/sched.h"
+#include "sched/start.h"
 #include "sched/machine.h"
 #include "wait/wait.h"
 #include "debug/report.h"

@@ -393,7 +393,7 @@ TEST(a_wait_with_a_deadline_ends_when_its_partner_comes)
     IS(gor_recv(p.c, &v), 0);
     gor_wg_wait(&wg);
     IS(p.rc, 0);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_chan_release(p.c);
 }
 

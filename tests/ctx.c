@@ -113,7 +113,7 @@ TEST(a_deadline_makes_a_context_done)
     IS(gor_ctx_err(c), -ETIMEDOUT);
     IS(gor_ctx_cause(c), -ETIMEDOUT);
     gor_ctx_release(c);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_timeout_is_a_deadline_from_now)
@@ -126,7 +126,7 @@ TEST(a_timeout_is_a_deadline_from_now)
     gor_ctx_cancel(c, 0);
     IS(gor_ctx_err(c), -ECANCELED);
     gor_ctx_release(c);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_past_deadline_makes_a_context_done_at_once)
@@ -151,7 +151,7 @@ TEST(a_released_context_leaves_no_timer)
         c[i] = gor_ctx_with_timeout(NULL, (60 + i) * GOR_SEC);
     for (int i = 0; i < 50; i++)
         gor_ctx_release(c[i]);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 /* -- the tree ---------------------------------------------------------------------------------- */
@@ -180,7 +180,7 @@ TEST(cancel_reaches_all_descendants_and_nobody_else)
     gor_ctx_release(right);
     gor_ctx_release(leaf);
     gor_ctx_release(timed);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_child_of_a_done_context_is_done_from_the_start)
@@ -198,7 +198,7 @@ TEST(a_child_of_a_done_context_is_done_from_the_start)
     for (int i = 0; i < 4; i++)
         gor_ctx_release(child[i]);
     gor_ctx_release(top);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_parent_lives_as_long_as_its_children)
@@ -230,7 +230,7 @@ TEST(the_earlier_deadline_of_parent_and_child_counts)
     gor_ctx_release(sooner);
     gor_ctx_release(later);
     gor_ctx_release(top);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_value_is_that_of_the_nearest_context_with_the_key)
@@ -305,7 +305,7 @@ TEST(children_come_and_go_while_the_parent_is_cancelled)
         IS(gor_ctx_cause(c), -EIO);
         gor_ctx_release(c);
     }
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 /* -- gor_ctx_after ----------------------------------------------------------------------------- */
@@ -550,7 +550,7 @@ TEST(cancelling_the_own_context_ends_every_blocking_call)
         gor_ctx_release(a.ctx);
     }
     strike_stage(&s, &hands);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(the_deadline_of_the_own_context_ends_every_blocking_call)
@@ -569,7 +569,7 @@ TEST(the_deadline_of_the_own_context_ends_every_blocking_call)
         gor_ctx_release(a.ctx);
     }
     strike_stage(&s, &hands);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_call_that_would_block_under_a_done_context_ends_at_once)

@@ -557,7 +557,7 @@ TESTF(a_thread_uses_timers_tickers_and_limiters)
     c = gor_after(GOR_MS);
     IS(gor_recv(c, &at), 0);
     gor_chan_release(c);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_limiter_init(&l, 1000, 1);
     OK(gor_limiter_allow(&l, 1));
     before = gor_now();

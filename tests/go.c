@@ -48,8 +48,9 @@ static gor_wg copies;
 static void check_copy(void *p)
 {
     unsigned char *b = (unsigned char *)p;
-    bool whole = (uintptr_t)p % 16 == 0;
+    bool whole = true;
     int n = b[1] | b[2] << 8;
+    IS((uintptr_t)p % 16, 0);
     for (int round = 0; round < 3; round++) {
         for (int i = 3; i < n; i++)
             whole = whole && b[i] == (unsigned char)(b[0] + i);
@@ -477,18 +478,18 @@ TEST(a_goroutine_may_have_many_slots)
 /* -- threads ----------------------------------------------------------------------------------- */
 
 /* Which locked goroutine this thread belongs to. Read anew each time: a goroutine migrates. */
-static _Thread_local volatile uint64_t thread_owner;
+static _Thread_local _Atomic uint64_t thread_owner;
 
 static __attribute__((noinline)) uint64_t get_thread_owner(void)
 {
     __asm__ volatile("" ::: "memory");
-    return thread_owner;
+    return atomic_load(&thread_owner);
 }
 
 static __attribute__((noinline)) void set_thread_owner(uint64_t id)
 {
     __asm__ volatile("" ::: "memory");
-    thread_owner = id;
+    atomic_store(&thread_owner, id);
 }
 
 static void stay_on_thread(void *p)

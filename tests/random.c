@@ -187,7 +187,7 @@ TEST(random_programs_conserve_their_values)
         run_program(only != 0 ? only : test_random_r(&rng));
         IS(gor__check_world(), 0);
     }
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 /* -- the same without deadlines: processes that must all come to an end by themselves ---------- */

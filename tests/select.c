@@ -212,7 +212,7 @@ TEST(the_earliest_of_several_deadlines_counts)
     IS(gor_select(gor_on_deadline(now + 60 * GOR_SEC), gor_on_deadline(now + GOR_MS),
                   gor_on_deadline(GOR_FOREVER)), 1);
     OK(gor_now() >= now + GOR_MS);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_deadline_that_never_passes_lets_the_others_run)
@@ -221,7 +221,7 @@ TEST(a_deadline_that_never_passes_lets_the_others_run)
     int v = 0;
     IS(gor_select(gor_on_deadline(GOR_FOREVER), gor_on_recv(c, &v)), 1);
     IS(gor_select(gor_on_after(GOR_FOREVER), gor_on_send(c, &v)), 1);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_chan_release(c);
 }
 
@@ -241,7 +241,7 @@ TEST(a_deadline_that_lost_leaves_no_timer)
     gor_wg_wait(&wg);
     IS(p.rc, 1);
     IS(p.v, 5);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_chan_release(p.a);
 }
 
@@ -275,7 +275,7 @@ TEST(a_done_case_runs_when_its_context_times_out)
     IS(gor_select(gor_on_done(ctx), gor_on_after(60 * GOR_SEC)), 0);
     IS(gor_ctx_err(ctx), -ETIMEDOUT);
     gor_ctx_release(ctx);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_done_case_without_a_context_is_off)

@@ -145,7 +145,7 @@ TEST(lock_until_gives_up_at_its_deadline)
     gor_mutex_unlock(&m);
     IS(gor_mutex_lock_until(&m, GOR_FOREVER), 0);
     gor_mutex_unlock(&m);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 static void lock_and_keep(void *p)

@@ -63,6 +63,7 @@ struct test {
 
 static struct test *test_first, **test_last = &test_first;
 static _Atomic int test_failures;      /* of the test that runs now */
+static const char *test_running = "";   /* the name of that test */
 static uint64_t test_seed;
 static _Atomic uint64_t test_draws;
 static int test_scale = TEST_SCALE;
@@ -149,6 +150,14 @@ static inline gor_stats test_stats(void)
     return s;
 }
 
+/* No timer is pending. One that has just fired may still be counted for a moment. */
+static inline void no_timers_left(void)
+{
+    for (int i = 0; i < 50000 && test_stats().timers != 0; i++)
+        usleep(100);                   /* not gor_sleep: that is a timer itself */
+    test_is((long long)test_stats().timers, 0, "timers left", test_running);
+}
+
 /* Start fn(arg) in a wait group, which must work. */
 #define START(wg, fn, arg) IS(gor_wg_go((wg), (fn), (arg)), 0)
 
@@ -184,8 +193,6 @@ static inline int scaled_goroutines(int n)
 }
 
 /* -- running ----------------------------------------------------------------------------------- */
-
-static const char *test_running = "";
 
 static inline void test_time_is_up(int sig)
 {

@@ -65,7 +65,7 @@ TEST(a_hundred_thousand_sleepers_all_wake_and_none_early)
     IS(gor_wg_wait(&wg), 0);
     IS(d.n_awake, n);
     IS(d.n_early, 0);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 static void sleep_for_ever(void *p)
@@ -86,7 +86,7 @@ TEST(ten_thousand_pending_sleeps_are_pending_timers_and_cancel_cleanly)
     OK(test_stats().timers >= (size_t)n);
     gor_ctx_cancel(c, 0);
     gor_wg_wait(&wg);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_ctx_release(c);
 }
 
@@ -154,7 +154,7 @@ TEST(a_timer_runs_its_function_in_a_goroutine_of_its_own)
     OK(a.seen_by != 0);
     OK(a.seen_by != gor_id());
     OK(!gor_timer_stop(&a.timer));
-    IS(test_stats().timers, 0);
+    no_timers_left();
     IS(gor_timer_start(&a.timer, 0, ring, &a), 0);
     WAIT_FOR(atomic_load(&a.n_rung) == 2);
     IS(gor_timer_start(&a.timer, -1, ring, &a), 0);
@@ -166,7 +166,7 @@ TEST(a_timer_without_a_function_is_refused)
     gor_timer t = { 0 };
     IS(gor_timer_start(&t, GOR_MS, NULL, NULL), -EINVAL);
     OK(!gor_timer_stop(&t));
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_stopped_timer_does_not_run)
@@ -176,7 +176,7 @@ TEST(a_stopped_timer_does_not_run)
     IS(test_stats().timers, 1);
     OK(gor_timer_stop(&a.timer));
     OK(!gor_timer_stop(&a.timer));
-    IS(test_stats().timers, 0);
+    no_timers_left();
     IS(a.n_rung, 0);
 }
 
@@ -192,7 +192,7 @@ TEST(reset_moves_a_pending_timer_and_starts_one_that_is_not)
     OK(gor_timer_stop(&a.timer));
     OK(!gor_timer_reset(&a.timer, GOR_US));
     WAIT_FOR(atomic_load(&a.n_rung) == 3);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(starting_a_pending_timer_moves_it)
@@ -203,7 +203,7 @@ TEST(starting_a_pending_timer_moves_it)
     IS(test_stats().timers, 1);
     IS(gor_timer_start(&a.timer, GOR_US, ring, &a), 0);
     WAIT_FOR(atomic_load(&a.n_rung) == 1);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 static void ring_again(void *p)
@@ -221,7 +221,7 @@ TEST(a_timer_function_may_start_its_own_timer_again)
     struct alarm_clock a = { .n_more = 20 };
     IS(gor_timer_start(&a.timer, GOR_US, ring_again, &a), 0);
     WAIT_FOR(atomic_load(&a.n_rung) == 21);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 static void ring_and_park(void *p)
@@ -286,7 +286,7 @@ TEST(every_start_of_a_timer_ends_in_one_run_or_one_successful_stop)
         START(&wg, race_with_timer, &a[i]);
     }
     gor_wg_wait(&wg);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     free(a);
 }
 
@@ -297,8 +297,8 @@ static void ring_unless_stopped(void *p)
     atomic_fetch_add(&a->n_rung, 1);
 }
 
-/* The timer has fired and its goroutine has not run yet: that run must not begin any more. With more
- * processors it may have begun without our knowing. */
+/* The timer has fired and its goroutine has not run yet: that run must not begin any more. With
+ * more processors it may have begun without our knowing. */
 TEST(on_one_processor_no_stale_run_begins_after_a_stop)
 {
     for (int i = 0; i < scaled(200) && gor_procs(0) == 1; i++) {
@@ -371,7 +371,7 @@ TEST(a_thread_and_a_goroutine_stop_each_others_timers)
     OK(!gor_timer_stop(&a[0].timer));
     OK(gor_timer_stop(&a[1].timer));
     IS(a[0].n_rung, 0);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(stopping_all_of_many_timers_leaves_none)
@@ -389,7 +389,7 @@ TEST(stopping_all_of_many_timers_leaves_none)
     }
     for (int i = 0; i < n; i++)
         gor_timer_stop(&a[i].timer);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     free(a);
 }
 
@@ -408,7 +408,7 @@ TEST(a_ticker_ticks)
     }
     OK(last >= before + 5 * GOR_MS);
     gor_ticker_stop(&t);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_slow_receiver_misses_ticks)
@@ -427,7 +427,7 @@ TEST(a_slow_receiver_misses_ticks)
         IS(gor_recv(c, &at), 0);       /* it goes on */
     while (at < now);
     gor_ticker_stop(&t);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_ticker_reset_has_the_new_period)
@@ -439,7 +439,7 @@ TEST(a_ticker_reset_has_the_new_period)
     IS(gor_recv(c, &at), 0);
     IS(gor_recv(c, &at), 0);
     gor_ticker_stop(&t);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 TEST(a_stopped_ticker_ticks_no_more)
@@ -452,7 +452,7 @@ TEST(a_stopped_ticker_ticks_no_more)
     while (gor_try_recv(c, &at) == 0)
         ;
     IS(gor_recv_until(c, &at, gor_now() + 2 * GOR_MS), -ETIMEDOUT);
-    IS(test_stats().timers, 0);
+    no_timers_left();
     gor_chan_release(c);
     c = gor_ticker_start(&t, 100 * GOR_US);            /* the storage is used again */
     IS(gor_recv(c, &at), 0);
@@ -464,7 +464,7 @@ TEST(a_ticker_without_a_period_is_refused)
     gor_ticker t = { 0 };
     OK(gor_ticker_start(&t, 0) == NULL);
     OK(gor_ticker_start(&t, -GOR_SEC) == NULL);
-    IS(test_stats().timers, 0);
+    no_timers_left();
 }
 
 /* -- limiters ---------------------------------------------------------------------------------- */

@@ -23,22 +23,17 @@ GOR__INLINE void gor__arch_set_self(void *word)
                      : "=&r"(p) : "r"(word) : "memory");
 }
 
-/* A frame, from the saved stack pointer up: mxcsr, x87 control word, r15 r14 r13 r12 rbx rbp, rip.
+/* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
  * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
  * change. */
-GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
-    ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,@function\n"
-    "gor__arch_switch:\n.cfi_startproc\n"
+    ".globl gor__arch_switch_asm\n.hidden gor__arch_switch_asm\n"
+    ".type gor__arch_switch_asm,@function\n"
+    "gor__arch_switch_asm:\n.cfi_startproc\n"
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
-    "    pushq %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbx,0\n"
-    "    pushq %r12\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r12,0\n"
-    "    pushq %r13\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r13,0\n"
-    "    pushq %r14\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r14,0\n"
-    "    pushq %r15\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %r15,0\n"
     "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
     "    stmxcsr (%rsp)\n"
     "    fnstcw 4(%rsp)\n"
@@ -52,36 +47,50 @@ __asm__(
     "1:  cmpw 4(%rsp),%cx\n"
     "    jne 4f\n"
     "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
-    "    popq %r15\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r15\n"
-    "    popq %r14\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r14\n"
-    "    popq %r13\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r13\n"
-    "    popq %r12\n.cfi_adjust_cfa_offset -8\n.cfi_restore %r12\n"
-    "    popq %rbx\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbx\n"
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    ret\n"
     "3:  ldmxcsr (%rsp)\n"
     "    jmp 1b\n"
     "4:  fldcw 4(%rsp)\n"
     "    jmp 2b\n"
-    ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
-    /* The outermost frame of a goroutine: fn is in r12; an undefined return address ends
+    ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
+    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. */
     ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
     ".type gor__arch_entry,@function\n"
     "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
     "    xorl %ebp,%ebp\n"
-    "    call *%r12\n"
+    "    popq %rax\n"
+    "    call *%rax\n"
     "    ud2\n"
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
 #define GOR__X86_FRAME_CONTROL 0
-#define GOR__X86_FRAME_R12     4
-#define GOR__X86_FRAME_RBP     6
-#define GOR__X86_FRAME_RIP     7
-#define GOR__X86_FRAME_WORDS   8
+#define GOR__X86_FRAME_RBP     1
+#define GOR__X86_FRAME_RIP     2
+#define GOR__X86_FRAME_FN      3       /* popped by the entry */
+#define GOR__X86_FRAME_WORDS   4
 #define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
+
+/* The call tells the compiler that the registers are lost, so it keeps what is live where it wants;
+ * the function saves the rest: rbp, the stack pointer, the floating-point control words. The caller
+ * may use the red zone below its stack pointer: step over it. Mask registers and xmm16 up cannot be
+ * named in every compilation: functions that switch are GOR__SWITCHES, so that no caller expects
+ * them to survive. */
+GOR__INLINE void gor__arch_switch(void **from, void *to)
+{
+    __asm__ volatile("leaq -128(%%rsp),%%rsp\n\t"
+                     "call gor__arch_switch_asm\n\t"
+                     "subq $-128,%%rsp"
+                     : "+D"(from), "+S"(to)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                       "xmm15");
+}
 
 GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
 {
@@ -89,7 +98,7 @@ GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
         frame[i] = 0;
     frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
-    frame[GOR__X86_FRAME_R12] = (uint64_t)(uintptr_t)fn;
+    frame[GOR__X86_FRAME_FN] = (uint64_t)(uintptr_t)fn;
     frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
     return (void *)(uintptr_t)frame;
 }

@@ -61,6 +61,16 @@ GOR__INLINE uint64_t gor__au64_add(gor__au64 *a, uint64_t n)
     return __atomic_fetch_add(&a->v, n, __ATOMIC_SEQ_CST);
 }
 
+/* A count that orders nothing. */
+GOR__INLINE uint32_t gor__au32_count(gor__au32 *a, uint32_t n)
+{
+    return __atomic_fetch_add(&a->v, n, __ATOMIC_RELAXED);
+}
+GOR__INLINE void gor__au64_count(gor__au64 *a, uint64_t n)
+{
+    __atomic_fetch_add(&a->v, n, __ATOMIC_RELAXED);
+}
+
 /* A counter that one thread at a time writes and any thread reads. */
 GOR__INLINE void gor__au64_bump(gor__au64 *a)
 {

@@ -11,6 +11,14 @@
 #define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GOR__CACHE_LINE 64
 
+/* A function that leaves for another goroutine: the compiler must see an ordinary call in it, which
+ * may clobber all that the ABI allows, whatever it finds out about the body. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define GOR__SWITCHES __attribute__((noinline, noipa))
+#else
+#define GOR__SWITCHES __attribute__((noinline))
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define GOR__TSAN 1
 #elif defined(__has_feature)
@@ -35,8 +43,10 @@
 
 #if GOR__TSAN
 #define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
+#define GOR__SWITCH_INLINE GOR__NO_TSAN GOR__SWITCHES static
 #else
 #define GOR__NO_TSAN
+#define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
 /* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */

@@ -5,6 +5,8 @@
  *             are ordered by what they do, not by sharing it, so a race shows at any number of
  *             threads. Memory that the runtime reuses for another goroutine is handed over
  *             explicitly.
+ *             What is written while nobody can look, at start, at stop and in a new block, is
+ *             written between quiet_begin and quiet_end: no order is made up for it.
  */
 #if GOR__TSAN
 #ifdef __cplusplus
@@ -16,6 +18,8 @@ void __tsan_destroy_fiber(void *fiber);
 void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 void __tsan_acquire(void *p);
 void __tsan_release(void *p);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 #ifdef __cplusplus
 }
 #endif
@@ -25,6 +29,8 @@ GOR__INLINE void *gor__san_this_fiber(void) { return __tsan_get_current_fiber();
 GOR__INLINE void gor__san_fiber_free(void *fiber) { __tsan_destroy_fiber(fiber); }
 GOR__INLINE void gor__san_hand_over(void *p) { __tsan_release(p); }
 GOR__INLINE void gor__san_take_over(void *p) { __tsan_acquire(p); }
+GOR__INLINE void gor__san_quiet_begin(void) { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
+GOR__INLINE void gor__san_quiet_end(void) { AnnotateIgnoreWritesEnd(__FILE__, __LINE__); }
 #define GOR__SAN_SWITCH_FIBER(fiber) __tsan_switch_to_fiber((fiber), 1)
 #else
 #define GOR__STACK_QUARANTINE 0
@@ -33,6 +39,8 @@ GOR__INLINE void *gor__san_this_fiber(void) { return NULL; }
 GOR__INLINE void gor__san_fiber_free(void *fiber) { (void)fiber; }
 GOR__INLINE void gor__san_hand_over(void *p) { (void)p; }
 GOR__INLINE void gor__san_take_over(void *p) { (void)p; }
+GOR__INLINE void gor__san_quiet_begin(void) {}
+GOR__INLINE void gor__san_quiet_end(void) {}
 #define GOR__SAN_SWITCH_FIBER(fiber) (void)(fiber)
 #endif
 

@@ -24,17 +24,20 @@ static gor__au32 gor__shared = { 1 };
 enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
 
 #if GOR_CHECK
-static __thread uint8_t gor__held[GOR__N_RANKS];
-static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
+static __thread volatile uint8_t gor__held[GOR__N_RANKS];
+GOR__NO_TSAN static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
 {
     for (int r = (int)rank + 1; r < GOR__N_RANKS; r++)
         if (gor__held[r]) {
             fprintf(stderr, "gor: lock of rank %d taken under one of rank %d\n", (int)rank, r);
             abort();
         }
-    gor__held[rank]++;
+    gor__held[rank] = (uint8_t)(gor__held[rank] + 1);
 }
-static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank) { gor__held[rank]--; }
+GOR__NO_TSAN static GOR__NOINLINE void gor__rank_pop(enum gor__rank rank)
+{
+    gor__held[rank] = (uint8_t)(gor__held[rank] - 1);
+}
 #else
 GOR__INLINE void gor__rank_push(enum gor__rank rank) { (void)rank; }
 GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }

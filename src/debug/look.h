@@ -69,7 +69,7 @@ GOR__UNUSED static int gor__n_parked(void)
     for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             n += gor__au32_load_rlx(&s->g[i].state) == GOR__WAITING &&
-                 gor__au32_load_acq(&s->g[i].on_cpu) == 0;
+                 !(gor__au32_load_acq(&s->g[i].hold) & GOR__ON_CPU);
     gor__unlock_sched();
     return n;
 }

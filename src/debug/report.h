@@ -62,7 +62,7 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
     }
     if (gor__ai64_load_rlx(&g->since) && ms >= 1000)
         gor__print(o, ", %lld s", (long long)(ms / 1000));
-    if (gor__aptr_load_rlx(&g->locked))
+    if (gor__au32_load_rlx(&g->hold) & GOR__TIED)
         gor__print(o, ", locked to its thread");
 }
 
@@ -108,7 +108,7 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
     size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     if (!lo)
         return;
-    if (gor__au32_load_rlx(&g->on_cpu)) {
+    if (gor__au32_load_rlx(&g->hold) & GOR__ON_CPU) {
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)
             gor__print_frames(o, (uintptr_t)__builtin_return_address(0),

@@ -14,15 +14,18 @@ static void *gor__alloc(size_t size)
 {
     void *p = gor__hooks.malloc ? gor__hooks.malloc(size, gor__hooks.user) : malloc(size);
     if (p)
-        gor__au64_add(&gor__heap_bytes, size);
+        gor__au64_count(&gor__heap_bytes, size);
     return p;
 }
 
 static void *gor__zalloc(size_t size)
 {
-    void *p = gor__alloc(size);
+    void *p;
+    gor__san_quiet_begin();
+    p = gor__alloc(size);
     if (p)
         memset(p, 0, size);
+    gor__san_quiet_end();
     return p;
 }
 
@@ -30,7 +33,7 @@ static void gor__free(void *p, size_t size)
 {
     if (!p)
         return;
-    gor__au64_add(&gor__heap_bytes, 0 - (uint64_t)size);
+    gor__au64_count(&gor__heap_bytes, 0 - (uint64_t)size);
     if (gor__hooks.free)
         gor__hooks.free(p, gor__hooks.user);
     else

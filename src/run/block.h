@@ -14,7 +14,7 @@ static void gor__p_hand_off(gor__m *m)
 }
 
 /* Back in: with a P at once, or in turn. */
-static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
     if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */

@@ -44,7 +44,7 @@ static void gor__run_destructors(gor__g *g)
 /* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
  * up. */
 static void gor__g_end(void) __attribute__((noreturn));
-static void gor__g_end(void)
+GOR__SWITCHES static void gor__g_end(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -88,6 +88,8 @@ static void gor__tie(gor__m *m, gor__g *g)
 {
     gor__aptr_store_rlx(&m->locked_g, g);
     gor__aptr_store_rlx(&g->locked, m);
+    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
+    gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
 /* The outermost frame of every goroutine. */
@@ -226,7 +228,7 @@ static int gor__go(const gor__spec *s)
 {
     gor__m *m = gor__enter();
     int rc = gor__spawn(m, s);
-    gor__leave(m);
+    gor__leave(gor__self());
     return rc;
 }
 
@@ -310,6 +312,8 @@ void gor_unlock_thread(void)
     if (--g->lock_depth == 0) {
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__aptr_store_rlx(&g->locked, NULL);
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_TIED);
+        gor__au32_store_rlx(&g->hold, GOR__ON_CPU);
     }
     gor__leave(m);
 }

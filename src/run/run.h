@@ -66,6 +66,7 @@ static gor__p *gor__p_new(int i)
     p->id = i;
     gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
+    gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
 }
 
@@ -200,6 +201,15 @@ static int gor__boot(const gor_options *o, bool with_main)
     return 0;
 }
 
+static int gor__boot_quietly(const gor_options *o, bool with_main)
+{
+    int rc;
+    gor__san_quiet_begin();
+    rc = gor__boot(o, with_main);
+    gor__san_quiet_end();
+    return rc;
+}
+
 /* -- stopping ------------------------------------------------------------------------------ */
 
 static void gor__wake_everyone(uint32_t attention)
@@ -319,6 +329,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__san_quiet_begin();
     if (gor__threads_left() > 0)
         gor__leave_orphans();
     else
@@ -328,6 +339,7 @@ static void gor__shut_down(gor__m *self)
     if (opt.on_exit)
         opt.on_exit(opt.user);
     memset(&gor__hooks, 0, sizeof gor__hooks);
+    gor__san_quiet_end();
 }
 
 /* -- the public calls ---------------------------------------------------------------------- */
@@ -337,8 +349,9 @@ typedef struct gor__main_call { int (*fn)(void *); void *arg; } gor__main_call;
 static void gor__main_run(void *p)
 {
     gor__main_call *call = (gor__main_call *)p;
-    gor__rt.result = call->fn(call->arg);
+    int result = call->fn(call->arg);
     gor__enter();
+    gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
     gor__au32_store_rel(&gor__rt.main_done, 1);
     gor__au32_store_sc(&gor__rt.stopping, 1);
     gor__lock_sched();
@@ -381,14 +394,14 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
         return -EINVAL;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot(o, true);
+    rc = gor__boot_quietly(o, true);
     if (rc == 0)
         rc = gor__main_begin(&call, &m);
     else
         gor__au32_store_rel(&gor__rt.running, GOR__OFF);
     if (rc == 0) {
         gor__m_loop(m);
-        rc = gor__rt.result;
+        rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
     if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__shut_down(m);
@@ -402,7 +415,7 @@ int gor_start(const gor_options *o)
     int rc;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot(o, false);
+    rc = gor__boot_quietly(o, false);
     if (rc != 0)
         gor__au32_store_rel(&gor__rt.running, GOR__OFF);
     return rc;

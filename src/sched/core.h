@@ -8,9 +8,10 @@
  *             WAITING     whoever claims its wait makes it runnable, nobody else
  *             BLOCKED     inside gor_block: keeps its thread, holds no processor
  *
- * Invariants  I1 g->on_cpu is 1 from the moment an M decides to run g until g's stack has been
- *                left; a G may be made runnable before that, so who takes it from a queue waits
- *                for 0. It does so off any goroutine's stack, or two could wait for each other.
+ * Invariants  I1 GOR__ON_CPU is set in g->hold from the moment an M decides to run g until g's
+ *                stack has been left; a G may be made runnable before that, so who takes it from a
+ *                queue waits for the bit to go. It does so off any goroutine's stack, or two could
+ *                wait for each other. A G whose hold is 0 can be switched to at once.
  *             I2 Only the M that holds a P writes the P's own fields.
  *             I3 A G never holds a spin lock across a switch.
  *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
@@ -74,7 +75,7 @@ typedef struct gor__cancel {
 typedef struct gor__g {
     void      *sp;                     /* saved stack pointer while off the CPU                */
     gor__aptr  link;                   /* next in a global queue or a free list                */
-    gor__au32  on_cpu;                 /* I1                                                   */
+    gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
     int        err;                    /* errno while off the CPU                              */
@@ -104,10 +105,13 @@ typedef struct gor__g {
     uint64_t   call[GOR__CALL_SIZE / 8];
 } gor__g;
 
+enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
+
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
-#define GOR__TRAIT_MAIN     0x400u
+#define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
+#define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
 #define GOR__TASKQ_CAP 256
@@ -148,6 +152,7 @@ typedef struct gor__p {
     gor__au32   n_stacks;
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals;
+    gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
@@ -234,7 +239,7 @@ static struct {
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
-    int         result;
+    gor__au32   result;                /* an int                                               */
     gor__au32   main_done;
 } gor__rt;
 

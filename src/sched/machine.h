@@ -15,7 +15,7 @@ static void gor__m_begin(gor__m *m)
     m->errno_at = __errno_location();
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
-    gor__au32_store_rlx(&m->g0.on_cpu, 1);
+    gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
 #if GOR__TSAN
@@ -27,7 +27,7 @@ static void gor__m_begin(gor__m *m)
 /* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
 static void gor__wait_off_cpu(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->on_cpu); i++)   /* acq g.on_cpu */
+    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)   /* acq g.hold */
         if (i < 64)
             gor__arch_pause();
         else
@@ -35,7 +35,7 @@ static void gor__wait_off_cpu(gor__g *g)
 }
 
 /* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
-static void gor__execute(gor__m *m, gor__g *g)
+GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
@@ -44,7 +44,7 @@ static void gor__execute(gor__m *m, gor__g *g)
         gor__run_locked_elsewhere(m, g);
         return;
     }
-    if (gor__aptr_load_rlx(&g->stack) == NULL) {
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) {
         if (!gor__bind_stack(p, g)) {
             gor__lock_sched();
             gor__gq_push(&gor__rt.starved, g);
@@ -54,7 +54,7 @@ static void gor__execute(gor__m *m, gor__g *g)
         gor__first_frame(g);
     }
     gor__au64_bump(&p->switches);
-    gor__au32_store_rlx(&g->on_cpu, 1);
+    gor__hold_cpu(g);
     gor__switch_to(m, &m->g0, g);
 }
 
@@ -91,7 +91,6 @@ static void gor__m_end(gor__m *m)
     gor__arch_set_self(NULL);
     if (orphan)
         return;
-    gor__stop_spinning(m);
     gor__lock_sched();
     if (gor__m_p(m))
         gor__p_idle_push_locked(gor__m_p(m));
@@ -176,7 +175,7 @@ static GOR__NOINLINE void gor__go_shared(void)
         gor__os_yield();
 }
 
-static GOR__NOINLINE gor__m *gor__attend(gor__m *m)
+GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
     uint32_t what = gor__au32_load_rlx(&m->attention);
     if (what & GOR__ORPHAN) {

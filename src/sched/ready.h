@@ -46,8 +46,7 @@ GOR__INLINE void gor__runq_append(gor__p *p, gor__g *g)
 
 GOR__INLINE bool gor__is_ordinary(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW)) == 0 &&
-           gor__aptr_load_rlx(&g->locked) == NULL;
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
 enum gor__where { GOR__NEXT, GOR__LAST };
@@ -77,17 +76,17 @@ static gor__au32 gor__n_fibers;
 #define GOR__MAX_FIBERS 7800                   /* ThreadSanitizer has room for 8128 threads */
 static bool gor__fiber_begin(gor__g *g)
 {
-    if (gor__au32_add(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
-        gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+    if (gor__au32_count(&gor__n_fibers, 1) >= GOR__MAX_FIBERS) {
+        gor__au32_count(&gor__n_fibers, (uint32_t)-1);
         return false;
     }
     g->fiber = gor__san_fiber();
     return true;
 }
-static void gor__fiber_end(gor__g *g)
+GOR__NO_TSAN static void gor__fiber_end(gor__g *g)
 {
     gor__san_fiber_free(g->fiber);
-    gor__au32_add(&gor__n_fibers, (uint32_t)-1);
+    gor__au32_count(&gor__n_fibers, (uint32_t)-1);
 }
 #else
 GOR__INLINE bool gor__fiber_begin(gor__g *g) { (void)g; return true; }
@@ -235,7 +234,6 @@ GOR__NO_TSAN static void gor__recycle(gor__m *m, gor__g *g)
     gor__aptr_store_rlx(&g->stack, NULL);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
-    gor__au32_store_rlx(&g->on_cpu, 0);
     gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
     gor__g_put(p, g);
 }

@@ -36,7 +36,8 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
         gor__au32_store_rlx(&p->streak, streak + 1);
         return g;
     }
-    gor__au32_store_rlx(&p->streak, 0);
+    if (streak)
+        gor__au32_store_rlx(&p->streak, 0);
     g = gor__runq_pop(&p->runq);
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
@@ -77,17 +78,22 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 #endif
 }
 
-/* Can m switch to g at once? Fresh ones get their stack here. */
+/* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
-    if (GOR__UNLIKELY(gor__au32_load_acq(&g->on_cpu) || gor__aptr_load_rlx(&g->locked)))
+    uint32_t hold = gor__au32_load_acq(&g->hold);
+    if (GOR__LIKELY(hold == 0))
+        return true;
+    if (hold != GOR__NO_STACK || !gor__bind_stack(p, g))
         return false;
-    if (gor__aptr_load_rlx(&g->stack) == NULL) {
-        if (GOR__UNLIKELY(!gor__bind_stack(p, g)))
-            return false;
-        gor__first_frame(g);
-    }
+    gor__first_frame(g);
     return true;
+}
+
+/* From here on g is ours: it is about to run on this M. */
+GOR__INLINE void gor__hold_cpu(gor__g *g)
+{
+    gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
 /* Leave g, which waits, is queued or has ended, for whoever is next. */
@@ -99,7 +105,7 @@ GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
         if (next == g)
             return;
         if (GOR__LIKELY(gor__can_switch(p, next))) {
-            gor__au32_store_rlx(&next->on_cpu, 1);
+            gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
             gor__switch_to(m, g, next);
             return;
         }
@@ -117,7 +123,7 @@ GOR__INLINE void gor__resumed(gor__g *g)
 
 /* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
  * may have come before this call. */
-GOR__INLINE void gor__park(void)
+GOR__SWITCHES static void gor__park(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -126,7 +132,7 @@ GOR__INLINE void gor__park(void)
 }
 
 /* Go to the end of the run queue. */
-static void gor__yield(void)
+GOR__SWITCHES static void gor__yield(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
@@ -353,6 +359,8 @@ static void gor__m_idle(gor__m *m)
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
     gor__unlock_sched();
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;                                    /* whatever a waker brings is not wanted any more */
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
     if (m->next_p)

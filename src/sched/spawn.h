@@ -1,5 +1,5 @@
 /* ==== [spawn] goroutines begin ==================================================================
- * What        gor__spawn makes a G and queues it.
+ * What        gor__g_make makes the G of a goroutine; [start] queues it.
  * Cost        A spawned goroutine is a small object. It gets a stack when it first runs, and the
  *             one that ended last on this P, still warm, if there is one.
  */
@@ -109,6 +109,7 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->traits, traits);
+    gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
     gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
     g->fn = s->fn;
     g->site = s->site;
@@ -174,16 +175,4 @@ static void gor__g_discard(gor__m *m, gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump(&gor__m_p(m)->ended);
     gor__g_give_back(g);
-}
-
-static int gor__spawn(gor__m *m, const gor__spec *s)
-{
-    gor__g *g;
-    int rc = gor__g_make(m, s, &g);
-    if (GOR__UNLIKELY(rc != 0))
-        return rc;
-    if (s->attr && s->attr->lock_thread)
-        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
-    return 0;
 }

@@ -57,7 +57,7 @@ GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
 }
 #endif
 
-/* Finish with the goroutine that was left. */
+/* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
 GOR__NO_TSAN static void gor__after_switch(void)
 {
     gor__m *m = gor__self();
@@ -67,12 +67,12 @@ GOR__NO_TSAN static void gor__after_switch(void)
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
-        gor__au32_store_rel(&prev->on_cpu, 0);     /* rel g.on_cpu: its stack is left ([core] I1) */
+        gor__au32_store_rel(&prev->hold, gor__au32_load_rlx(&prev->hold) & ~(uint32_t)GOR__ON_CPU);
 }
 
-/* Leave from, which runs on m, for to, whose on_cpu the caller has set. Returns when from runs
+/* Leave from, which runs on m, for to, whose hold the caller has set. Returns when from runs
  * again, perhaps on another M. */
-GOR__NO_TSAN GOR__NOINLINE static void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);

@@ -61,7 +61,7 @@ int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
     rc = gor__spawn(m, &s);
     if (rc != 0)
         gor__wg_add(wg, -1, "gor_wg_go");
-    gor__leave(m);
+    gor__leave(gor__self());
     return rc;
 }
 

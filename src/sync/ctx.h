@@ -208,8 +208,9 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
 static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, const void *key,
                              void *value)
 {
-    gor__m *m = gor__enter();
-    gor_ctx *c = (gor_ctx *)gor__zalloc(sizeof *c);
+    gor_ctx *c;
+    gor__enter();
+    c = (gor_ctx *)gor__zalloc(sizeof *c);
     parent = gor__ctx_root(parent);
     if (c) {
         gor__au32_store_rlx(&c->base.refs, 1);
@@ -228,7 +229,7 @@ static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, con
             c = NULL;
         }
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     return c;
 }
 
@@ -261,13 +262,12 @@ gor_ctx *gor_ctx_without_cancel(gor_ctx *parent)
 
 void gor_ctx_cancel(gor_ctx *c, int cause)
 {
-    gor__m *m;
     if (!c || c->never)
         return;
-    m = gor__enter();
+    gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
     gor__timer_del(&c->timer);
-    gor__leave(m);
+    gor__leave(gor__self());
 }
 
 int gor_ctx_err(gor_ctx *c) { return gor__cancel_err(&gor__ctx_root(c)->base); }
@@ -317,13 +317,12 @@ int64_t gor_ctx_deadline(gor_ctx *c)
 int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
 {
     gor__ctx_after *a;
-    gor__m *m;
     c = gor__ctx_root(c);
     if (!fn)
         return -EINVAL;
     if (c->never)
         return 0;
-    m = gor__enter();
+    gor__enter();
     a = (gor__ctx_after *)gor__alloc(sizeof *a);
     if (a) {
         a->fn = fn;
@@ -339,7 +338,7 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
             gor__ctx_run_afters(a);
         }
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     return a ? 0 : -ENOMEM;
 }
 

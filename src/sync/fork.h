@@ -42,7 +42,7 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
     }
-    gor__leave(m);
+    gor__leave(gor__self());
     if (rc != 0)
         gor__task_run(t);                          /* no memory for one: now is early enough */
 }

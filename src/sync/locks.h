@@ -115,9 +115,9 @@ static void gor__mutex_unlock_queued(gor_mutex *m)
         gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
 }
 
-static void gor__mutex_unlock(gor_mutex *m, const char *here)
+static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
 {
-    while (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0))) {
+    while (!gor__mutex_swap(m, GOR__LOCKED, 0)) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
@@ -126,6 +126,12 @@ static void gor__mutex_unlock(gor_mutex *m, const char *here)
             return;
         }
     }
+}
+
+GOR__INLINE void gor__mutex_unlock(gor_mutex *m, const char *here)
+{
+    if (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0)))
+        gor__mutex_unlock_contended(m, here);
 }
 
 int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
@@ -139,7 +145,20 @@ int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
     return rc;
 }
 
-int gor_mutex_lock(gor_mutex *m) { return gor_mutex_lock_until(m, GOR_FOREVER); }
+int gor_mutex_lock(gor_mutex *m)
+{
+    gor__m *self = gor__enter();
+    int rc = 0;
+    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_swap(m, 0, GOR__LOCKED))) {
+        gor__leave(self);
+        return 0;
+    }
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__mutex_lock(m, GOR_FOREVER, gor__own_ctx());
+    gor__leave(gor__self());
+    return rc;
+}
 
 bool gor_mutex_try_lock(gor_mutex *m)
 {

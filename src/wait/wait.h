@@ -316,6 +316,10 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
     else
         gor__wq_put(q, n);
     gor__unlock(lock, GOR__RANK_OBJECT);
+    if (GOR__LIKELY(!n->wait->many && n->wait->g)) {
+        gor__park();
+        return n->wait->rc;
+    }
     gor__block(n->wait, deadline, own);
     if (n->wait->which < 0)
         gor__wq_leave(lock, GOR__RANK_OBJECT, n);

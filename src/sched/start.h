@@ -1,0 +1,41 @@
+/* ==== [start] a new goroutine joins the queue ====================================================
+ * What        gor__spawn makes a goroutine and queues it, last in its P's ring.
+ * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
+ *             as most of them run to their ends: they then share a few warm stacks, and a loop that
+ *             starts a million short goroutines never holds a million. If they park instead, the
+ *             spawner goes on, and the ring spills.
+ */
+static GOR__NOINLINE void gor__make_way(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    uint64_t ended = gor__au64_load_rlx(&p->ended);
+    if (ended - gor__au64_load_rlx(&p->ended_mark) < GOR__RUNQ_CAP / 2 ||
+        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
+        return;
+    gor__au64_store_rlx(&p->ended_mark, ended);
+    gor__yield();
+}
+
+/* Is there room for one more and the spawner? */
+GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
+{
+    return gor__au32_load_rlx(&q->tail) - gor__au32_load_rlx(&q->head) >= gor__runq_cap - 1;
+}
+
+/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. */
+static int gor__spawn(gor__m *m, const gor__spec *s)
+{
+    gor__g *g;
+    int rc;
+    if (m && GOR__UNLIKELY(gor__runq_nearly_full(&gor__m_p(m)->runq))) {
+        gor__make_way(m);
+        m = gor__self();
+    }
+    rc = gor__g_make(m, s, &g);
+    if (GOR__UNLIKELY(rc != 0))
+        return rc;
+    if (s->attr && s->attr->lock_thread)
+        g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    return 0;
+}
