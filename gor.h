@@ -3825,6 +3825,8 @@ static void gor__m_idle(gor__m *m)
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
     gor__unlock_sched();
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;                                    /* what a waker brings is not wanted any more */
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
     if (m->next_p)
@@ -4057,7 +4059,6 @@ static void gor__m_end(gor__m *m)
     gor__arch_set_self(NULL);
     if (orphan)
         return;
-    gor__stop_spinning(m);
     gor__lock_sched();
     if (gor__m_p(m))
         gor__p_idle_push_locked(gor__m_p(m));

@@ -360,7 +360,7 @@ static void gor__m_idle(gor__m *m)
     listed = gor__m_idle_pop_locked(m) != NULL;
     gor__unlock_sched();
     if (gor__au32_load_sc(&gor__rt.stopping))
-        return;                                    /* whatever a waker brings is not wanted any more */
+        return;                                    /* what a waker brings is not wanted any more */
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
     if (m->next_p)
