@@ -2189,7 +2189,7 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    uint64_t   call[GOR__CALL_SIZE / 8];
+    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
 } gor__g;
 
 enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
@@ -3117,6 +3117,8 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 
 GOR__NO_TSAN static void gor__save_thread_state(gor__m *m, gor__g *g)
 {
+    gor__san_hand_over(m->errno_at);               /* to who asks for errno here next: [names] */
+    gor__san_hand_over(&gor__rt.stopped);          /* to gor_stop: all that we did is before it */
     g->err = *m->errno_at;
     if (m->eh_at) {
         g->eh[0] = m->eh_at[0];
@@ -4390,17 +4392,22 @@ static void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
     n->amount = 0;
 }
 
-/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. */
+/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. Both lie
+ * on the waiter's stack: they may be gone once owner is cleared, or, if the wait is ours, once g
+ * is ready. */
 static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
+    gor__g *g = w->g;
+    bool ours = gor__au32_cas(&w->fired, 0, 1);
     (void)now;
-    gor__aptr_store_rel(&t->owner, NULL);          /* t lies on the stack of who waits */
-    if (!gor__au32_cas(&w->fired, 0, 1))
-        return true;
-    w->which = GOR__BY_DEADLINE;
-    w->rc = -ETIMEDOUT;
-    gor__ready(w->g);
+    if (ours) {
+        w->which = GOR__BY_DEADLINE;
+        w->rc = -ETIMEDOUT;
+    }
+    gor__aptr_store_rel(&t->owner, NULL);
+    if (ours)
+        gor__ready(g);
     return true;
 }
 
@@ -7722,6 +7729,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (gor__threads_left() > 0)
         gor__leave_orphans();
@@ -7997,8 +8005,11 @@ const char *gor_strerror(int err)
 /* Not const, unlike libc's: its result changes when the goroutine changes threads. */
 GOR__NOINLINE int *gor__errno(void)
 {
+    int *at;
     GOR__COMPILER_BARRIER();
-    return __errno_location();
+    at = __errno_location();
+    gor__san_take_over(at);                        /* from the goroutine that was here before */
+    return at;
 }
 
 

@@ -22,13 +22,14 @@ static void make_mark(void *p)
 TEST(go_runs_the_function_with_its_argument)
 {
     gor_wg wg = { 0 };
-    struct mark m = { .wg = &wg };
+    struct mark m[3] = { { .wg = &wg }, { .wg = &wg }, { .wg = &wg } };
     gor_wg_add(&wg, 3);
-    IS(gor_go(make_mark, &m), 0);
-    IS((gor_go)(make_mark, &m), 0);
-    IS(gor_go_with(NULL, make_mark, &m), 0);
+    IS(gor_go(make_mark, &m[0]), 0);
+    IS((gor_go)(make_mark, &m[1]), 0);
+    IS(gor_go_with(NULL, make_mark, &m[2]), 0);
     gor_wg_wait(&wg);
-    IS(m.n, 3);
+    for (int i = 0; i < 3; i++)
+        IS(m[i].n, 1);
 }
 
 TEST(go_without_a_function_is_refused)
@@ -220,13 +221,23 @@ TEST(goroutines_are_counted)
     gor_chan_release(gate);
 }
 
+static _Atomic int n_arrived;
+
+static void arrive_and_wait_for_close(void *p)
+{
+    atomic_fetch_add(&n_arrived, 1);
+    wait_for_close(p);
+}
+
 TEST(a_hundred_thousand_goroutines_live_at_once)
 {
     const int n = scaled_goroutines(100000);
     gor_wg wg = { 0 };
     gor_chan *gate = gor_chan_new(sizeof(int), 0);
+    atomic_store(&n_arrived, 0);
     for (int i = 0; i < n; i++)
-        START(&wg, wait_for_close, gate);
+        START(&wg, arrive_and_wait_for_close, gate);
+    WAIT_FOR(atomic_load(&n_arrived) == n);    /* cheap: counting the parked walks over all */
     wait_until_parked(n);
     IS(gor_num_goroutines(), n + 1);
     gor_chan_close(gate);

@@ -29,6 +29,9 @@ const char *gor_strerror(int err)
 /* Not const, unlike libc's: its result changes when the goroutine changes threads. */
 GOR__NOINLINE int *gor__errno(void)
 {
+    int *at;
     GOR__COMPILER_BARRIER();
-    return __errno_location();
+    at = __errno_location();
+    gor__san_take_over(at);                        /* from the goroutine that was here before */
+    return at;
 }

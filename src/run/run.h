@@ -329,6 +329,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (gor__threads_left() > 0)
         gor__leave_orphans();

@@ -102,7 +102,7 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    uint64_t   call[GOR__CALL_SIZE / 8];
+    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
 } gor__g;
 
 enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };

@@ -22,6 +22,7 @@ static void gor__m_begin(gor__m *m)
     m->g0.fiber = gor__san_this_fiber();
 #endif
     m->alt_stack = gor__os_alt_stack_on();
+    gor__san_hand_over(&m->alt_stack);
 }
 
 /* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */

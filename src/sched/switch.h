@@ -15,6 +15,8 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 
 GOR__NO_TSAN static void gor__save_thread_state(gor__m *m, gor__g *g)
 {
+    gor__san_hand_over(m->errno_at);               /* to who asks for errno here next: [names] */
+    gor__san_hand_over(&gor__rt.stopped);          /* to gor_stop: all that we did is before it */
     g->err = *m->errno_at;
     if (m->eh_at) {
         g->eh[0] = m->eh_at[0];
@@ -63,6 +65,7 @@ GOR__NO_TSAN static void gor__after_switch(void)
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
     gor__san_arrive(m, g, prev);
+    gor__san_take_over(&m->alt_stack);             /* the thread's beginning, its TLS is from then */
     gor__load_thread_state(m, g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);

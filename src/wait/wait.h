@@ -199,17 +199,22 @@ static void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
     n->amount = 0;
 }
 
-/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. */
+/* The timer of a deadline fires: end the wait, if nobody has. Under the timers' lock. Both lie
+ * on the waiter's stack: they may be gone once owner is cleared, or, if the wait is ours, once g
+ * is ready. */
 static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
+    gor__g *g = w->g;
+    bool ours = gor__au32_cas(&w->fired, 0, 1);
     (void)now;
-    gor__aptr_store_rel(&t->owner, NULL);          /* t lies on the stack of who waits */
-    if (!gor__au32_cas(&w->fired, 0, 1))
-        return true;
-    w->which = GOR__BY_DEADLINE;
-    w->rc = -ETIMEDOUT;
-    gor__ready(w->g);
+    if (ours) {
+        w->which = GOR__BY_DEADLINE;
+        w->rc = -ETIMEDOUT;
+    }
+    gor__aptr_store_rel(&t->owner, NULL);
+    if (ours)
+        gor__ready(g);
     return true;
 }
 
