@@ -235,6 +235,7 @@ typedef struct gor_task {
     void     *(*fn)(void *);
     void       *arg;
     void       *result;
+    void       *ctx;                   /* the forker's own, a reference, until it starts         */
 } gor_task;
 
 /* Run fn(arg) in parallel, if a processor is free, at the latest in gor_join. Allocates nothing.
@@ -274,7 +275,8 @@ GOR_API int gor_local_set(gor_local *k, void *value);
  * evaluated now and converted as the call f(a, b, ...) would convert them. f's result is dropped.
  * An expression: gives what gor_go gives. Compile-time errors: whatever f(a, b, ...) would not
  * accept; a floating or struct parameter; in C, an argument to a parameter narrower than int whose
- * type is not exactly the parameter's (cast it). */
+ * type is not exactly the parameter's (cast them all), likewise with enum parameters under gcc. In
+ * C23 all types must match exactly. */
 #define GOR__NARGS_(a, b, c, d, e, f, g, h, n, ...) n
 #define GOR__NARGS(...) GOR__NARGS_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 
@@ -289,8 +291,9 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #define GOR_GO(...)                                                                                \
     GOR__CAT(GOR__GO_, GOR__NARGS(__VA_ARGS__))(__VA_ARGS__)
 
-/* A pointer argument is refused by every floating, struct and union parameter, and taken, with a
- * warning that we silence, by every integer one: that is how C lets us look at f's parameters. */
+/* A pointer argument is refused by every floating, struct and union parameter (by gcc: every
+ * enum too) and taken, with a warning that we silence, by every integer one: that is how C lets
+ * us look at f's parameters. Arguments of exactly f's types need no such test. */
 #define GOR__PROBE(call_with_nulls)                                                                \
     _Pragma("GCC diagnostic push")                                                                 \
     _Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                                         \
@@ -306,10 +309,11 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #endif
 #define GOR__EXACT(f, call, ...)                                                                   \
     __builtin_types_compatible_p(__typeof__(*(f)), __typeof__(call)(__VA_ARGS__))
-#define GOR__GO_CHECK(f, call, nulls, ...)                                                         \
+#define GOR__IF_EXACT(exact, a) __builtin_choose_expr(exact, a, GOR__N)
+#define GOR__GO_CHECK(f, call, probe)                                                              \
     (void)sizeof(call, 0);                                                                         \
-    GOR__PROBE(nulls)                                                                              \
-    _Static_assert(GOR__WIDE(f, call) || GOR__EXACT(f, call, __VA_ARGS__),                         \
+    GOR__PROBE(probe)                                                                              \
+    _Static_assert(gor__x || GOR__WIDE(f, call),                                                   \
                    "GOR_GO: cast each argument to the exact type of its parameter");               \
     _Static_assert(sizeof(__typeof__(call)) <= 8, "GOR_GO: f returns too large a struct");
 #define GOR__NO_FLOAT(a)                                                                           \
@@ -328,32 +332,57 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
     _Static_assert(sizeof(__typeof__((f)())) <= 8, "GOR_GO: f returns too large a struct");        \
     GOR__GO_END(f, 0) })
 #define GOR__GO_2(f, a) __extension__({                                                            \
-    GOR__GO_CHECK(f, (f)(a), (f)(GOR__N), __typeof__(a))                                           \
+    enum { gor__x = GOR__EXACT(f, (f)(a),                                                          \
+                               __typeof__(a)) };                                                   \
+    GOR__GO_CHECK(f, (f)(a),                                                                       \
+                  (f)(GOR__IF_EXACT(gor__x, a)))                                                   \
     GOR__NO_FLOAT(a)                                                                               \
     GOR__GO_END(f, GOR__WORD(a)) })
 #define GOR__GO_3(f, a, b) __extension__({                                                         \
-    GOR__GO_CHECK(f, (f)(a, b), (f)(GOR__N, GOR__N), __typeof__(a), __typeof__(b))                 \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b),                                                       \
+                               __typeof__(a), __typeof__(b)) };                                    \
+    GOR__GO_CHECK(f, (f)(a, b),                                                                    \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b)))                         \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b)                                                              \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b)) })
 #define GOR__GO_4(f, a, b, c) __extension__({                                                      \
-    GOR__GO_CHECK(f, (f)(a, b, c), (f)(GOR__N, GOR__N, GOR__N),                                    \
-                  __typeof__(a), __typeof__(b), __typeof__(c))                                     \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c),                                                    \
+                               __typeof__(a), __typeof__(b), __typeof__(c)) };                     \
+    GOR__GO_CHECK(f, (f)(a, b, c),                                                                 \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c)))                                                   \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c)) })
 #define GOR__GO_5(f, a, b, c, d) __extension__({                                                   \
-    GOR__GO_CHECK(f, (f)(a, b, c, d), (f)(GOR__N, GOR__N, GOR__N, GOR__N),                         \
-                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d))                      \
-    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d)                            \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d),                                                 \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d)) };                                                   \
+    GOR__GO_CHECK(f, (f)(a, b, c, d),                                                              \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d)))                         \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__NO_FLOAT(d)                                                                               \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d)) })
 #define GOR__GO_6(f, a, b, c, d, e) __extension__({                                                \
-    GOR__GO_CHECK(f, (f)(a, b, c, d, e), (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N),              \
-                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e))       \
-    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d) GOR__NO_FLOAT(e)           \
-    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d), GOR__WORD(e)) })
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d, e),                                              \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d), __typeof__(e)) };                                    \
+    GOR__GO_CHECK(f, (f)(a, b, c, d, e),                                                           \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d),                          \
+                      GOR__IF_EXACT(gor__x, e)))                                                   \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__NO_FLOAT(d) GOR__NO_FLOAT(e)                                                              \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c),                                       \
+                GOR__WORD(d), GOR__WORD(e)) })
 #define GOR__GO_7(f, a, b, c, d, e, g) __extension__({                                             \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d, e, g),                                           \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d), __typeof__(e), __typeof__(g)) };                     \
     GOR__GO_CHECK(f, (f)(a, b, c, d, e, g),                                                        \
-                  (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N, GOR__N), __typeof__(a),              \
-                  __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e), __typeof__(g))       \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d),                          \
+                      GOR__IF_EXACT(gor__x, e), GOR__IF_EXACT(gor__x, g)))                         \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
     GOR__NO_FLOAT(d) GOR__NO_FLOAT(e) GOR__NO_FLOAT(g)                                             \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c),                                       \
@@ -1607,6 +1636,20 @@ static int gor__os_guard(void *p, size_t size, bool light)
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
 }
 
+/* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may
+ * have taken our word for a guard without knowing it. */
+static bool gor__os_faults(const void *p)
+{
+    int fd[2];
+    bool faults = false;
+    if (pipe(fd) != 0)
+        return false;
+    faults = write(fd[1], p, 1) < 0;
+    close(fd[0]);
+    close(fd[1]);
+    return faults;
+}
+
 /* -- threads ------------------------------------------------------------------------------- */
 
 /* Start a detached thread with every signal blocked that is not a fault. */
@@ -2069,7 +2112,8 @@ static void gor__stacks_init(void)
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
         return;
-    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0;
+    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
+                               gor__os_faults(probe);
     gor__os_release(probe, gor__stacks.page_size);
 }
 
@@ -2079,6 +2123,7 @@ static void gor__stacks_free(void)
     for (c = gor__stacks.chunks; c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
+        gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */
         gor__os_release(c->base, c->size);
         gor__free(c, sizeof *c);
     }
@@ -2240,7 +2285,7 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
-    gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
+    gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */
@@ -2312,6 +2357,8 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low, starved;
+    gor__ai64   high_since;            /* high has not been empty since then                   */
+    gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     size_t      n_gfree;
     gor__gslab *slabs;
@@ -2327,7 +2374,7 @@ static struct {
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
-    gor__au32   main_done;
+    gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 
 /* Calls upward: filled in by the parts that own them. */
@@ -2874,13 +2921,22 @@ static void gor__urgent_update_locked(void)
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 
-/* The global queues: by priority. */
-static void gor__ready_global(gor__g *g)
+/* The queue of a G's priority; the first in it starts its clock. */
+static gor__gqueue *gor__queue_of_locked(gor__g *g)
 {
     uint32_t traits = gor__au32_load_rlx(&g->traits);
+    gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
+                   : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
+    if (q != &gor__rt.global && !q->head)
+        gor__ai64_store_rlx(q == &gor__rt.high ? &gor__rt.high_since : &gor__rt.low_since,
+                            gor__os_now());
+    return q;
+}
+
+static void gor__ready_global(gor__g *g)
+{
     gor__lock_sched();
-    gor__gq_push(traits & GOR__TRAIT_HIGH ? &gor__rt.high :
-                 traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global, g);
+    gor__gq_push(gor__queue_of_locked(g), g);
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__submitted();
@@ -3167,6 +3223,7 @@ GOR__NO_TSAN static void gor__after_switch(void)
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
     gor__san_arrive(m, g, prev);
+    gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
@@ -3442,8 +3499,9 @@ static void gor__taskq_run(void *arg)
     t->run(t);
 }
 
-/* Make a goroutine of the oldest task of q. NULL: there is none, or no memory: then it stays
- * forked, for its joiner. The goroutine comes first: a task once taken must run. */
+/* Make a goroutine of the oldest task of q, under the forker's own context. NULL: there is none, or
+ * no memory: then it stays forked, for its joiner. The goroutine comes first: a task once taken
+ * must run. */
 static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
 {
     gor__spec spec;
@@ -3462,6 +3520,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         return NULL;
     }
     g->arg = t;
+    g->ctx = g->ctx_held = (gor__cancel *)t->ctx;  /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
@@ -3644,24 +3703,26 @@ static gor__g *gor__try_queue(gor__gqueue *q)
     return g;
 }
 
-/* High priority before others, unless these have not run for GOR__PRIORITY_NS; low priority if
- * it has not run for as long. */
+/* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
+ * it has waited for as long. */
 static gor__g *gor__try_priority(gor__p *p)
 {
     gor__g *g = NULL;
-    int64_t now;
+    int64_t now, normal;
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
-    if (gor__au32_load_rlx(&gor__rt.low.n) == 0)
-        gor__ai64_store_rlx(&p->low_ns, now);
-    else if (now - gor__ai64_load_rlx(&p->low_ns) > GOR__PRIORITY_NS)
+    if (gor__au32_load_rlx(&gor__rt.low.n) &&
+        now - gor__ai64_load_rlx(&gor__rt.low_since) > GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.low);
     if (g) {
-        gor__ai64_store_rlx(&p->low_ns, now);
+        gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
+    normal = gor__ai64_load_rlx(&p->normal_ns);
+    if (normal < gor__ai64_load_rlx(&gor__rt.high_since))
+        normal = gor__ai64_load_rlx(&gor__rt.high_since);
+    if (now - normal <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (!g)
         gor__ai64_store_rlx(&p->normal_ns, now);
@@ -3727,6 +3788,10 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__taskq_start(m, &p->taskq);
     if (!g)
         g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+    if (!g)
+        g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        g = gor__try_queue(&gor__rt.low);
     return g;
 }
 
@@ -3796,6 +3861,16 @@ static void gor__p_release(gor__m *m)
         gor__p_idle_push_locked(p);
     }
     gor__unlock_sched();
+}
+
+/* A P was given up by an M that will not look for work again: somebody must, and mind the
+ * timers. */
+static void gor__p_left(void)
+{
+    gor__arch_fence();
+    if (!gor__au32_load_rlx(&gor__rt.stopping) &&
+        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER))
+        gor__wake_p();
 }
 
 /* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
@@ -3916,9 +3991,7 @@ static void gor__wait_for_locked(gor__m *m)
 {
     gor__p_release(m);
     gor__au32_store_rlx(&m->state, GOR__M_IDLE);
-    gor__arch_fence();
-    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
-        gor__wake_p();
+    gor__p_left();
     gor__m_sleep(m, GOR_FOREVER);
     gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
     if (m->next_p)
@@ -3992,6 +4065,7 @@ static void gor__m_begin(gor__m *m)
     m->g0.fiber = gor__san_this_fiber();
 #endif
     m->alt_stack = gor__os_alt_stack_on();
+    gor__san_hand_over(&m->alt_stack);
 }
 
 /* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
@@ -4062,9 +4136,6 @@ static void gor__m_end(gor__m *m)
     if (orphan)
         return;
     gor__lock_sched();
-    if (gor__m_p(m))
-        gor__p_idle_push_locked(gor__m_p(m));
-    gor__aptr_store_rlx(&m->p, NULL);
     gor__au32_store_rlx(&m->state, GOR__M_GONE);
     gor__rt.n_m--;
     gor__unlock_sched();
@@ -4079,6 +4150,10 @@ static void *gor__m_thread(void *arg)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
     gor__m_loop(m);
+    if (gor__m_p(m)) {                             /* its goroutine was tied, and ended */
+        gor__p_release(m);
+        gor__p_left();
+    }
     gor__m_end(m);
     return NULL;
 }
@@ -4122,6 +4197,31 @@ static int gor__m_start(gor__p *p, bool spinning)
         gor__unlock_sched();
     }
     return rc;
+}
+
+/* -- stopping ---------------------------------------- */
+
+static void gor__wake_everyone(uint32_t attention)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
+            gor__au32_or(&m->attention, attention);
+            gor__m_wake(m);
+        }
+    gor__unlock_sched();
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
+/* Every M leaves at its next look at the queues. */
+static void gor__stop_now(void)
+{
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__wake_everyone(0);
 }
 
 /* -- the border between the user's code and ours ------------------------------------------- */
@@ -4655,13 +4755,14 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)
             gor__print_frames(o, (uintptr_t)__builtin_return_address(0),
-                              *(const uintptr_t *)__builtin_frame_address(0), lo, lo + size);
+                              *(const uintptr_t *)__builtin_frame_address(0),
+                              lo + gor__stacks.page_size, lo + size);
         return;
     }
     if ((uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);
-    gor__print_frames(o, pc, fp, lo, lo + size);
+    gor__print_frames(o, pc, fp, lo + gor__stacks.page_size, lo + size);
 }
 
 GOR__NO_TSAN static void gor__print_g(gor__out *o, const gor__g *g)
@@ -5407,7 +5508,9 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
 {
     gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
     gor__spec spec;
+    gor__cancel *own = gor__m_g(m)->ctx;
     int rc = 0;
+    t->ctx = own ? gor__cancel_retain(own) : NULL;
     t->fn = fn;
     t->arg = arg;
     t->run = gor__task_run;
@@ -5423,6 +5526,7 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         spec.arg = t;
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
+        gor__cancel_release(own);                  /* a goroutine has its own reference */
     }
     gor__leave(gor__self());
     if (rc != 0)
@@ -5435,6 +5539,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
         return false;
     t->slot = NULL;
+    gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
     m = gor__self();
@@ -7192,14 +7297,6 @@ static void gor__faults_remove(void)
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
-static void gor__p_hand_off(gor__m *m)
-{
-    gor__p_release(m);
-    gor__arch_fence();
-    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
-        gor__wake_p();                             /* someone must see to queues and timers */
-}
-
 /* Back in: with a P at once, or in turn. */
 GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
@@ -7225,7 +7322,8 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_add(&gor__rt.n_blocked, 1);
-    gor__p_hand_off(m);
+    gor__p_release(m);
+    gor__p_left();
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);
@@ -7308,7 +7406,7 @@ static bool gor__all_asleep_locked(void)
     return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();
 }
 
-enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK };
+enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK, GOR__ALL_GONE };
 
 static enum gor__quiet gor__how_quiet(void)
 {
@@ -7316,7 +7414,10 @@ static enum gor__quiet gor__how_quiet(void)
     gor__lock_sched();
     if (gor__all_asleep_locked()) {
         q = GOR__QUIET;
-        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() > 0) {
+        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
+            if (gor__au32_load_sc(&gor__rt.main_left))
+                q = GOR__ALL_GONE;
+        } else if (gor__timers_first() == GOR_FOREVER) {
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
@@ -7372,6 +7473,8 @@ static void gor__sysmon_sleep(void)
     q = gor__how_quiet();
     if (q == GOR__DEADLOCK)
         gor__report_deadlock();
+    if (q == GOR__ALL_GONE)
+        gor__stop_now();
     if (q == GOR__BUSY)
         until = gor__os_now() + GOR__SYSMON_NS;
     else if (q == GOR__QUIET_ASK_AGAIN)
@@ -7612,19 +7715,6 @@ static int gor__boot_quietly(const gor_options *o, bool with_main)
 
 /* -- stopping ------------------------------------------------------------------------------ */
 
-static void gor__wake_everyone(uint32_t attention)
-{
-    gor__lock_sched();
-    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
-        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
-            gor__au32_or(&m->attention, attention);
-            gor__m_wake(m);
-        }
-    gor__unlock_sched();
-    gor__au32_add(&gor__rt.sysmon_park, 1);
-    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
-}
-
 static int gor__threads_left(void)
 {
     int n;
@@ -7712,10 +7802,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
-    gor__au32_store_sc(&gor__rt.stopping, 1);
-    gor__lock_sched();
-    gor__urgent_update_locked();
-    gor__unlock_sched();
+    gor__stop_now();
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
         gor__wake_everyone(GOR__ASK);
@@ -7753,19 +7840,22 @@ static void gor__main_run(void *p)
     int result = call->fn(call->arg);
     gor__enter();
     gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
-    gor__au32_store_rel(&gor__rt.main_done, 1);
-    gor__au32_store_sc(&gor__rt.stopping, 1);
-    gor__lock_sched();
-    gor__urgent_update_locked();
-    gor__unlock_sched();
-    gor__wake_everyone(0);
+    gor__stop_now();
     gor__leave(gor__self());
+}
+
+/* However it ended: if not by returning, the others go on, and [sysmon] sees the last one's end. */
+static void gor__main_ended(void *p)
+{
+    (void)p;
+    gor__au32_store_sc(&gor__rt.main_left, 1);
 }
 
 /* The calling thread as an M with a P, and the main goroutine in its hands. */
 static int gor__main_begin(gor__main_call *call, gor__m **out)
 {
-    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL, NULL, NULL, NULL };
+    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL,
+                    gor__main_ended, NULL, NULL };
     gor__m *m = gor__m_new();
     gor__g *g;
     int rc;

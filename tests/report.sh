@@ -136,7 +136,8 @@ expect 'the panic hook is called with the message' 2 'hook on_panic heard: .*it 
 GORTRACEBACK=none run panic format
 expect 'GORTRACEBACK=none prints the message alone' 2 'it went wrong 42' '!bystander'
 GORTRACEBACK=single run panic format
-expect 'GORTRACEBACK=single prints the one goroutine' 2 'it went wrong 42' 'hard worker' '!bystander'
+expect 'GORTRACEBACK=single prints the one goroutine' 2 'it went wrong 42' 'hard worker' \
+    '!bystander'
 GORTRACEBACK=all run panic format
 expect 'GORTRACEBACK=all prints every goroutine' 2 'it went wrong 42' 'hard worker' bystander
 GORTRACEBACK=crash run panic format

@@ -185,11 +185,12 @@ static inline int scaled(int n)
     return n / test_scale > 0 ? n / test_scale : 1;
 }
 
-/* A number of goroutines alive at once: TSan has room for 8,000 fibers. */
+/* A number of goroutines alive at once: TSan has room for 8,000, ASan pays for each stack. */
 static inline int scaled_goroutines(int n)
 {
+    int most = TEST_TSAN ? 3000 : TEST_ASAN ? 20000 : n;
     n = scaled(n);
-    return TEST_TSAN && n > 3000 ? 3000 : n;
+    return n < most ? n : most;
 }
 
 /* -- running ----------------------------------------------------------------------------------- */

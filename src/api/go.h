@@ -69,6 +69,7 @@ typedef struct gor_task {
     void     *(*fn)(void *);
     void       *arg;
     void       *result;
+    void       *ctx;                   /* the forker's own, a reference, until it starts         */
 } gor_task;
 
 /* Run fn(arg) in parallel, if a processor is free, at the latest in gor_join. Allocates nothing.
@@ -108,7 +109,8 @@ GOR_API int gor_local_set(gor_local *k, void *value);
  * evaluated now and converted as the call f(a, b, ...) would convert them. f's result is dropped.
  * An expression: gives what gor_go gives. Compile-time errors: whatever f(a, b, ...) would not
  * accept; a floating or struct parameter; in C, an argument to a parameter narrower than int whose
- * type is not exactly the parameter's (cast it). */
+ * type is not exactly the parameter's (cast them all), likewise with enum parameters under gcc. In
+ * C23 all types must match exactly. */
 #define GOR__NARGS_(a, b, c, d, e, f, g, h, n, ...) n
 #define GOR__NARGS(...) GOR__NARGS_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 
@@ -123,8 +125,9 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #define GOR_GO(...)                                                                                \
     GOR__CAT(GOR__GO_, GOR__NARGS(__VA_ARGS__))(__VA_ARGS__)
 
-/* A pointer argument is refused by every floating, struct and union parameter, and taken, with a
- * warning that we silence, by every integer one: that is how C lets us look at f's parameters. */
+/* A pointer argument is refused by every floating, struct and union parameter (by gcc: every
+ * enum too) and taken, with a warning that we silence, by every integer one: that is how C lets
+ * us look at f's parameters. Arguments of exactly f's types need no such test. */
 #define GOR__PROBE(call_with_nulls)                                                                \
     _Pragma("GCC diagnostic push")                                                                 \
     _Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                                         \
@@ -140,10 +143,11 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #endif
 #define GOR__EXACT(f, call, ...)                                                                   \
     __builtin_types_compatible_p(__typeof__(*(f)), __typeof__(call)(__VA_ARGS__))
-#define GOR__GO_CHECK(f, call, nulls, ...)                                                         \
+#define GOR__IF_EXACT(exact, a) __builtin_choose_expr(exact, a, GOR__N)
+#define GOR__GO_CHECK(f, call, probe)                                                              \
     (void)sizeof(call, 0);                                                                         \
-    GOR__PROBE(nulls)                                                                              \
-    _Static_assert(GOR__WIDE(f, call) || GOR__EXACT(f, call, __VA_ARGS__),                         \
+    GOR__PROBE(probe)                                                                              \
+    _Static_assert(gor__x || GOR__WIDE(f, call),                                                   \
                    "GOR_GO: cast each argument to the exact type of its parameter");               \
     _Static_assert(sizeof(__typeof__(call)) <= 8, "GOR_GO: f returns too large a struct");
 #define GOR__NO_FLOAT(a)                                                                           \
@@ -162,32 +166,57 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
     _Static_assert(sizeof(__typeof__((f)())) <= 8, "GOR_GO: f returns too large a struct");        \
     GOR__GO_END(f, 0) })
 #define GOR__GO_2(f, a) __extension__({                                                            \
-    GOR__GO_CHECK(f, (f)(a), (f)(GOR__N), __typeof__(a))                                           \
+    enum { gor__x = GOR__EXACT(f, (f)(a),                                                          \
+                               __typeof__(a)) };                                                   \
+    GOR__GO_CHECK(f, (f)(a),                                                                       \
+                  (f)(GOR__IF_EXACT(gor__x, a)))                                                   \
     GOR__NO_FLOAT(a)                                                                               \
     GOR__GO_END(f, GOR__WORD(a)) })
 #define GOR__GO_3(f, a, b) __extension__({                                                         \
-    GOR__GO_CHECK(f, (f)(a, b), (f)(GOR__N, GOR__N), __typeof__(a), __typeof__(b))                 \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b),                                                       \
+                               __typeof__(a), __typeof__(b)) };                                    \
+    GOR__GO_CHECK(f, (f)(a, b),                                                                    \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b)))                         \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b)                                                              \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b)) })
 #define GOR__GO_4(f, a, b, c) __extension__({                                                      \
-    GOR__GO_CHECK(f, (f)(a, b, c), (f)(GOR__N, GOR__N, GOR__N),                                    \
-                  __typeof__(a), __typeof__(b), __typeof__(c))                                     \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c),                                                    \
+                               __typeof__(a), __typeof__(b), __typeof__(c)) };                     \
+    GOR__GO_CHECK(f, (f)(a, b, c),                                                                 \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c)))                                                   \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c)) })
 #define GOR__GO_5(f, a, b, c, d) __extension__({                                                   \
-    GOR__GO_CHECK(f, (f)(a, b, c, d), (f)(GOR__N, GOR__N, GOR__N, GOR__N),                         \
-                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d))                      \
-    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d)                            \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d),                                                 \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d)) };                                                   \
+    GOR__GO_CHECK(f, (f)(a, b, c, d),                                                              \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d)))                         \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__NO_FLOAT(d)                                                                               \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d)) })
 #define GOR__GO_6(f, a, b, c, d, e) __extension__({                                                \
-    GOR__GO_CHECK(f, (f)(a, b, c, d, e), (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N),              \
-                  __typeof__(a), __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e))       \
-    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c) GOR__NO_FLOAT(d) GOR__NO_FLOAT(e)           \
-    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c), GOR__WORD(d), GOR__WORD(e)) })
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d, e),                                              \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d), __typeof__(e)) };                                    \
+    GOR__GO_CHECK(f, (f)(a, b, c, d, e),                                                           \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d),                          \
+                      GOR__IF_EXACT(gor__x, e)))                                                   \
+    GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
+    GOR__NO_FLOAT(d) GOR__NO_FLOAT(e)                                                              \
+    GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c),                                       \
+                GOR__WORD(d), GOR__WORD(e)) })
 #define GOR__GO_7(f, a, b, c, d, e, g) __extension__({                                             \
+    enum { gor__x = GOR__EXACT(f, (f)(a, b, c, d, e, g),                                           \
+                               __typeof__(a), __typeof__(b), __typeof__(c),                        \
+                               __typeof__(d), __typeof__(e), __typeof__(g)) };                     \
     GOR__GO_CHECK(f, (f)(a, b, c, d, e, g),                                                        \
-                  (f)(GOR__N, GOR__N, GOR__N, GOR__N, GOR__N, GOR__N), __typeof__(a),              \
-                  __typeof__(b), __typeof__(c), __typeof__(d), __typeof__(e), __typeof__(g))       \
+                  (f)(GOR__IF_EXACT(gor__x, a), GOR__IF_EXACT(gor__x, b),                          \
+                      GOR__IF_EXACT(gor__x, c), GOR__IF_EXACT(gor__x, d),                          \
+                      GOR__IF_EXACT(gor__x, e), GOR__IF_EXACT(gor__x, g)))                         \
     GOR__NO_FLOAT(a) GOR__NO_FLOAT(b) GOR__NO_FLOAT(c)                                             \
     GOR__NO_FLOAT(d) GOR__NO_FLOAT(e) GOR__NO_FLOAT(g)                                             \
     GOR__GO_END(f, GOR__WORD(a), GOR__WORD(b), GOR__WORD(c),                                       \

@@ -112,13 +112,14 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)
             gor__print_frames(o, (uintptr_t)__builtin_return_address(0),
-                              *(const uintptr_t *)__builtin_frame_address(0), lo, lo + size);
+                              *(const uintptr_t *)__builtin_frame_address(0),
+                              lo + gor__stacks.page_size, lo + size);
         return;
     }
     if ((uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);
-    gor__print_frames(o, pc, fp, lo, lo + size);
+    gor__print_frames(o, pc, fp, lo + gor__stacks.page_size, lo + size);
 }
 
 GOR__NO_TSAN static void gor__print_g(gor__out *o, const gor__g *g)

@@ -168,7 +168,8 @@ static void gor__stacks_init(void)
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
         return;
-    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0;
+    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
+                               gor__os_faults(probe);
     gor__os_release(probe, gor__stacks.page_size);
 }
 
@@ -178,6 +179,7 @@ static void gor__stacks_free(void)
     for (c = gor__stacks.chunks; c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
+        gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */
         gor__os_release(c->base, c->size);
         gor__free(c, sizeof *c);
     }

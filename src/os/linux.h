@@ -81,6 +81,20 @@ static int gor__os_guard(void *p, size_t size, bool light)
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
 }
 
+/* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may
+ * have taken our word for a guard without knowing it. */
+static bool gor__os_faults(const void *p)
+{
+    int fd[2];
+    bool faults = false;
+    if (pipe(fd) != 0)
+        return false;
+    faults = write(fd[1], p, 1) < 0;
+    close(fd[0]);
+    close(fd[1]);
+    return faults;
+}
+
 /* -- threads ------------------------------------------------------------------------------- */
 
 /* Start a detached thread with every signal blocked that is not a fault. */

@@ -5,14 +5,6 @@
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
-static void gor__p_hand_off(gor__m *m)
-{
-    gor__p_release(m);
-    gor__arch_fence();
-    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
-        gor__wake_p();                             /* someone must see to queues and timers */
-}
-
 /* Back in: with a P at once, or in turn. */
 GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
@@ -38,7 +30,8 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_add(&gor__rt.n_blocked, 1);
-    gor__p_hand_off(m);
+    gor__p_release(m);
+    gor__p_left();
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);

@@ -212,19 +212,6 @@ static int gor__boot_quietly(const gor_options *o, bool with_main)
 
 /* -- stopping ------------------------------------------------------------------------------ */
 
-static void gor__wake_everyone(uint32_t attention)
-{
-    gor__lock_sched();
-    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
-        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
-            gor__au32_or(&m->attention, attention);
-            gor__m_wake(m);
-        }
-    gor__unlock_sched();
-    gor__au32_add(&gor__rt.sysmon_park, 1);
-    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
-}
-
 static int gor__threads_left(void)
 {
     int n;
@@ -312,10 +299,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
-    gor__au32_store_sc(&gor__rt.stopping, 1);
-    gor__lock_sched();
-    gor__urgent_update_locked();
-    gor__unlock_sched();
+    gor__stop_now();
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
         gor__wake_everyone(GOR__ASK);
@@ -353,19 +337,22 @@ static void gor__main_run(void *p)
     int result = call->fn(call->arg);
     gor__enter();
     gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
-    gor__au32_store_rel(&gor__rt.main_done, 1);
-    gor__au32_store_sc(&gor__rt.stopping, 1);
-    gor__lock_sched();
-    gor__urgent_update_locked();
-    gor__unlock_sched();
-    gor__wake_everyone(0);
+    gor__stop_now();
     gor__leave(gor__self());
+}
+
+/* However it ended: if not by returning, the others go on, and [sysmon] sees the last one's end. */
+static void gor__main_ended(void *p)
+{
+    (void)p;
+    gor__au32_store_sc(&gor__rt.main_left, 1);
 }
 
 /* The calling thread as an M with a P, and the main goroutine in its hands. */
 static int gor__main_begin(gor__main_call *call, gor__m **out)
 {
-    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL, NULL, NULL, NULL };
+    gor__spec s = { gor__main_run, NULL, "main\0main", call, sizeof *call, NULL,
+                    gor__main_ended, NULL, NULL };
     gor__m *m = gor__m_new();
     gor__g *g;
     int rc;

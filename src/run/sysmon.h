@@ -68,7 +68,7 @@ static bool gor__all_asleep_locked(void)
     return gor__au32_load_sc(&gor__rt.n_spinning) == 0 && !gor__work_anywhere();
 }
 
-enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK };
+enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK, GOR__ALL_GONE };
 
 static enum gor__quiet gor__how_quiet(void)
 {
@@ -76,7 +76,10 @@ static enum gor__quiet gor__how_quiet(void)
     gor__lock_sched();
     if (gor__all_asleep_locked()) {
         q = GOR__QUIET;
-        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() > 0) {
+        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
+            if (gor__au32_load_sc(&gor__rt.main_left))
+                q = GOR__ALL_GONE;
+        } else if (gor__timers_first() == GOR_FOREVER) {
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
@@ -132,6 +135,8 @@ static void gor__sysmon_sleep(void)
     q = gor__how_quiet();
     if (q == GOR__DEADLOCK)
         gor__report_deadlock();
+    if (q == GOR__ALL_GONE)
+        gor__stop_now();
     if (q == GOR__BUSY)
         until = gor__os_now() + GOR__SYSMON_NS;
     else if (q == GOR__QUIET_ASK_AGAIN)

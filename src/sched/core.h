@@ -153,7 +153,7 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
-    gor__ai64   normal_ns, low_ns;     /* when a goroutine of that priority last ran           */
+    gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */
@@ -225,6 +225,8 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low, starved;
+    gor__ai64   high_since;            /* high has not been empty since then                   */
+    gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     size_t      n_gfree;
     gor__gslab *slabs;
@@ -240,7 +242,7 @@ static struct {
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
-    gor__au32   main_done;
+    gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 
 /* Calls upward: filled in by the parts that own them. */

@@ -93,9 +93,6 @@ static void gor__m_end(gor__m *m)
     if (orphan)
         return;
     gor__lock_sched();
-    if (gor__m_p(m))
-        gor__p_idle_push_locked(gor__m_p(m));
-    gor__aptr_store_rlx(&m->p, NULL);
     gor__au32_store_rlx(&m->state, GOR__M_GONE);
     gor__rt.n_m--;
     gor__unlock_sched();
@@ -110,6 +107,10 @@ static void *gor__m_thread(void *arg)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
     gor__m_loop(m);
+    if (gor__m_p(m)) {                             /* its goroutine was tied, and ended */
+        gor__p_release(m);
+        gor__p_left();
+    }
     gor__m_end(m);
     return NULL;
 }
@@ -153,6 +154,31 @@ static int gor__m_start(gor__p *p, bool spinning)
         gor__unlock_sched();
     }
     return rc;
+}
+
+/* -- stopping ---------------------------------------- */
+
+static void gor__wake_everyone(uint32_t attention)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
+            gor__au32_or(&m->attention, attention);
+            gor__m_wake(m);
+        }
+    gor__unlock_sched();
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
+/* Every M leaves at its next look at the queues. */
+static void gor__stop_now(void)
+{
+    gor__au32_store_sc(&gor__rt.stopping, 1);
+    gor__lock_sched();
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__wake_everyone(0);
 }
 
 /* -- the border between the user's code and ours ------------------------------------------- */

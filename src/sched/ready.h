@@ -12,13 +12,22 @@ static void gor__urgent_update_locked(void)
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 
-/* The global queues: by priority. */
-static void gor__ready_global(gor__g *g)
+/* The queue of a G's priority; the first in it starts its clock. */
+static gor__gqueue *gor__queue_of_locked(gor__g *g)
 {
     uint32_t traits = gor__au32_load_rlx(&g->traits);
+    gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
+                   : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
+    if (q != &gor__rt.global && !q->head)
+        gor__ai64_store_rlx(q == &gor__rt.high ? &gor__rt.high_since : &gor__rt.low_since,
+                            gor__os_now());
+    return q;
+}
+
+static void gor__ready_global(gor__g *g)
+{
     gor__lock_sched();
-    gor__gq_push(traits & GOR__TRAIT_HIGH ? &gor__rt.high :
-                 traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global, g);
+    gor__gq_push(gor__queue_of_locked(g), g);
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__submitted();

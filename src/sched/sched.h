@@ -176,24 +176,26 @@ static gor__g *gor__try_queue(gor__gqueue *q)
     return g;
 }
 
-/* High priority before others, unless these have not run for GOR__PRIORITY_NS; low priority if
- * it has not run for as long. */
+/* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
+ * it has waited for as long. */
 static gor__g *gor__try_priority(gor__p *p)
 {
     gor__g *g = NULL;
-    int64_t now;
+    int64_t now, normal;
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
-    if (gor__au32_load_rlx(&gor__rt.low.n) == 0)
-        gor__ai64_store_rlx(&p->low_ns, now);
-    else if (now - gor__ai64_load_rlx(&p->low_ns) > GOR__PRIORITY_NS)
+    if (gor__au32_load_rlx(&gor__rt.low.n) &&
+        now - gor__ai64_load_rlx(&gor__rt.low_since) > GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.low);
     if (g) {
-        gor__ai64_store_rlx(&p->low_ns, now);
+        gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
+    normal = gor__ai64_load_rlx(&p->normal_ns);
+    if (normal < gor__ai64_load_rlx(&gor__rt.high_since))
+        normal = gor__ai64_load_rlx(&gor__rt.high_since);
+    if (now - normal <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (!g)
         gor__ai64_store_rlx(&p->normal_ns, now);
@@ -259,6 +261,10 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__taskq_start(m, &p->taskq);
     if (!g)
         g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+    if (!g)
+        g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        g = gor__try_queue(&gor__rt.low);
     return g;
 }
 
@@ -328,6 +334,16 @@ static void gor__p_release(gor__m *m)
         gor__p_idle_push_locked(p);
     }
     gor__unlock_sched();
+}
+
+/* A P was given up by an M that will not look for work again: somebody must, and mind the
+ * timers. */
+static void gor__p_left(void)
+{
+    gor__arch_fence();
+    if (!gor__au32_load_rlx(&gor__rt.stopping) &&
+        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER))
+        gor__wake_p();
 }
 
 /* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
@@ -448,9 +464,7 @@ static void gor__wait_for_locked(gor__m *m)
 {
     gor__p_release(m);
     gor__au32_store_rlx(&m->state, GOR__M_IDLE);
-    gor__arch_fence();
-    if (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER)
-        gor__wake_p();
+    gor__p_left();
     gor__m_sleep(m, GOR_FOREVER);
     gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
     if (m->next_p)

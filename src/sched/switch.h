@@ -65,7 +65,7 @@ GOR__NO_TSAN static void gor__after_switch(void)
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
     gor__san_arrive(m, g, prev);
-    gor__san_take_over(&m->alt_stack);             /* the thread's beginning, its TLS is from then */
+    gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);

@@ -72,8 +72,9 @@ static void gor__taskq_run(void *arg)
     t->run(t);
 }
 
-/* Make a goroutine of the oldest task of q. NULL: there is none, or no memory: then it stays
- * forked, for its joiner. The goroutine comes first: a task once taken must run. */
+/* Make a goroutine of the oldest task of q, under the forker's own context. NULL: there is none, or
+ * no memory: then it stays forked, for its joiner. The goroutine comes first: a task once taken
+ * must run. */
 static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
 {
     gor__spec spec;
@@ -92,6 +93,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         return NULL;
     }
     g->arg = t;
+    g->ctx = g->ctx_held = (gor__cancel *)t->ctx;  /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }

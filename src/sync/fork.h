@@ -25,7 +25,9 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
 {
     gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
     gor__spec spec;
+    gor__cancel *own = gor__m_g(m)->ctx;
     int rc = 0;
+    t->ctx = own ? gor__cancel_retain(own) : NULL;
     t->fn = fn;
     t->arg = arg;
     t->run = gor__task_run;
@@ -41,6 +43,7 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         spec.arg = t;
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
+        gor__cancel_release(own);                  /* a goroutine has its own reference */
     }
     gor__leave(gor__self());
     if (rc != 0)
@@ -53,6 +56,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
         return false;
     t->slot = NULL;
+    gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
     m = gor__self();
