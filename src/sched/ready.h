@@ -24,7 +24,7 @@ static gor__gqueue *gor__queue_of_locked(gor__g *g)
     return q;
 }
 
-static void gor__ready_global(gor__g *g)
+static GOR__NOINLINE void gor__ready_global(gor__g *g)
 {
     gor__lock_sched();
     gor__gq_push(gor__queue_of_locked(g), g);
@@ -77,7 +77,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 }
 
 /* Make g, whose wait the caller has claimed, runnable. Any thread. */
-static void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
+GOR__INLINE void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
 
 /* -- a fiber each, for ThreadSanitizer ----------------------------------------------------- */
 #if GOR__TSAN
@@ -236,7 +236,7 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
 }
 
 /* prev has ended and its stack has been left: keep both for the next goroutine. */
-GOR__NO_TSAN static void gor__recycle(gor__m *m, gor__g *g)
+GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);

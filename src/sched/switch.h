@@ -60,7 +60,7 @@ GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
 #endif
 
 /* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
-GOR__NO_TSAN static void gor__after_switch(void)
+GOR__SWITCH_INLINE void gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);

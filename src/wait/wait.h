@@ -39,7 +39,7 @@ typedef struct gor__node {
 
 /* -- queues -------------------------------------------------------------------------------- */
 
-static void gor__wq_put(gor__wq *q, gor__node *n)
+GOR__INLINE void gor__wq_put(gor__wq *q, gor__node *n)
 {
     n->next = NULL;
     n->prev = q->tail;
@@ -63,7 +63,7 @@ static void gor__wq_put_first(gor__wq *q, gor__node *n)
     q->head = n;
 }
 
-static void gor__wq_remove(gor__wq *q, gor__node *n)
+GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
 {
     *(n->prev ? &n->prev->next : &q->head) = n->next;
     *(n->next ? &n->next->prev : &q->tail) = n->prev;
@@ -71,7 +71,7 @@ static void gor__wq_remove(gor__wq *q, gor__node *n)
 }
 
 /* True: the caller is the one who ends the wait. */
-static bool gor__wait_claim(gor__wait *w)
+GOR__INLINE bool gor__wait_claim(gor__wait *w)
 {
     return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
 }
@@ -79,7 +79,7 @@ static bool gor__wait_claim(gor__wait *w)
 /* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
  * ended elsewhere and leave. The caller hands over, unlocks and calls gor__wake. NULL: nobody
  * waits. */
-static gor__node *gor__wq_take(gor__wq *q, int rc)
+GOR__INLINE gor__node *gor__wq_take(gor__wq *q, int rc)
 {
     gor__node *n;
     while ((n = q->head) != NULL) {
@@ -94,7 +94,7 @@ static gor__node *gor__wq_take(gor__wq *q, int rc)
 }
 
 /* Let a claimed wait go on. */
-static void gor__wake(gor__node *n)
+GOR__INLINE void gor__wake(gor__node *n)
 {
     gor__wait *w = n->wait;
     if (w->g) {
@@ -139,7 +139,7 @@ static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
 
 /* -- waiting ------------------------------------------------------------------------------- */
 
-static gor__g *gor__this_g(void)
+GOR__INLINE gor__g *gor__this_g(void)
 {
     gor__m *m = gor__self();
     return m ? gor__m_g(m) : NULL;
@@ -170,7 +170,7 @@ GOR__INLINE int gor__own_ctx_err(void)
 }
 
 /* Begin a wait of the caller. forever: nothing but its objects can end it, if there is one only. */
-static void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
+GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
 {
     w->g = gor__this_g();
     w->many = many;
@@ -190,7 +190,7 @@ static void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, 
     }
 }
 
-static void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
+GOR__INLINE void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
 {
     n->queue = NULL;
     n->wait = w;
@@ -279,7 +279,7 @@ static void gor__cancel_watch(gor__cancel *c, gor__node *n)
 
 /* Block until the wait has been ended, by its objects, the deadline or the own context. Its
  * nodes are in their queues, no lock is held. Returns w->rc. */
-static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
 {
     gor_timer timer;
     gor__node node;
@@ -313,7 +313,7 @@ static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
 /* Wait in q, under lock, which the caller holds and gets back released. n is initialised, w too,
  * with many true if there is a deadline or an own context. first: go before all others.
  * Returns the waker's rc; -ETIMEDOUT, -ECANCELED, -ENOMEM: the node has left the queue. */
-static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
+GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
                         gor__cancel *own, bool first)
 {
     if (first)
