@@ -1,4 +1,147 @@
-/* The master: includes the parts bottom-up. The order is the layering. */
+/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time.
+ * Version 0.1, for Linux on x86-64 and ARM64, gcc and clang, C11 and C++17.
+ * Licence: MIT or public domain, whichever you prefer; see LICENSE.
+ *
+ * USE        In one file of the program define GOR_IMPLEMENTATION before the include; in all
+ *            others include gor.h alone. Needs libc and pthreads, nothing else:
+ *                cc -O2 app.c -pthread
+ *            The file with GOR_IMPLEMENTATION needs GNU declarations from libc. gor.h asks for
+ *            them if it comes first; after a system header, under strict -std=c11, it is too
+ *            late: include gor.h first, or compile with -D_GNU_SOURCE. glibc before 2.34 also
+ *            wants -ldl. GOR_SHORT_NAMES before the include adds go(), chan_t, ...; see [short].
+ *
+ * A PROGRAM
+ *     #define GOR_IMPLEMENTATION
+ *     #include "gor.h"
+ *     #include <stdio.h>
+ *     static void square(int n, gor_chan *out) { n *= n; gor_send(out, &n); }
+ *     GOR_MAIN {
+ *         gor_chan *out = gor_chan_new(sizeof(int), 0);
+ *         if (!out) return 1;
+ *         for (int n = 1; n <= 3; n++) GOR_GO(square, n, out);
+ *         for (int i = 0, v; i < 3 && gor_recv(out, &v) == 0; i++) printf("%d\n", v);
+ *         gor_chan_release(out);
+ *         return 0;
+ *     }
+ *
+ * CONTENTS   Search for a tag with its brackets. What a call does stands on its prototype.
+ *   manual   RUNNING  GOROUTINES  CHANNELS  SELECT  WAITING  MEMORY  BLOCKING  THREADS  FAILING
+ *            STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
+ *   public   [base] results, time, options, running   [go] goroutines, fork-join, local slots
+ *            [chan] channels, select   [sync] locks and counters   [ctx] contexts, groups
+ *            [time] sleep, timers, tickers, limiters   [debug] panic, dump, stats   [short]
+ *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
+ *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
+ *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
+ *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
+ *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *
+ * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
+ *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
+ *   options. gor_start and gor_stop run the runtime without a main goroutine, beside threads of
+ *   your own. One runtime at a time; it may be stopped and started again. When the main goroutine
+ *   returns, the others are abandoned where they stand: no deferred call and no destructor of
+ *   theirs runs. gor_procs(n) is GOMAXPROCS; the default is the CPUs that the process may use,
+ *   bounded by the cgroup's CPU quota.
+ *
+ * GOROUTINES gor_go(fn, arg) starts fn(arg); gor_go_copy hands fn a copy of your data;
+ *   gor_go_with takes a name, a stack size, a priority; GOR_GO(f, a, b, ...) calls any function
+ *   of up to six integer or pointer parameters, checked by the compiler. A goroutine may go on on
+ *   another thread after any gor call: do not hold a pthread mutex or the address of a
+ *   thread-local variable across one, or call gor_lock_thread first. errno stays with the
+ *   goroutine in code that includes gor.h. gor_fork and gor_join are for divide and conquer: the
+ *   task is your storage, and what nobody has started yet is run in gor_join. A goroutine past
+ *   its quantum (10 ms) yields at its next gor call. That is the only preemption of this version:
+ *   a loop that makes no gor call holds its processor. So does one whose calls only look:
+ *   gor_now, gor_id, gor_chan_len, gor_ctx_err, and a gor_try_recv that finds a buffered channel
+ *   empty. Put a gor_yield into such a loop.
+ *
+ * CHANNELS   gor_chan_new(size, capacity) makes a queue of values of one size; capacity 0: a send
+ *   meets its receiver. gor_send(c, &v) and gor_recv(c, &v) copy sizeof v bytes; a size other
+ *   than the channel's is -EMSGSIZE. First in, first out, for values and for who waits. After
+ *   gor_chan_close receivers get what is left, then -EPIPE and a zeroed value; senders get
+ *   -EPIPE. A NULL channel blocks for ever. GOR_CHAN_TYPE(name, T) makes a type of its own.
+ *
+ * SELECT     i = gor_select(gor_on_recv(a, &x), gor_on_send(b, &y), gor_on_after(GOR_SEC)); then
+ *   switch (i). Of several cases that can run one is drawn, each as likely. Others:
+ *   gor_on_recv_ok, gor_on_done(ctx), gor_on_deadline, gor_on_join(task), gor_on_default. A NULL
+ *   channel turns its case off. gor_select_n takes cases made at run time; more than eight cases
+ *   cost an allocation.
+ *
+ * WAITING    A call that can fail returns 0 (or what it says) or a negative errno, never sets
+ *   errno; gor_strerror names it. Times are int64_t ns on the clock of gor_now(). A deadline is
+ *   absolute: gor_now() + 50 * GOR_MS; one that has passed means "try once": -ETIMEDOUT; try_
+ *   calls give -EAGAIN or false. GOR_FOREVER never passes. A wait that ended early has moved
+ *   nothing and taken nothing. gor_ctx_enter(c) makes c the goroutine's own context: its blocking
+ *   calls then end with -ECANCELED or -ETIMEDOUT when c is done, gor_mutex_lock and the like
+ *   included, so check them; goroutines that it starts inherit c. Not ended by it: gor_join,
+ *   gor_parallel_for, gor_barrier_wait, gor_group_wait, and the function run by gor_block.
+ *
+ * MEMORY     Nothing is collected. Channels and contexts are counted: who makes one has one
+ *   reference, _retain takes another, _release gives one back. The last release of a channel
+ *   frees the values in it, not what they point to; nobody may be waiting on it then. The channel
+ *   of gor_after is yours to release; those of gor_ctx_done and of a ticker belong to these:
+ *   retain one to keep it longer. All other structs are your storage: the sync structs are valid
+ *   when zeroed, need no destroy, and must not be copied in use; who was let go by a wait may
+ *   free what it waited for. A gor_timer or gor_ticker stays until it has run or was stopped, a
+ *   gor_task until joined, a gor_group until waited for. What a goroutine's argument points to
+ *   must outlive its use; gor_go_copy and GOR_GO copy. Allocator hooks (gor_options): channels
+ *   and contexts are then to be made and released while that runtime runs.
+ *
+ * BLOCKING   A system call or a library's lock that blocks holds a processor. gor_block(fn, arg)
+ *   runs fn on the same thread and stack without one, and returns its result. Inside of fn the
+ *   thread counts as a foreign one: goroutine-only calls panic there.
+ *
+ * THREADS    Threads that the runtime does not own may start goroutines and use channels, select,
+ *   sync, contexts and timers while it runs; a call that waits blocks the thread. Only from
+ *   goroutines: gor_yield, gor_exit, gor_fork, gor_join, gor_parallel_for, gor_local_get and
+ *   _set, gor_lock_thread, gor_ctx_enter. Let your threads leave their gor calls before gor_stop.
+ *   The runtime's threads block all signals but faults; a signal handler may not call gor.
+ *
+ * FAILING    gor_panic(fmt, ...) runs the deferred calls of the goroutine, last in first out; if
+ *   one calls gor_recover, the goroutine ends there; else message and all goroutines go to stderr
+ *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function.
+ *   A panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call
+ *   from outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone
+ *   any more: no timer is pending, nobody is in gor_block, and every other thread of the process
+ *   that is younger than main sleeps in a gor call without a deadline. A thread asleep in a
+ *   select or in a call of another library keeps the report away; so does an unreadable /proc. A
+ *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
+ *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
+ *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
+ *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
+ *   the end.
+ *
+ * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
+ *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
+ *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
+ *   reached, further stacks have no guard, which is said once on stderr.
+ *
+ * ENVIRONMENT
+ *   GORMAXPROCS=n       processors, if gor_options.procs is 0
+ *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
+ *                       then abort()
+ *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
+ *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
+ *                       which also checks the order of locks
+ *
+ * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
+ *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
+ *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
+ *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
+ *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on; a
+ *   goroutine started before that may wait for a stack until another one ends.
+ *
+ * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
+ *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.
+ *   -fsanitize=address and undefined work as usual. Valgrind is not told about stacks.
+ *
+ * FORK       The child has no runtime: calls that need one say -ESRCH. exec and _exit are fine; a
+ *   child forked from a goroutine must not return from the goroutine's function.
+ */
+
 #ifndef GOR_H_INCLUDED
 #define GOR_H_INCLUDED
 
@@ -897,6 +1040,7 @@ typedef struct gor_timer {
     size_t    index;                   /* its place there                                        */
     void     *run;                     /* the goroutine that its last firing started             */
     uint64_t  run_id;                  /* and its number                                         */
+    uint64_t  epoch;                   /* which start of the runtime that was                    */
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
@@ -1006,6 +1150,81 @@ typedef gor_ctx     ctx_t;
 #endif /* GOR_H_INCLUDED */
 
 /* ==== end of the public API ================================================================== */
+
+/* ==== [map] how the rest of this file is built ==============================================
+ * LAYERS  A part uses what stands above it. Calls the other way go through data: a timer's fire,
+ *         gor__up.m_start and g_main. From here down:
+ * [config]   compiler, sanitizers, sizes          [atomics]  words, memory order in the name
+ * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
+ * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
+ * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
+ * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
+ * [core]     G, M, P and their states; the runtime's one struct
+ * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
+ * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
+ * [switch]   from one goroutine to another        [spawn]    making a goroutine
+ * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
+ * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
+ * [wait]     the one mechanism of waiting         [report]   the world in words; the end
+ * [life]     first frame to last; defer, panic    [channel]  values from goroutine to goroutine
+ * [fork]     fork, join, parallel for             [select]   wait for one of several
+ * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
+ * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
+ * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
+ * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
+ *
+ * WORDS
+ *   G goroutine   a function that runs on a stack of its own; gor__g. M machine: an OS thread of
+ *                 ours. P processor: the right to run goroutines, with run queue, timers, caches.
+ *   g0            the M's own thread stack, seen as a G: where the loop that finds work runs.
+ *   park          leave the CPU until someone calls gor__ready. yield: leave it, stay runnable.
+ *   ready         make a G runnable: it owns no wait any more, and goes into a run queue.
+ *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
+ *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
+ *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
+ *                 first. Spilled into the global queue. high, low: queues by priority.
+ *   steal         take half of another P's ring, or its oldest task, in the last round also its
+ *                 next slot, and run its timers. spinning: an M with a P that looks for work.
+ *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
+ *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
+ *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
+ *   starved       a G that found no memory for a stack; runs when another one ends.
+ *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
+ *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
+ *                 still in the user's code when the runtime stopped.
+ *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
+ *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
+ *   quantum       how long a goroutine runs before it is asked to yield.
+ *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
+ *
+ * STATES OF A GOROUTINE     where it is                            leaves by
+ *   RUNNABLE                a run queue, or on its way to one      a P picks it: RUNNING
+ *   RUNNING                 m->g of an M                           yield: RUNNABLE; or as below
+ *   WAITING                 nodes in queues, perhaps a timer       who claims: RUNNABLE; itself,
+ *                                                                  before it blocked: RUNNING
+ *   BLOCKED                 in gor_block, on its thread, no P      the call returns: RUNNABLE
+ *   DEAD                    a free list, or being made             spawn: RUNNABLE
+ *   FRESH                   never stored: a report's word for RUNNABLE without a stack
+ *   An M is RUNNING, IDLE (asleep on m->park) or GONE. A P is held (p->m), idle, in transit or
+ *   retired.
+ *
+ * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
+ *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
+ *   CTX      gor__cancel     one at a time; done closes a channel
+ *   OBJECT   channels, mutexes, tasks, ...  wakes goroutines; two channels by rising address
+ *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
+ *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
+ *   No lock is held over a switch.
+ *
+ * BEGIN WITH  [core], the structs; [switch], then gor__park and gor__switch_away in [sched];
+ *   [wait], its header and gor__wait_in; [channel], where gor__chan_op uses all of these. Then
+ *   [idle], why no wake-up is lost; gor__find_work; [spin] with gor__go_shared in [machine];
+ *   [timer]; [select]; [life]; [sysmon]. The rest stands on these. docs/design.md says why.
+ */
+
 
 #if defined(GOR_IMPLEMENTATION) && !defined(GOR__IMPLEMENTED)
 #define GOR__IMPLEMENTED
@@ -1820,7 +2039,8 @@ static void gor__os_alt_stack_off(void *p)
 
 /* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
  * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
- * Invariants  I1 A goroutine never switches, allocates or calls the user with one held.
+ * Invariants  I1 A goroutine never switches or calls the user with one held, nor allocates, but
+ *                for a timer that fires: that may need a goroutine, and so the allocator's hooks.
  *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
  *                called: then only that processor's goroutines get here, one at a time, and a
  *                plain store locks. The word is kept in both modes, so that the switch to shared
@@ -1953,6 +2173,8 @@ static void gor__free(void *p, size_t size)
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
+ * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
+ *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache.
@@ -1981,6 +2203,7 @@ static struct {
     gor__chunk      *chunks;
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
+    bool             no_guards;        /* GORDEBUG=noguard=1                       */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
     gor__au64        n_bound;
@@ -1994,8 +2217,16 @@ static int gor__stack_class_of(size_t size)
     return k;
 }
 
-GOR__INLINE char **gor__stack_link(char *lo, size_t size)
+enum { GOR__UNGUARDED = 1 };
+
+GOR__INLINE char *gor__stack_lo(char *tagged)
 {
+    return tagged - ((uintptr_t)tagged & GOR__UNGUARDED);
+}
+
+GOR__INLINE char **gor__stack_link(char *tagged, size_t size)
+{
+    char *lo = gor__stack_lo(tagged);
     return (char **)(void *)(lo + size - sizeof(char *));
 }
 
@@ -2008,13 +2239,15 @@ static void gor__stack_say_unguarded(void)
             return;
 }
 
-/* Guard a stack that was cut just now. */
-static void gor__stack_guard(char *lo)
+/* Guard a stack that was cut just now. Returns it, tagged if that was not to be had. */
+static char *gor__stack_guard(char *lo)
 {
-    if (gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
-        return;
+    if (!gor__stacks.no_guards &&
+        gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
+        return lo;
     gor__stack_say_unguarded();
     *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
+    return lo + GOR__UNGUARDED;
 }
 
 /* Map another chunk for class k. Called without the lock; false if there is no address space. */
@@ -2075,7 +2308,7 @@ static char *gor__stack_get(int k)
         }
         gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
         if (fresh)
-            gor__stack_guard(lo);
+            lo = gor__stack_guard(lo);
         if (lo || !gor__stack_map(k)) {
             gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
             return lo;
@@ -2089,7 +2322,7 @@ static void gor__stack_put(char *lo, int k)
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
-        gor__os_decommit(lo + page, size - 2 * page);
+        gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
     *gor__stack_link(lo, size) = cls->free;
     cls->free = lo;
@@ -2105,14 +2338,17 @@ GOR__INLINE char *gor__stack_top(char *lo, size_t size)
     return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
 }
 
-static void gor__stacks_init(void)
+/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. */
+static void gor__stacks_init(bool may_install, bool may_guard)
 {
     void *probe;
     gor__stacks.page_size = gor__os_page_size();
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
         return;
-    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
+    gor__stacks.no_guards = !may_guard;
+    gor__stacks.light_guards = may_install &&
+                               gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
     gor__os_release(probe, gor__stacks.page_size);
 }
@@ -2243,6 +2479,7 @@ enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
+#define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -2338,6 +2575,7 @@ typedef struct gor__gslab {
 /* The runtime. One at a time. */
 static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
+    uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   n_procs;               /* wanted                                               */
@@ -2381,6 +2619,7 @@ static struct {
 static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
     void (*g_main)(void);                        /* [life] the outermost frame                 */
+    void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -2444,11 +2683,11 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
  *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
- * Locks       None. A full ring is spilled by [sched].
+ * Locks       None. A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
  * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
  *             thief about to lose may still be reading one; I4.
- * Tests       tests/runq.c
+ * Tests       all; tiny rings under GORDEBUG=stress
  */
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
@@ -2883,19 +3122,13 @@ static int64_t gor__timers_first(void)
     return first;
 }
 
-/* I4: call after starting a timer that became the first of its heap. */
-static void gor__timer_added(int64_t when)
+/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
+static void gor__sleeper_tell(int64_t when)
 {
-    gor__m *m;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return;                                    /* we hold the only P */
-    gor__arch_fence();
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
-        return;                                    /* every P is busy, and sees its own timers */
-    m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m)
+    gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
+    if (!m) {
         gor__wake_p();
-    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
+    } else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
         gor__lock_sched();                         /* only an M in the idle list may be woken */
         m = gor__m_idle_pop_locked(m);
         gor__unlock_sched();
@@ -2905,6 +3138,16 @@ static void gor__timer_added(int64_t when)
             gor__m_wake(m);
         }
     }
+}
+
+/* Call after starting a timer that became the first of its heap. */
+GOR__INLINE void gor__timer_added(int64_t when)
+{
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        return;                                    /* we hold the only P, and see our own timers */
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
+        gor__sleeper_tell(when);
 }
 
 /* ==== [ready] making goroutines runnable, and their memory ======================================
@@ -3132,7 +3375,7 @@ static GOR__NOINLINE void gor__starved_retry(void)
 static void gor__stack_drop(gor__p *p, char *lo, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-    gor__san_clean(lo, GOR__MIN_STACK_SIZE << k);
+    gor__san_clean(gor__stack_lo(lo), GOR__MIN_STACK_SIZE << k);
     if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
         gor__au32_load_rlx(&gor__stacks.exhausted)) {
         gor__stack_put(lo, k);
@@ -3149,6 +3392,8 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    if (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CANARY)
+        lo += GOR__UNGUARDED;
     gor__aptr_store_rlx(&g->stack, NULL);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
@@ -3217,6 +3462,14 @@ GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
 }
 #endif
 
+/* A stack without a guard: has its goroutine run over the end? */
+GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
+{
+    const uint64_t *canary = (const uint64_t *)gor__aptr_load_rlx(&g->stack);
+    if (*canary != GOR__STACK_CANARY)
+        gor__up.overflowed(g);
+}
+
 /* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
 GOR__SWITCH_INLINE void gor__after_switch(void)
 {
@@ -3225,6 +3478,8 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
+        gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
@@ -3588,7 +3843,9 @@ static bool gor__bind_stack(gor__p *p, gor__g *g)
     char *lo = gor__stack_take(p, k);
     if (!lo)
         return false;
-    gor__aptr_store_rlx(&g->stack, lo);
+    if (gor__stack_lo(lo) != lo)
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     return true;
 }
 
@@ -3879,7 +4136,8 @@ static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;
     if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m)) {
-        gor__timer_added(gor__timers_first());
+        if (gor__timers_first() != GOR_FOREVER)
+            gor__sleeper_tell(gor__timers_first());
         return GOR_FOREVER;
     }
     gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */
@@ -5395,14 +5653,14 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
 
 GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
 {
-    gor__m *m;
+    gor__m *m = gor__self();
     int rc;
     if (!c)
         return -EAGAIN;
     if (!gor__chan_size_ok(c, v, n))
         return -EMSGSIZE;
     if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
-        !gor__au32_load_acq(&c->closed) && gor__self())
+        !gor__au32_load_acq(&c->closed) && m && !gor__au32_load_rlx(&m->attention))
         return -EAGAIN;                            /* as if we had come a moment ago */
     m = gor__enter();
     rc = gor__chan_try(c, send, v);
@@ -6515,7 +6773,7 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = (gor__g *)t->run;
+    gor__g *g = t->epoch == gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->run_id, 0);
 }
 
@@ -6537,6 +6795,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
         return false;
     t->run = g;
     t->run_id = gor__au64_load_rlx(&g->id);
+    t->epoch = gor__rt.epoch;
     gor__au64_store_rlx(&g->ticket, t->run_id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);
@@ -6783,7 +7042,7 @@ struct gor_ctx {
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
-    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0 }
+    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0, 0 }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
@@ -7237,6 +7496,17 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
+static void gor__say_overflow(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char line[400];
+    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"\n"
+             "    stack of %zu bytes at %p, started at %.100s",
+             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size,
+             gor__aptr_load_rlx(&g->stack), gor__site_place(g->site));
+    gor__fatal(line, g);
+}
+
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
     gor__m *m = gor__self();
@@ -7244,15 +7514,8 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     uintptr_t at = (uintptr_t)info->si_addr;
     uintptr_t lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
     char line[400];
-    if (lo && at >= lo && at < lo + gor__stacks.page_size) {
-        size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-        snprintf(line, sizeof line,
-                 "stack overflow in goroutine %llu \"%.40s\"\n"
-                 "    stack of %zu bytes at %p, started at %.100s",
-                 (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size, (void *)lo,
-                 gor__site_place(g->site));
-        gor__fatal(line, g);
-    }
+    if (lo && at >= lo && at < lo + gor__stacks.page_size)
+        gor__say_overflow(g);
     if (!lo || gor__fault_has_owner(sig)) {
         gor__fault_pass_on(sig, info, context);
         return;
@@ -7667,12 +7930,14 @@ static void gor__free_all(void);
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
+    static uint64_t epoch;
     bool elide;
     int rc;
     if (!fork_handled)
         fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
+    gor__up.overflowed = gor__say_overflow;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -7681,9 +7946,10 @@ static int gor__boot(const gor_options *o, bool with_main)
     rc = gor__options_set(o);
     if (rc != 0)
         return rc;
+    gor__rt.epoch = ++epoch;
     gor__traceback_init();
     gor__stress_init();
-    gor__stacks_init();
+    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
@@ -7826,7 +8092,6 @@ static void gor__shut_down(gor__m *self)
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);
-    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 

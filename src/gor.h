@@ -1,4 +1,4 @@
-/* The master: includes the parts bottom-up. The order is the layering. */
+#include "manual.h"
 #ifndef GOR_H_INCLUDED
 #define GOR_H_INCLUDED
 
@@ -22,6 +22,8 @@
 #endif /* GOR_H_INCLUDED */
 
 /* ==== end of the public API ================================================================== */
+
+#include "map.h"
 
 #if defined(GOR_IMPLEMENTATION) && !defined(GOR__IMPLEMENTED)
 #define GOR__IMPLEMENTED

@@ -23,6 +23,7 @@ typedef struct gor_timer {
     size_t    index;                   /* its place there                                        */
     void     *run;                     /* the goroutine that its last firing started             */
     uint64_t  run_id;                  /* and its number                                         */
+    uint64_t  epoch;                   /* which start of the runtime that was                    */
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.

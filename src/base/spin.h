@@ -1,6 +1,7 @@
 /* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
  * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
- * Invariants  I1 A goroutine never switches, allocates or calls the user with one held.
+ * Invariants  I1 A goroutine never switches or calls the user with one held, nor allocates, but
+ *                for a timer that fires: that may need a goroutine, and so the allocator's hooks.
  *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
  *                called: then only that processor's goroutines get here, one at a time, and a
  *                plain store locks. The word is kept in both modes, so that the switch to shared

@@ -28,6 +28,17 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
+static void gor__say_overflow(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char line[400];
+    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"\n"
+             "    stack of %zu bytes at %p, started at %.100s",
+             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size,
+             gor__aptr_load_rlx(&g->stack), gor__site_place(g->site));
+    gor__fatal(line, g);
+}
+
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
     gor__m *m = gor__self();
@@ -35,15 +46,8 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     uintptr_t at = (uintptr_t)info->si_addr;
     uintptr_t lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
     char line[400];
-    if (lo && at >= lo && at < lo + gor__stacks.page_size) {
-        size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-        snprintf(line, sizeof line,
-                 "stack overflow in goroutine %llu \"%.40s\"\n"
-                 "    stack of %zu bytes at %p, started at %.100s",
-                 (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size, (void *)lo,
-                 gor__site_place(g->site));
-        gor__fatal(line, g);
-    }
+    if (lo && at >= lo && at < lo + gor__stacks.page_size)
+        gor__say_overflow(g);
     if (!lo || gor__fault_has_owner(sig)) {
         gor__fault_pass_on(sig, info, context);
         return;

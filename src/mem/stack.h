@@ -9,6 +9,8 @@
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
+ * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
+ *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache.
@@ -37,6 +39,7 @@ static struct {
     gor__chunk      *chunks;
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
+    bool             no_guards;        /* GORDEBUG=noguard=1                       */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
     gor__au64        n_bound;
@@ -50,8 +53,16 @@ static int gor__stack_class_of(size_t size)
     return k;
 }
 
-GOR__INLINE char **gor__stack_link(char *lo, size_t size)
+enum { GOR__UNGUARDED = 1 };
+
+GOR__INLINE char *gor__stack_lo(char *tagged)
 {
+    return tagged - ((uintptr_t)tagged & GOR__UNGUARDED);
+}
+
+GOR__INLINE char **gor__stack_link(char *tagged, size_t size)
+{
+    char *lo = gor__stack_lo(tagged);
     return (char **)(void *)(lo + size - sizeof(char *));
 }
 
@@ -64,13 +75,15 @@ static void gor__stack_say_unguarded(void)
             return;
 }
 
-/* Guard a stack that was cut just now. */
-static void gor__stack_guard(char *lo)
+/* Guard a stack that was cut just now. Returns it, tagged if that was not to be had. */
+static char *gor__stack_guard(char *lo)
 {
-    if (gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
-        return;
+    if (!gor__stacks.no_guards &&
+        gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
+        return lo;
     gor__stack_say_unguarded();
     *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
+    return lo + GOR__UNGUARDED;
 }
 
 /* Map another chunk for class k. Called without the lock; false if there is no address space. */
@@ -131,7 +144,7 @@ static char *gor__stack_get(int k)
         }
         gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
         if (fresh)
-            gor__stack_guard(lo);
+            lo = gor__stack_guard(lo);
         if (lo || !gor__stack_map(k)) {
             gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
             return lo;
@@ -145,7 +158,7 @@ static void gor__stack_put(char *lo, int k)
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
-        gor__os_decommit(lo + page, size - 2 * page);
+        gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
     *gor__stack_link(lo, size) = cls->free;
     cls->free = lo;
@@ -161,14 +174,17 @@ GOR__INLINE char *gor__stack_top(char *lo, size_t size)
     return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
 }
 
-static void gor__stacks_init(void)
+/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. */
+static void gor__stacks_init(bool may_install, bool may_guard)
 {
     void *probe;
     gor__stacks.page_size = gor__os_page_size();
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
         return;
-    gor__stacks.light_guards = gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
+    gor__stacks.no_guards = !may_guard;
+    gor__stacks.light_guards = may_install &&
+                               gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
     gor__os_release(probe, gor__stacks.page_size);
 }

@@ -164,12 +164,14 @@ static void gor__free_all(void);
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
+    static uint64_t epoch;
     bool elide;
     int rc;
     if (!fork_handled)
         fork_handled = pthread_atfork(NULL, NULL, gor__forked) == 0;
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
+    gor__up.overflowed = gor__say_overflow;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -178,9 +180,10 @@ static int gor__boot(const gor_options *o, bool with_main)
     rc = gor__options_set(o);
     if (rc != 0)
         return rc;
+    gor__rt.epoch = ++epoch;
     gor__traceback_init();
     gor__stress_init();
-    gor__stacks_init();
+    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
@@ -323,7 +326,6 @@ static void gor__shut_down(gor__m *self)
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);
-    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 

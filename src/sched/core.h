@@ -111,6 +111,7 @@ enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
+#define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -206,6 +207,7 @@ typedef struct gor__gslab {
 /* The runtime. One at a time. */
 static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
+    uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   n_procs;               /* wanted                                               */
@@ -249,6 +251,7 @@ static struct {
 static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
     void (*g_main)(void);                        /* [life] the outermost frame                 */
+    void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };

@@ -158,19 +158,13 @@ static int64_t gor__timers_first(void)
     return first;
 }
 
-/* I4: call after starting a timer that became the first of its heap. */
-static void gor__timer_added(int64_t when)
+/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
+static void gor__sleeper_tell(int64_t when)
 {
-    gor__m *m;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return;                                    /* we hold the only P */
-    gor__arch_fence();
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
-        return;                                    /* every P is busy, and sees its own timers */
-    m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m)
+    gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
+    if (!m) {
         gor__wake_p();
-    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
+    } else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
         gor__lock_sched();                         /* only an M in the idle list may be woken */
         m = gor__m_idle_pop_locked(m);
         gor__unlock_sched();
@@ -180,4 +174,14 @@ static void gor__timer_added(int64_t when)
             gor__m_wake(m);
         }
     }
+}
+
+/* Call after starting a timer that became the first of its heap. */
+GOR__INLINE void gor__timer_added(int64_t when)
+{
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        return;                                    /* we hold the only P, and see our own timers */
+    gor__arch_fence();
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
+        gor__sleeper_tell(when);
 }

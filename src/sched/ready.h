@@ -223,7 +223,7 @@ static GOR__NOINLINE void gor__starved_retry(void)
 static void gor__stack_drop(gor__p *p, char *lo, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-    gor__san_clean(lo, GOR__MIN_STACK_SIZE << k);
+    gor__san_clean(gor__stack_lo(lo), GOR__MIN_STACK_SIZE << k);
     if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
         gor__au32_load_rlx(&gor__stacks.exhausted)) {
         gor__stack_put(lo, k);
@@ -240,6 +240,8 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    if (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CANARY)
+        lo += GOR__UNGUARDED;
     gor__aptr_store_rlx(&g->stack, NULL);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);

@@ -5,11 +5,11 @@
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
  *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
- * Locks       None. A full ring is spilled by [sched].
+ * Locks       None. A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
  * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
  *             thief about to lose may still be reading one; I4.
- * Tests       tests/runq.c
+ * Tests       all; tiny rings under GORDEBUG=stress
  */
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */

@@ -61,7 +61,9 @@ static bool gor__bind_stack(gor__p *p, gor__g *g)
     char *lo = gor__stack_take(p, k);
     if (!lo)
         return false;
-    gor__aptr_store_rlx(&g->stack, lo);
+    if (gor__stack_lo(lo) != lo)
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     return true;
 }
 
@@ -352,7 +354,8 @@ static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;
     if (!gor__aptr_cas(&gor__rt.sleeper, NULL, m)) {
-        gor__timer_added(gor__timers_first());
+        if (gor__timers_first() != GOR_FOREVER)
+            gor__sleeper_tell(gor__timers_first());
         return GOR_FOREVER;
     }
     gor__ai64_store_sc(&gor__rt.sleep_until, INT64_MIN);       /* not known yet: do not wake */

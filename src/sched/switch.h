@@ -59,6 +59,14 @@ GOR__INLINE void gor__san_depart(gor__g *from, gor__g *to, bool dead)
 }
 #endif
 
+/* A stack without a guard: has its goroutine run over the end? */
+GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
+{
+    const uint64_t *canary = (const uint64_t *)gor__aptr_load_rlx(&g->stack);
+    if (*canary != GOR__STACK_CANARY)
+        gor__up.overflowed(g);
+}
+
 /* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
 GOR__SWITCH_INLINE void gor__after_switch(void)
 {
@@ -67,6 +75,8 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
+        gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else

@@ -204,14 +204,14 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
 
 GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
 {
-    gor__m *m;
+    gor__m *m = gor__self();
     int rc;
     if (!c)
         return -EAGAIN;
     if (!gor__chan_size_ok(c, v, n))
         return -EMSGSIZE;
     if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
-        !gor__au32_load_acq(&c->closed) && gor__self())
+        !gor__au32_load_acq(&c->closed) && m && !gor__au32_load_rlx(&m->attention))
         return -EAGAIN;                            /* as if we had come a moment ago */
     m = gor__enter();
     rc = gor__chan_try(c, send, v);

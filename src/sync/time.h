@@ -42,7 +42,7 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = (gor__g *)t->run;
+    gor__g *g = t->epoch == gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->run_id, 0);
 }
 
@@ -64,6 +64,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
         return false;
     t->run = g;
     t->run_id = gor__au64_load_rlx(&g->id);
+    t->epoch = gor__rt.epoch;
     gor__au64_store_rlx(&g->ticket, t->run_id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);

@@ -1,0 +1,143 @@
+/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time.
+ * Version 0.1, for Linux on x86-64 and ARM64, gcc and clang, C11 and C++17.
+ * Licence: MIT or public domain, whichever you prefer; see LICENSE.
+ *
+ * USE        In one file of the program define GOR_IMPLEMENTATION before the include; in all
+ *            others include gor.h alone. Needs libc and pthreads, nothing else:
+ *                cc -O2 app.c -pthread
+ *            The file with GOR_IMPLEMENTATION needs GNU declarations from libc. gor.h asks for
+ *            them if it comes first; after a system header, under strict -std=c11, it is too
+ *            late: include gor.h first, or compile with -D_GNU_SOURCE. glibc before 2.34 also
+ *            wants -ldl. GOR_SHORT_NAMES before the include adds go(), chan_t, ...; see [short].
+ *
+ * A PROGRAM
+ *     #define GOR_IMPLEMENTATION
+ *     #include "gor.h"
+ *     #include <stdio.h>
+ *     static void square(int n, gor_chan *out) { n *= n; gor_send(out, &n); }
+ *     GOR_MAIN {
+ *         gor_chan *out = gor_chan_new(sizeof(int), 0);
+ *         if (!out) return 1;
+ *         for (int n = 1; n <= 3; n++) GOR_GO(square, n, out);
+ *         for (int i = 0, v; i < 3 && gor_recv(out, &v) == 0; i++) printf("%d\n", v);
+ *         gor_chan_release(out);
+ *         return 0;
+ *     }
+ *
+ * CONTENTS   Search for a tag with its brackets. What a call does stands on its prototype.
+ *   manual   RUNNING  GOROUTINES  CHANNELS  SELECT  WAITING  MEMORY  BLOCKING  THREADS  FAILING
+ *            STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
+ *   public   [base] results, time, options, running   [go] goroutines, fork-join, local slots
+ *            [chan] channels, select   [sync] locks and counters   [ctx] contexts, groups
+ *            [time] sleep, timers, tickers, limiters   [debug] panic, dump, stats   [short]
+ *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
+ *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
+ *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
+ *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
+ *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *
+ * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
+ *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
+ *   options. gor_start and gor_stop run the runtime without a main goroutine, beside threads of
+ *   your own. One runtime at a time; it may be stopped and started again. When the main goroutine
+ *   returns, the others are abandoned where they stand: no deferred call and no destructor of
+ *   theirs runs. gor_procs(n) is GOMAXPROCS; the default is the CPUs that the process may use,
+ *   bounded by the cgroup's CPU quota.
+ *
+ * GOROUTINES gor_go(fn, arg) starts fn(arg); gor_go_copy hands fn a copy of your data;
+ *   gor_go_with takes a name, a stack size, a priority; GOR_GO(f, a, b, ...) calls any function
+ *   of up to six integer or pointer parameters, checked by the compiler. A goroutine may go on on
+ *   another thread after any gor call: do not hold a pthread mutex or the address of a
+ *   thread-local variable across one, or call gor_lock_thread first. errno stays with the
+ *   goroutine in code that includes gor.h. gor_fork and gor_join are for divide and conquer: the
+ *   task is your storage, and what nobody has started yet is run in gor_join. A goroutine past
+ *   its quantum (10 ms) yields at its next gor call. That is the only preemption of this version:
+ *   a loop that makes no gor call holds its processor. So does one whose calls only look:
+ *   gor_now, gor_id, gor_chan_len, gor_ctx_err, and a gor_try_recv that finds a buffered channel
+ *   empty. Put a gor_yield into such a loop.
+ *
+ * CHANNELS   gor_chan_new(size, capacity) makes a queue of values of one size; capacity 0: a send
+ *   meets its receiver. gor_send(c, &v) and gor_recv(c, &v) copy sizeof v bytes; a size other
+ *   than the channel's is -EMSGSIZE. First in, first out, for values and for who waits. After
+ *   gor_chan_close receivers get what is left, then -EPIPE and a zeroed value; senders get
+ *   -EPIPE. A NULL channel blocks for ever. GOR_CHAN_TYPE(name, T) makes a type of its own.
+ *
+ * SELECT     i = gor_select(gor_on_recv(a, &x), gor_on_send(b, &y), gor_on_after(GOR_SEC)); then
+ *   switch (i). Of several cases that can run one is drawn, each as likely. Others:
+ *   gor_on_recv_ok, gor_on_done(ctx), gor_on_deadline, gor_on_join(task), gor_on_default. A NULL
+ *   channel turns its case off. gor_select_n takes cases made at run time; more than eight cases
+ *   cost an allocation.
+ *
+ * WAITING    A call that can fail returns 0 (or what it says) or a negative errno, never sets
+ *   errno; gor_strerror names it. Times are int64_t ns on the clock of gor_now(). A deadline is
+ *   absolute: gor_now() + 50 * GOR_MS; one that has passed means "try once": -ETIMEDOUT; try_
+ *   calls give -EAGAIN or false. GOR_FOREVER never passes. A wait that ended early has moved
+ *   nothing and taken nothing. gor_ctx_enter(c) makes c the goroutine's own context: its blocking
+ *   calls then end with -ECANCELED or -ETIMEDOUT when c is done, gor_mutex_lock and the like
+ *   included, so check them; goroutines that it starts inherit c. Not ended by it: gor_join,
+ *   gor_parallel_for, gor_barrier_wait, gor_group_wait, and the function run by gor_block.
+ *
+ * MEMORY     Nothing is collected. Channels and contexts are counted: who makes one has one
+ *   reference, _retain takes another, _release gives one back. The last release of a channel
+ *   frees the values in it, not what they point to; nobody may be waiting on it then. The channel
+ *   of gor_after is yours to release; those of gor_ctx_done and of a ticker belong to these:
+ *   retain one to keep it longer. All other structs are your storage: the sync structs are valid
+ *   when zeroed, need no destroy, and must not be copied in use; who was let go by a wait may
+ *   free what it waited for. A gor_timer or gor_ticker stays until it has run or was stopped, a
+ *   gor_task until joined, a gor_group until waited for. What a goroutine's argument points to
+ *   must outlive its use; gor_go_copy and GOR_GO copy. Allocator hooks (gor_options): channels
+ *   and contexts are then to be made and released while that runtime runs.
+ *
+ * BLOCKING   A system call or a library's lock that blocks holds a processor. gor_block(fn, arg)
+ *   runs fn on the same thread and stack without one, and returns its result. Inside of fn the
+ *   thread counts as a foreign one: goroutine-only calls panic there.
+ *
+ * THREADS    Threads that the runtime does not own may start goroutines and use channels, select,
+ *   sync, contexts and timers while it runs; a call that waits blocks the thread. Only from
+ *   goroutines: gor_yield, gor_exit, gor_fork, gor_join, gor_parallel_for, gor_local_get and
+ *   _set, gor_lock_thread, gor_ctx_enter. Let your threads leave their gor calls before gor_stop.
+ *   The runtime's threads block all signals but faults; a signal handler may not call gor.
+ *
+ * FAILING    gor_panic(fmt, ...) runs the deferred calls of the goroutine, last in first out; if
+ *   one calls gor_recover, the goroutine ends there; else message and all goroutines go to stderr
+ *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function.
+ *   A panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call
+ *   from outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone
+ *   any more: no timer is pending, nobody is in gor_block, and every other thread of the process
+ *   that is younger than main sleeps in a gor call without a deadline. A thread asleep in a
+ *   select or in a call of another library keeps the report away; so does an unreadable /proc. A
+ *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
+ *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
+ *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
+ *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
+ *   the end.
+ *
+ * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
+ *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
+ *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
+ *   reached, further stacks have no guard, which is said once on stderr.
+ *
+ * ENVIRONMENT
+ *   GORMAXPROCS=n       processors, if gor_options.procs is 0
+ *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
+ *                       then abort()
+ *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
+ *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
+ *                       which also checks the order of locks
+ *
+ * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
+ *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
+ *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
+ *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
+ *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on; a
+ *   goroutine started before that may wait for a stack until another one ends.
+ *
+ * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
+ *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.
+ *   -fsanitize=address and undefined work as usual. Valgrind is not told about stacks.
+ *
+ * FORK       The child has no runtime: calls that need one say -ESRCH. exec and _exit are fine; a
+ *   child forked from a goroutine must not return from the goroutine's function.
+ */

@@ -1,0 +1,73 @@
+/* ==== [map] how the rest of this file is built ==============================================
+ * LAYERS  A part uses what stands above it. Calls the other way go through data: a timer's fire,
+ *         gor__up.m_start and g_main. From here down:
+ * [config]   compiler, sanitizers, sizes          [atomics]  words, memory order in the name
+ * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
+ * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
+ * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
+ * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
+ * [core]     G, M, P and their states; the runtime's one struct
+ * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
+ * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
+ * [switch]   from one goroutine to another        [spawn]    making a goroutine
+ * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
+ * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
+ * [wait]     the one mechanism of waiting         [report]   the world in words; the end
+ * [life]     first frame to last; defer, panic    [channel]  values from goroutine to goroutine
+ * [fork]     fork, join, parallel for             [select]   wait for one of several
+ * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
+ * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
+ * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
+ * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
+ *
+ * WORDS
+ *   G goroutine   a function that runs on a stack of its own; gor__g. M machine: an OS thread of
+ *                 ours. P processor: the right to run goroutines, with run queue, timers, caches.
+ *   g0            the M's own thread stack, seen as a G: where the loop that finds work runs.
+ *   park          leave the CPU until someone calls gor__ready. yield: leave it, stay runnable.
+ *   ready         make a G runnable: it owns no wait any more, and goes into a run queue.
+ *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
+ *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
+ *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
+ *                 first. Spilled into the global queue. high, low: queues by priority.
+ *   steal         take half of another P's ring, or its oldest task, in the last round also its
+ *                 next slot, and run its timers. spinning: an M with a P that looks for work.
+ *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
+ *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
+ *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
+ *   starved       a G that found no memory for a stack; runs when another one ends.
+ *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
+ *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
+ *                 still in the user's code when the runtime stopped.
+ *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
+ *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
+ *   quantum       how long a goroutine runs before it is asked to yield.
+ *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
+ *
+ * STATES OF A GOROUTINE     where it is                            leaves by
+ *   RUNNABLE                a run queue, or on its way to one      a P picks it: RUNNING
+ *   RUNNING                 m->g of an M                           yield: RUNNABLE; or as below
+ *   WAITING                 nodes in queues, perhaps a timer       who claims: RUNNABLE; itself,
+ *                                                                  before it blocked: RUNNING
+ *   BLOCKED                 in gor_block, on its thread, no P      the call returns: RUNNABLE
+ *   DEAD                    a free list, or being made             spawn: RUNNABLE
+ *   FRESH                   never stored: a report's word for RUNNABLE without a stack
+ *   An M is RUNNING, IDLE (asleep on m->park) or GONE. A P is held (p->m), idle, in transit or
+ *   retired.
+ *
+ * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
+ *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
+ *   CTX      gor__cancel     one at a time; done closes a channel
+ *   OBJECT   channels, mutexes, tasks, ...  wakes goroutines; two channels by rising address
+ *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
+ *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
+ *   No lock is held over a switch.
+ *
+ * BEGIN WITH  [core], the structs; [switch], then gor__park and gor__switch_away in [sched];
+ *   [wait], its header and gor__wait_in; [channel], where gor__chan_op uses all of these. Then
+ *   [idle], why no wake-up is lost; gor__find_work; [spin] with gor__go_shared in [machine];
+ *   [timer]; [select]; [life]; [sysmon]. The rest stands on these. docs/design.md says why.
+ */

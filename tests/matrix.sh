@@ -1,0 +1,178 @@
+#!/bin/sh
+# Run the tests in variants: compilers, optimisation, sanitizers, machines.
+#
+#     matrix.sh VARIANT...      build in build/VARIANT, run through prove, sum up
+#     matrix.sh --list          the variants
+#     matrix.sh --run FILE      what prove runs: a test program or script, with a record of its TAP
+#
+# A variant whose tools are missing is skipped; with CI=true that is a failure.
+#   ONLY=go      only the test program or script of that name
+#   SEED=n       replays the stress variant
+#   JOBS=n       compile so many at once
+cd "$(dirname "$0")/.." || exit 1
+
+all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang arm64
+cxx stress migration warnings symbols examples snippets amalgamation bench'
+
+# What a variant is: its compiler, whether it runs the test programs, which scripts it runs.
+setup() {
+    CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes scripts= seeds=
+    GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64
+    case $1 in
+    gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' scripts='report' ;;
+    gcc-O2)       CFLAGS='-O2' scripts='report compile_fail ulimit' ;;
+    gcc-O3-lto)   CFLAGS='-O3 -flto' scripts='report' ;;
+    clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' scripts='report compile_fail ulimit' ;;
+    clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' scripts='report' ;;
+    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' scripts='report' ;;
+    tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' scripts='race report' ;;
+    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' scripts='race' ;;
+    asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" scripts='report' ;;
+    asan-clang)   CC=clang CFLAGS="-O1 $asan" ;;
+    arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
+                  CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
+                  scripts='report two_tus symbols' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
+    cxx)          programs= scripts='two_tus' ;;
+    stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)} ;;
+    migration)    programs= scripts='migration' ;;
+    warnings | symbols | examples | snippets | amalgamation | bench) programs= scripts=$1 ;;
+    *)            echo "matrix.sh: no variant $1" >&2; exit 2 ;;
+    esac
+    case $1 in tsan*)
+        # TSan's address space does not always go with the kernel's randomisation of ours.
+        if setarch "$(uname -m)" -R true 2>/dev/null; then
+            RUNNER="setarch $(uname -m) -R"
+        fi
+        GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
+    esac
+    BUILD=build/$1 ROOT=. VARIANT=$1
+    CFLAGS="-g $CFLAGS"
+    export CC CXX NM CFLAGS LDFLAGS RUNNER BUILD ROOT VARIANT GORTEST_LIMIT GORTEST_PROCS
+}
+
+asan='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+
+some_seeds() { od -An -N6 -tu2 /dev/urandom; }
+
+# Does the variant's compiler make a program that runs? Says why not.
+usable() {
+    command -v "${CC%% *}" >/dev/null || { echo "no $CC"; return 1; }
+    [ -z "$RUNNER" ] || command -v "${RUNNER%% *}" >/dev/null || { echo "no ${RUNNER%% *}"; return 1; }
+    echo 'int main(void) { return 0; }' >"$BUILD/probe.c"
+    $CC $CFLAGS "$BUILD/probe.c" -o "$BUILD/probe" -pthread $LDFLAGS 2>"$BUILD/probe.log" ||
+        { echo "$CC $CFLAGS $LDFLAGS does not build a program"; return 1; }
+    $RUNNER "$BUILD/probe" 2>"$BUILD/probe.log" || { echo "programs do not run"; return 1; }
+}
+
+# Is the program newer than all it is made of?
+fresh() {
+    for part in "tests/$1.c" tests/test.h tests/matrix.sh gor.h; do
+        [ "$BUILD/$1" -nt "$part" ] || return 1
+    done
+}
+
+compile() {                             # compile NAME: on failure nothing is left to run
+    rm -f "$BUILD/$1"
+    # shellcheck disable=SC2086
+    $CC -std=c11 -D_GNU_SOURCE -Wall -Wextra $CFLAGS -I. "tests/$1.c" -o "$BUILD/$1" \
+        -pthread $LDFLAGS
+}
+
+run() {                                 # run FILE: its TAP on stdout and in $TAP
+    name=$(basename "$1")
+    log=$TAP/$name.tap err=$TAP/$name.err
+    case $1 in
+    *.sh) sh "$1" ;;
+    *)    timeout -k 10 $((GORTEST_LIMIT + 30)) $RUNNER "$1" ;;
+    esac >"$log" 2>"$err" </dev/null
+    status=$?
+    if [ $status != 0 ] && ! grep -q '^not ok' "$log" || ! grep -q '^1\.\.' "$log"; then
+        echo "not ok $(($(grep -c '^ok ' "$log") + 1)) - $name ended early: exit status $status" \
+            >>"$log"
+    fi
+    cat "$log"
+    if grep -q '^not ok' "$log"; then
+        { echo "== $VARIANT/$name: exit status $status, stderr:"; tail -60 "$err"
+          echo "== $VARIANT/$name: stdout:"; grep -v '^ok ' "$log" | tail -60; } >&2
+        exit 1
+    fi
+}
+
+# Run the files through prove; without it, say what failed and go on.
+harness() {
+    mkdir -p "$TAP"
+    export TAP
+    if command -v prove >/dev/null; then
+        prove --exec "$0 --run" "$@"
+    else
+        echo 'matrix.sh: no prove here, so this is all there is to see:'
+        for file in "$@"; do
+            if "$0" --run "$file" >/dev/null; then echo "$file .. ok"
+            else echo "$file .. FAILED"; fi
+        done
+    fi
+}
+
+# count PATTERN: lines of TAP of this variant that begin so
+count() { cat "$BUILD"/tap*/*.tap 2>/dev/null | grep -c "^$1"; }
+
+# All of one variant; adds a line to $summary, counts of passed and failed tests first
+variant() {
+    setup "$1"
+    begin=$(date +%s)
+    mkdir -p "$BUILD"
+    rm -rf "$BUILD"/tap*
+    echo "== $1${programs:+: $CC $CFLAGS $LDFLAGS}"
+    if [ -n "$programs" ] && ! why=$(usable); then
+        if [ "${CI:-}" = true ]; then
+            echo "   MISSING: $why"
+            echo "0 1 0 $1 (missing: $why)" >>"$summary"
+        else
+            echo "   SKIP: $why"
+            echo "0 0 0 $1 (skipped: $why)" >>"$summary"
+        fi
+        return
+    fi
+    files=
+    if [ -n "$programs" ]; then
+        names=$(grep -l '"test\.h"' tests/*.c | sed 's,.*/,,; s,\.c$,,')
+        names=$(for name in $names; do [ "${ONLY:-$name}" = "$name" ] && echo "$name"; done)
+        for name in $names; do fresh "$name" || echo "$name"; done |
+            xargs -r -P "${JOBS:-$(nproc)}" -I{} "$0" --compile {}
+        for name in $names; do files="$files $BUILD/$name"; done
+    fi
+    for name in $scripts; do
+        [ "${ONLY:-$name}" = "$name" ] && files="$files tests/$name.sh"
+    done
+    if [ -n "$seeds" ]; then
+        for seed in $seeds; do
+            echo "   seed $seed; again with: make check-$1 SEED=$seed"
+            TAP=$BUILD/tap-$seed
+            GORDEBUG=stress=$seed GORTEST_SEED=$seed harness $files
+        done
+    elif [ -n "$files" ]; then
+        TAP=$BUILD/tap
+        harness $files
+    fi
+    echo "$(count 'ok ') $(count 'not ok') $(($(date +%s) - begin)) $1" >>"$summary"
+}
+
+case ${1:-} in
+--list)    echo $all; exit ;;
+--run)     run "$2"; exit ;;
+--compile) compile "$2" || echo "matrix.sh: $VARIANT: $2.c does not compile"; exit 0 ;;
+esac
+
+mkdir -p build
+summary=$(mktemp build/summary.XXXXXX)
+trap 'rm -f "$summary"' EXIT
+unset GORDEBUG GORMAXPROCS GORTRACEBACK
+for v in "$@"; do
+    variant "$v"
+done
+echo
+awk '
+    { printf "%6d passed %4d failed %5d s  %s", $1, $2, $3, $4
+      for (i = 5; i <= NF; i++) printf " %s", $i
+      print ""; passed += $1; failed += $2 }
+    END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 || passed == 0 }' "$summary"

@@ -1,0 +1,49 @@
+#!/bin/sh
+# gor.h compiles without a warning, as C11 and C++17, the public half alone and all of it. TAP.
+cd "$(dirname "$0")/.." || exit 1
+. tests/tap.sh
+dir=$BUILD/warnings
+mkdir -p "$dir" || exit 1
+flags="-pedantic -Wall -Wextra -Wconversion -Wshadow -Wundef -Werror -I$ROOT -c -o /dev/null"
+
+for half in public all; do
+    for language in c cc; do
+        {
+            [ $half = public ] || echo '#define GOR_IMPLEMENTATION'
+            echo '#include "gor.h"'
+            echo 'int nothing(void);'
+            echo 'int nothing(void) { return 0; }'
+        } >"$dir/$half.$language"
+    done
+done
+
+check() {                               # check COMPILER FLAG... FILE
+    if have "$1"; then
+        try "$*" "$@" $flags
+    else
+        skip "$*" "no $1"
+    fi
+}
+
+for half in public all; do
+    for cc in gcc clang; do
+        for opt in -O0 -O2 '-O2 -DGOR_CHECK=1' '-O2 -DNDEBUG'; do
+            check $cc -std=c11 $opt "$dir/$half.c"
+        done
+        check $cc -std=gnu11 -O2 -Wstrict-prototypes -Wmissing-prototypes "$dir/$half.c"
+        check $cc -std=c2x -O2 "$dir/$half.c"
+    done
+    check aarch64-linux-gnu-gcc -std=c11 -O2 "$dir/$half.c"
+    for cxx in g++ clang++; do
+        for opt in -O0 -O2 '-O2 -DGOR_CHECK=1'; do
+            check $cxx -std=c++17 $opt "$dir/$half.cc"
+        done
+        check $cxx -std=c++20 -O2 "$dir/$half.cc"
+    done
+    check aarch64-linux-gnu-g++ -std=c++17 -O2 "$dir/$half.cc"
+done
+check gcc -std=c11 -O1 -fsanitize=thread -Wno-tsan "$dir/all.c"
+check clang -std=c11 -O1 -fsanitize=thread "$dir/all.c"
+check gcc -std=c11 -O1 -fsanitize=address,undefined "$dir/all.c"
+check clang -std=c11 -O1 -fsanitize=address,undefined "$dir/all.c"
+finish
