@@ -293,10 +293,12 @@ const char *gor_name(void)
     return m ? gor__g_name(gor__m_g(m)) : "";
 }
 
+/* Not by gor__enter: it may yield, and come back on another thread than the caller's. */
 int gor_lock_thread(void)
 {
-    gor__m *m = gor__need_goroutine(gor__enter(), "gor_lock_thread");
+    gor__m *m = gor__need_goroutine(gor__self(), "gor_lock_thread");
     gor__g *g = gor__m_g(m);
+    gor__reenter(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
     gor__leave(m);
