@@ -23,7 +23,7 @@ for cc in gcc clang; do
         skip "$cc" "no $cc"
         continue
     fi
-    lto=-flto
+    lto=-flto=auto
     [ $cc = gcc ] || lto='-flto -fuse-ld=lld'
     build_and_run "$cc-lto" $cc -O3 $lto
     build_and_run "$cc-lto-pie" $cc -O3 $lto -fPIC -pie

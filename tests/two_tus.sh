@@ -44,7 +44,7 @@ case $CC in aarch64*)
 esac
 check gcc g++ -O0
 check gcc g++ -O2
-check gcc g++ -O3 -flto
+check gcc g++ -O3 -flto=auto
 check clang clang++ -O0
 check clang clang++ -O2
 check clang clang++ -O3 -flto -fuse-ld=lld
