@@ -267,7 +267,8 @@ GOR_API int gor_start(const gor_options *o);
 
 /* Stop what gor_start started: abandon what still runs, free everything. A goroutine that computes
  * without a gor call for a second is left to its thread, which ends at its next gor call.
- * Returns 0; -ESRCH not running; -EINVAL called from a goroutine. Foreign threads only. */
+ * Returns 0; -ESRCH not running; -EINVAL called from a goroutine, or while gor_run
+ * runs it. Foreign threads only. */
 GOR_API int gor_stop(void);
 
 /* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024.
@@ -375,6 +376,7 @@ typedef struct gor_task {
     gor__wq     waiters;
     gor__aptr  *slot;
     void      (*run)(void *);
+    void      (*finish)(void *);
     void     *(*fn)(void *);
     void       *arg;
     void       *result;
@@ -2052,6 +2054,7 @@ static void gor__os_alt_stack_off(void *p)
  * Tests       every one, GOR_CHECK builds check I3
  */
 static gor__au32 gor__shared = { 1 };
+static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* The lock order, lowest first; a reason each. */
 #define GOR__RANKS(X)                                                                              \
@@ -2577,6 +2580,7 @@ static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
     uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
+    bool        with_main;             /* by gor_run                                           */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   n_procs;               /* wanted                                               */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
@@ -2606,7 +2610,6 @@ static struct {
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines in gor_block                              */
-    gor__au32   n_foreign;             /* foreign threads asleep in a gor call without deadline */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
@@ -2614,6 +2617,11 @@ static struct {
     gor__au32   result;                /* an int                                               */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
+
+/* Foreign threads asleep in a gor call without a deadline; they may outlast a run. */
+static gor__au32 gor__n_foreign;
+
+static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
 /* Calls upward: filled in by the parts that own them. */
 static struct {
@@ -2786,6 +2794,9 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
  */
 #define GOR__HEAP_ARITY 4
 
+/* The owner of a timer that somebody is setting: nobody else may. */
+static gor__timers gor__timer_busy;
+
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
@@ -2907,6 +2918,10 @@ static bool gor__timer_del(gor_timer *t)
         bool ours;
         if (!h)
             return false;
+        if (h == &gor__timer_busy) {
+            gor__os_yield();
+            continue;
+        }
         gor__lock(&h->lock, GOR__RANK_TIMERS);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
@@ -2960,6 +2975,36 @@ static size_t gor__timers_run(gor__timers *h, int64_t now)
     gor__timers_publish(h);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return n;
+}
+
+/* All timers of one heap go to another, lower in the order of Ps; without memory they stay, and are
+ * seen to when somebody is idle. */
+static void gor__timers_move(gor__timers *to, gor__timers *from)
+{
+    gor__timer_entry *bigger;
+    size_t cap;
+    if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
+        return;
+    gor__lock(&to->lock, GOR__RANK_TIMERS);
+    gor__lock(&from->lock, GOR__RANK_TIMERS);
+    cap = to->n + from->n + 64;
+    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
+    if (bigger) {
+        if (to->n)
+            memcpy(bigger, to->heap, to->n * sizeof *bigger);
+        gor__free(to->heap, to->cap * sizeof *bigger);
+        to->heap = bigger;
+        to->cap = cap;
+        for (size_t i = 0; i < from->n; i++) {
+            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
+            gor__timers_up(to, to->n++, from->heap[i]);
+        }
+        from->n = 0;
+    }
+    gor__timers_publish(from);
+    gor__timers_publish(to);
+    gor__unlock(&from->lock, GOR__RANK_TIMERS);
+    gor__unlock(&to->lock, GOR__RANK_TIMERS);
 }
 
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
@@ -3077,10 +3122,10 @@ static void gor__p_run(gor__p *p, bool spinning)
         gor__m_wake(m);
     } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
         gor__lock_sched();
-        gor__p_idle_push_locked(p);
-        gor__unlock_sched();
+        gor__p_idle_push_locked(p);                /* [sysmon] tries again */
         if (spinning)
             gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+        gor__unlock_sched();
     }
 }
 
@@ -3092,11 +3137,11 @@ static GOR__NOINLINE void gor__wake_p(void)
         return;
     gor__lock_sched();
     p = gor__p_idle_pop_locked(NULL);
+    if (!p)                                        /* before the next P can become idle */
+        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
     gor__unlock_sched();
     if (p)
         gor__p_run(p, true);
-    else
-        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
 }
 
 /* I1: call after queueing a G. */
@@ -3515,7 +3560,7 @@ typedef struct gor__spec {             /* what to start */
     const gor_attr *attr;
     void      (*done)(void *);         /* called with done_arg when it ends        */
     void       *done_arg;
-    gor__cancel *ctx;                  /* own context from the start; NULL: inherit */
+    gor__cancel *ctx;                  /* own context; NULL: inherit; &gor__no_ctx: none */
 } gor__spec;
 
 static uint64_t gor__new_id(gor__p *p)
@@ -3603,6 +3648,8 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
 {
     gor__g *parent = m ? gor__m_g(m) : NULL;
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
+    if (ctx == &gor__no_ctx)
+        ctx = NULL;
     if (gor__set_argument(g, s) != 0)
         return -ENOMEM;
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
@@ -3775,6 +3822,8 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         return NULL;
     }
     g->arg = t;
+    g->done = t->finish;                           /* however it ends */
+    g->done_arg = t;
     g->ctx = g->ctx_held = (gor__cancel *)t->ctx;  /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
@@ -3999,15 +4048,25 @@ static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
     return g;
 }
 
+static uint32_t gor__common_factor(uint32_t a, uint32_t b)
+{
+    while (b) {
+        uint32_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
 /* Four rounds over the others, each in a random order: start anywhere, step by a number that
  * shares no factor with the count. */
 static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     for (int round = 0; round < 4; round++) {
-        uint32_t at = gor__random_below(&m->rng, n), step = 1 + 2 * gor__random_below(&m->rng, 8);
-        while (n % step == 0 && step > 1)
-            step -= 2;
+        uint32_t at = gor__random_below(&m->rng, n), step = 1 + gor__random_below(&m->rng, n);
+        while (gor__common_factor(n, step) != 1)
+            step = step % n + 1;
         for (uint32_t i = 0; i < n; i++, at = (at + step) % n) {
             gor__p *victim = gor__p_at(at);
             gor__g *g = victim == p ? NULL : gor__try_victim(m, p, victim, round == 3);
@@ -4020,25 +4079,18 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
     return NULL;
 }
 
-/* Timers of the Ps that gor_procs has taken back. */
-static void gor__retired_timers_run(void)
-{
-    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    for (uint32_t i = gor__au32_load_rlx(&gor__rt.n_procs); i < n; i++)
-        if (gor__ai64_load_rlx(&gor__p_at(i)->timers.first) != GOR_FOREVER)
-            gor__timers_run(&gor__p_at(i)->timers, gor__os_now());
-}
-
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
-    gor__g *g = gor__try_priority(p);
-    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
-        gor__retired_timers_run();
-        g = gor__try_global(p, 1);
-    }
-    if (!g && gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
+    gor__g *g;
+    if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
+    g = gor__try_priority(p);
+    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
+        g = gor__try_global(p, 1);
+        if (!g)
+            g = gor__taskq_start(m, &p->taskq);
+    }
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -4108,6 +4160,8 @@ static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
     gor__g *g;
+    if (gor__au32_load_rlx(&p->retire))
+        gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__lock_sched();
     gor__aptr_store_rlx(&m->p, NULL);
     if (gor__au32_load_rlx(&p->retire)) {
@@ -4144,7 +4198,13 @@ static int64_t gor__sleeper_until(gor__m *m)
     until = gor__timers_first();
     gor__ai64_store_sc(&gor__rt.sleep_until, until);
     gor__arch_fence();
-    return gor__timers_first() < until ? 0 : until;
+    if (gor__timers_first() < until)
+        return 0;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0)
+        return until;
+    gor__ai64_store_sc(&gor__rt.sleep_until, GOR_FOREVER);     /* no P to run timers with: who */
+    gor__arch_fence();                                         /* gives one up tells us        */
+    return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
 /* Sleep until someone brings a P, or the first timer is due. */
@@ -4247,7 +4307,8 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
  * brings a P. */
 static void gor__wait_for_locked(gor__m *m)
 {
-    gor__p_release(m);
+    if (gor__m_p(m))                               /* none, if it comes from gor_block */
+        gor__p_release(m);
     gor__au32_store_rlx(&m->state, GOR__M_IDLE);
     gor__p_left();
     gor__m_sleep(m, GOR_FOREVER);
@@ -4351,6 +4412,8 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
             gor__lock_sched();
             gor__gq_push(&gor__rt.starved, g);
             gor__unlock_sched();
+            if (gor__stack_there((int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS)))
+                gor__starved_retry();              /* one was given back meanwhile */
             return;
         }
         gor__first_frame(g);
@@ -4416,7 +4479,23 @@ static void *gor__m_thread(void *arg)
     return NULL;
 }
 
-/* A new M, on the books. NULL: out of memory, or max_threads. */
+/* An M whose thread has ended, for another one. */
+static gor__m *gor__m_reuse_locked(void)
+{
+    gor__m *m = gor__rt.all_m, *next;
+    while (m && gor__au32_load_rlx(&m->state) != GOR__M_GONE)
+        m = m->all_next;
+    if (m) {
+        next = m->all_next;
+        gor__san_quiet_begin();
+        memset(m, 0, sizeof *m);
+        gor__san_quiet_end();
+        m->all_next = next;
+    }
+    return m;
+}
+
+/* An M, on the books. NULL: out of memory, or max_threads. */
 static gor__m *gor__m_new(void)
 {
     gor__m *m = NULL;
@@ -4424,14 +4503,17 @@ static gor__m *gor__m_new(void)
     gor__lock_sched();
     room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
     gor__rt.n_m += room;
-    gor__unlock_sched();
     if (room)
-        m = (gor__m *)gor__zalloc(sizeof *m);
+        m = gor__m_reuse_locked();
+    gor__unlock_sched();
+    if (!room || m)
+        return m;
+    m = (gor__m *)gor__zalloc(sizeof *m);
     gor__lock_sched();
     if (m) {
         m->all_next = gor__rt.all_m;
         gor__rt.all_m = m;
-    } else if (room) {
+    } else {
         gor__rt.n_m--;
     }
     gor__unlock_sched();
@@ -4448,7 +4530,7 @@ static int gor__m_start(gor__p *p, bool spinning)
     m->next_p = p;
     m->spinning = spinning;
     rc = gor__os_thread(gor__m_thread, m);
-    if (rc != 0) {                                 /* m stays on the list, gone: freed at the end */
+    if (rc != 0) {                                 /* m stays on the list, for the next one */
         gor__lock_sched();
         gor__au32_store_rlx(&m->state, GOR__M_GONE);
         gor__rt.n_m--;
@@ -4484,23 +4566,26 @@ static void gor__stop_now(void)
 
 /* -- the border between the user's code and ours ------------------------------------------- */
 
+/* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
+static gor__au32 gor__n_inside;
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     gor__m *m;
-    gor__lock_sched();
-    if (gor__au32_load_rlx(&gor__shared)) {
-        gor__unlock_sched();
+    if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
+        while (gor__au32_load_acq(&gor__settled) == 0)
+            gor__os_yield();
         return;
     }
-    gor__au32_store_sc(&gor__shared, 1);
-    p = gor__p_at(0);
-    gor__unlock_sched();
     gor__os_membarrier();
-    while ((m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL && gor__au32_load_acq(&m->in_call))
+    p = gor__p_at(0);
+    while (p && (m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL &&
+           gor__au32_load_acq(&m->in_call))
         gor__os_yield();
+    gor__au32_store_rel(&gor__settled, 1);
 }
 
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
@@ -4530,7 +4615,8 @@ GOR__INLINE gor__m *gor__enter(void)
 {
     gor__m *m = gor__self();
     if (GOR__UNLIKELY(!m)) {
-        if (gor__au32_load_rlx(&gor__shared) == 0)
+        gor__au32_add(&gor__n_inside, 1);
+        if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
     }
@@ -4547,6 +4633,8 @@ GOR__INLINE void gor__leave(gor__m *m)
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
         gor__au32_store_rel(&m->in_call, 0);
+    else
+        gor__au32_add(&gor__n_inside, (uint32_t)-1);
 }
 
 /* ==== [wait] the one mechanism of waiting ====================================================
@@ -4653,7 +4741,7 @@ GOR__INLINE void gor__wake(gor__node *n)
         return;
     }
     if (!w->many)                                  /* it is awake from here on, whenever it runs */
-        gor__au32_add(&gor__rt.n_foreign, (uint32_t)-1);
+        gor__au32_add(&gor__n_foreign, (uint32_t)-1);
     gor__au32_store_rel(&w->woken, 1);             /* rel wait.woken; w may be gone at once: the */
     gor__os_futex_wake(&w->woken, 1);              /* wake-up then hits nobody                   */
 }
@@ -4736,8 +4824,6 @@ GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *obj
         gor__aptr_store_rlx(&w->g->why_object, u.to);
         gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
         gor__au32_store_rlx(&w->g->state, GOR__WAITING);
-    } else if (!many) {
-        gor__au32_add(&gor__rt.n_foreign, 1);      /* asleep for good unless someone wakes it */
     }
 }
 
@@ -4787,8 +4873,12 @@ static int gor__timer_begin(gor_timer *t)
     return rc;
 }
 
+/* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
 static void gor__block_thread(gor__wait *w, int64_t deadline)
 {
+    if (!w->many)
+        gor__au32_add(&gor__n_foreign, 1);
+    gor__au32_add(&gor__n_inside, (uint32_t)-1);
     while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
         gor__os_futex_wait(&w->woken, 0, deadline);
         if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
@@ -4801,6 +4891,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
+    gor__au32_add(&gor__n_inside, 1);
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
@@ -5109,6 +5200,8 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
     gor__reenter(m);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention)))
+        gor__attend(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -5752,16 +5845,19 @@ size_t gor_chan_cap(gor_chan *c) { return c ? c->cap : 0; }
 static void gor__task_run(void *p)
 {
     gor_task *t = (gor_task *)p;
+    t->result = t->fn(t->arg);
+}
+
+/* The task has run, or its goroutine has left by gor_exit: in a gor call. */
+static void gor__task_finish(void *p)
+{
+    gor_task *t = (gor_task *)p;
     gor__node *list;
-    void *result = t->fn(t->arg);
-    gor__m *m = gor__enter();
-    t->result = result;
     gor__lock(&t->lock, GOR__RANK_OBJECT);
     list = gor__wq_take_all(&t->waiters, 0);
     gor__au32_store_rel(&t->state, 1);             /* rel task.state: the result */
     gor__unlock(&t->lock, GOR__RANK_OBJECT);
     gor__wake_all(list);
-    gor__leave(m);
 }
 
 void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
@@ -5774,6 +5870,8 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
     t->fn = fn;
     t->arg = arg;
     t->run = gor__task_run;
+    t->finish = gor__task_finish;
+    t->result = NULL;
     t->slot = NULL;
     t->waiters.head = t->waiters.tail = NULL;
     gor__au32_store_rlx(&t->lock.word, 0);
@@ -5784,13 +5882,17 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         memset(&spec, 0, sizeof spec);
         spec.fn = gor__task_run;
         spec.arg = t;
+        spec.done = gor__task_finish;
+        spec.done_arg = t;
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
         gor__cancel_release(own);                  /* a goroutine has its own reference */
     }
+    if (rc != 0) {                                 /* no memory for one: now is early enough */
+        gor__call_user(gor__task_run, t);
+        gor__task_finish(t);
+    }
     gor__leave(gor__self());
-    if (rc != 0)
-        gor__task_run(t);                          /* no memory for one: now is early enough */
 }
 
 /* Run the task on the caller's stack, unless someone else has begun it. */
@@ -5802,9 +5904,8 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
-    m = gor__self();
-    gor__reenter(m);
-    gor__au32_store_rlx(&t->state, 1);
+    gor__reenter(gor__self());
+    gor__task_finish(t);
     return true;
 }
 
@@ -6280,8 +6381,8 @@ static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
     return gor__mutex_lock_slow(m, deadline, own);
 }
 
-/* With QUEUED set. */
-static void gor__mutex_unlock_queued(gor_mutex *m)
+/* With QUEUED set. False: those who were queued have left, unlock as if there had been none. */
+static bool gor__mutex_unlock_queued(gor_mutex *m)
 {
     gor__node *n;
     bool hand_over;
@@ -6294,8 +6395,7 @@ static void gor__mutex_unlock_queued(gor_mutex *m)
     gor__mutex_leave(m);
     if (n)
         gor__wake(n);
-    else                                           /* they have all left */
-        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+    return n != NULL;
 }
 
 static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
@@ -6304,10 +6404,8 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
-        if (s & GOR__QUEUED) {
-            gor__mutex_unlock_queued(m);
+        if ((s & GOR__QUEUED) && gor__mutex_unlock_queued(m))
             return;
-        }
     }
 }
 
@@ -6531,7 +6629,7 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_lock(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor_mutex_lock(&o->mutex);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))
@@ -6551,6 +6649,10 @@ static void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
     gor__node *list = NULL;
     int64_t count;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(n > 0 && wg->count > INT64_MAX - n)) {
+        gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+        gor__panic_raise(here, "wait group counter overflow");
+    }
     count = wg->count += n;
     if (count == 0 && wg->waiters.head)
         list = gor__wq_take_all(&wg->waiters, 0);
@@ -6785,6 +6887,16 @@ static bool gor__timer_cancel(gor_timer *t)
     return gor__timer_del(t) || gor__timer_revoke(t);
 }
 
+/* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
+static bool gor__timer_claim(gor_timer *t)
+{
+    bool pending = false;
+    do
+        pending |= gor__timer_cancel(t);
+    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    return pending;
+}
+
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */
 static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 {
@@ -6810,12 +6922,15 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* (Re)start t, ns from now. 0, -ENOMEM. */
+/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
 static int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    gor__timer_del(t);
+    int rc;
     t->when = gor__deadline_after(ns > 0 ? ns : 0);
-    return gor__timer_begin(t);
+    rc = gor__timer_begin(t);
+    if (rc != 0)
+        gor__aptr_store_rel(&t->owner, NULL);
+    return rc;
 }
 
 int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
@@ -6828,7 +6943,7 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
         rc = -ESRCH;
     } else {
-        gor__timer_cancel(t);
+        gor__timer_claim(t);
         t->run = NULL;
         t->period = 0;
         t->fire = gor__timer_fire_go;
@@ -6851,9 +6966,11 @@ bool gor_timer_stop(gor_timer *t)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_cancel(t);
+    bool pending = gor__timer_claim(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
+    else
+        gor__aptr_store_rel(&t->owner, NULL);
     gor__leave(m);
     return pending;
 }
@@ -6880,6 +6997,7 @@ gor_chan *gor_after(int64_t ns)
     gor__enter();
     t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
     if (t) {
+        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
         t->fire = gor__after_fire;
         t->chan = c;
         gor__au32_add(&c->refs, 1);
@@ -6907,6 +7025,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
         return NULL;
     gor_ticker_stop(t);
     gor__enter();
+    gor__timer_claim(&t->timer);
     t->c = c;
     t->timer.chan = c;
     t->timer.period = period;
@@ -6923,7 +7042,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
     if (period >= 1 && t->c) {
-        gor__timer_del(&t->timer);
+        gor__timer_claim(&t->timer);
         t->timer.period = period;
         gor__timer_set(&t->timer, period);
     }
@@ -7100,7 +7219,8 @@ static void gor__ctx_run_afters(gor__ctx_after *a)
 {
     while (a) {
         gor__ctx_after *next = a->next;
-        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL, NULL };
+        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL,
+                        &gor__no_ctx };
         if (gor__spawn(gor__self(), &s) == -ENOMEM)
             gor__panic_raise("gor_ctx_after", "no memory to start a goroutine");
         gor__free(a, sizeof *a);
@@ -7580,8 +7700,10 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__g *g;
     gor__p *old;
     int rc;
-    if (!m)
+    if (!m) {
+        gor__leave(m);
         return fn(arg);
+    }
     g = gor__m_g(m);
     old = gor__m_p(m);
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);
@@ -7686,7 +7808,7 @@ static enum gor__quiet gor__how_quiet(void)
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
-                if (unknown >= 0 && (uint32_t)unknown <= gor__au32_load_sc(&gor__rt.n_foreign))
+                if (unknown >= 0 && unknown <= (int32_t)gor__au32_load_sc(&gor__n_foreign))
                     q = GOR__DEADLOCK;
             }
             if (q != GOR__DEADLOCK)
@@ -7719,6 +7841,14 @@ static void gor__watch_all(void)
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);
+}
+
+/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted. */
+static void gor__watch_queues(void)
+{
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
+        gor__work_anywhere())
+        gor__wake_p();
 }
 
 static void gor__report_deadlock(void)
@@ -7755,6 +7885,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
+        gor__watch_queues();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else
@@ -7880,8 +8011,10 @@ int gor_procs(int n)
     if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1)
-            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, or it is shared already */
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, and no elided lock */
+            gor__au32_store_sc(&gor__settled, 1);
+        }
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -7898,6 +8031,9 @@ static void gor__forked(void)
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
+    gor__au32_store_rlx(&gor__settled, 1);
+    gor__au32_store_rlx(&gor__n_inside, 0);
+    gor__au32_store_rlx(&gor__n_foreign, 0);
 }
 
 /* -- starting ------------------------------------------------------------------------------ */
@@ -7966,6 +8102,8 @@ static int gor__boot(const gor_options *o, bool with_main)
         memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
+    gor__rt.with_main = with_main;
+    gor__au32_store_sc(&gor__settled, !elide);
     gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
@@ -8070,6 +8208,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
+    gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
@@ -8084,6 +8223,9 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__au32_store_sc(&gor__settled, 1);
+    while (gor__au32_load_sc(&gor__n_inside) != 0) /* they will find no runtime next */
+        gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (gor__threads_left() > 0)
@@ -8181,7 +8323,7 @@ int gor_start(const gor_options *o)
 
 int gor_stop(void)
 {
-    if (gor__self())
+    if (gor__self() || (gor__au32_load_acq(&gor__rt.running) == GOR__ON && gor__rt.with_main))
         return -EINVAL;
     if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
         return -ESRCH;

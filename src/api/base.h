@@ -112,7 +112,8 @@ GOR_API int gor_start(const gor_options *o);
 
 /* Stop what gor_start started: abandon what still runs, free everything. A goroutine that computes
  * without a gor call for a second is left to its thread, which ends at its next gor call.
- * Returns 0; -ESRCH not running; -EINVAL called from a goroutine. Foreign threads only. */
+ * Returns 0; -ESRCH not running; -EINVAL called from a goroutine, or while gor_run
+ * runs it. Foreign threads only. */
 GOR_API int gor_stop(void);
 
 /* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024.

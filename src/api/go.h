@@ -66,6 +66,7 @@ typedef struct gor_task {
     gor__wq     waiters;
     gor__aptr  *slot;
     void      (*run)(void *);
+    void      (*finish)(void *);
     void     *(*fn)(void *);
     void       *arg;
     void       *result;

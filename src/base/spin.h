@@ -13,6 +13,7 @@
  * Tests       every one, GOR_CHECK builds check I3
  */
 static gor__au32 gor__shared = { 1 };
+static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* The lock order, lowest first; a reason each. */
 #define GOR__RANKS(X)                                                                              \

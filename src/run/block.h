@@ -23,8 +23,10 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__g *g;
     gor__p *old;
     int rc;
-    if (!m)
+    if (!m) {
+        gor__leave(m);
         return fn(arg);
+    }
     g = gor__m_g(m);
     old = gor__m_p(m);
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);

@@ -15,6 +15,8 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
     gor__reenter(m);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention)))
+        gor__attend(m);
 }
 
 static void gor__run_defers(gor__g *g)

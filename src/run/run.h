@@ -112,8 +112,10 @@ int gor_procs(int n)
     if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1)
-            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, or it is shared already */
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, and no elided lock */
+            gor__au32_store_sc(&gor__settled, 1);
+        }
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -130,6 +132,9 @@ static void gor__forked(void)
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
+    gor__au32_store_rlx(&gor__settled, 1);
+    gor__au32_store_rlx(&gor__n_inside, 0);
+    gor__au32_store_rlx(&gor__n_foreign, 0);
 }
 
 /* -- starting ------------------------------------------------------------------------------ */
@@ -198,6 +203,8 @@ static int gor__boot(const gor_options *o, bool with_main)
         memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
+    gor__rt.with_main = with_main;
+    gor__au32_store_sc(&gor__settled, !elide);
     gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
@@ -302,6 +309,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
+    gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
@@ -316,6 +324,9 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
+    gor__au32_store_sc(&gor__settled, 1);
+    while (gor__au32_load_sc(&gor__n_inside) != 0) /* they will find no runtime next */
+        gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (gor__threads_left() > 0)
@@ -413,7 +424,7 @@ int gor_start(const gor_options *o)
 
 int gor_stop(void)
 {
-    if (gor__self())
+    if (gor__self() || (gor__au32_load_acq(&gor__rt.running) == GOR__ON && gor__rt.with_main))
         return -EINVAL;
     if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
         return -ESRCH;

@@ -83,7 +83,7 @@ static enum gor__quiet gor__how_quiet(void)
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
-                if (unknown >= 0 && (uint32_t)unknown <= gor__au32_load_sc(&gor__rt.n_foreign))
+                if (unknown >= 0 && unknown <= (int32_t)gor__au32_load_sc(&gor__n_foreign))
                     q = GOR__DEADLOCK;
             }
             if (q != GOR__DEADLOCK)
@@ -116,6 +116,14 @@ static void gor__watch_all(void)
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);
+}
+
+/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted. */
+static void gor__watch_queues(void)
+{
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
+        gor__work_anywhere())
+        gor__wake_p();
 }
 
 static void gor__report_deadlock(void)
@@ -152,6 +160,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
+        gor__watch_queues();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else

@@ -209,6 +209,7 @@ static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
     uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
+    bool        with_main;             /* by gor_run                                           */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   n_procs;               /* wanted                                               */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
@@ -238,7 +239,6 @@ static struct {
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines in gor_block                              */
-    gor__au32   n_foreign;             /* foreign threads asleep in a gor call without deadline */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
@@ -246,6 +246,11 @@ static struct {
     gor__au32   result;                /* an int                                               */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
+
+/* Foreign threads asleep in a gor call without a deadline; they may outlast a run. */
+static gor__au32 gor__n_foreign;
+
+static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
 /* Calls upward: filled in by the parts that own them. */
 static struct {

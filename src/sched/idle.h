@@ -113,10 +113,10 @@ static void gor__p_run(gor__p *p, bool spinning)
         gor__m_wake(m);
     } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
         gor__lock_sched();
-        gor__p_idle_push_locked(p);
-        gor__unlock_sched();
+        gor__p_idle_push_locked(p);                /* [sysmon] tries again */
         if (spinning)
             gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
+        gor__unlock_sched();
     }
 }
 
@@ -128,11 +128,11 @@ static GOR__NOINLINE void gor__wake_p(void)
         return;
     gor__lock_sched();
     p = gor__p_idle_pop_locked(NULL);
+    if (!p)                                        /* before the next P can become idle */
+        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
     gor__unlock_sched();
     if (p)
         gor__p_run(p, true);
-    else
-        gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
 }
 
 /* I1: call after queueing a G. */

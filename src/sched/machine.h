@@ -50,6 +50,8 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
             gor__lock_sched();
             gor__gq_push(&gor__rt.starved, g);
             gor__unlock_sched();
+            if (gor__stack_there((int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS)))
+                gor__starved_retry();              /* one was given back meanwhile */
             return;
         }
         gor__first_frame(g);
@@ -115,7 +117,23 @@ static void *gor__m_thread(void *arg)
     return NULL;
 }
 
-/* A new M, on the books. NULL: out of memory, or max_threads. */
+/* An M whose thread has ended, for another one. */
+static gor__m *gor__m_reuse_locked(void)
+{
+    gor__m *m = gor__rt.all_m, *next;
+    while (m && gor__au32_load_rlx(&m->state) != GOR__M_GONE)
+        m = m->all_next;
+    if (m) {
+        next = m->all_next;
+        gor__san_quiet_begin();
+        memset(m, 0, sizeof *m);
+        gor__san_quiet_end();
+        m->all_next = next;
+    }
+    return m;
+}
+
+/* An M, on the books. NULL: out of memory, or max_threads. */
 static gor__m *gor__m_new(void)
 {
     gor__m *m = NULL;
@@ -123,14 +141,17 @@ static gor__m *gor__m_new(void)
     gor__lock_sched();
     room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
     gor__rt.n_m += room;
-    gor__unlock_sched();
     if (room)
-        m = (gor__m *)gor__zalloc(sizeof *m);
+        m = gor__m_reuse_locked();
+    gor__unlock_sched();
+    if (!room || m)
+        return m;
+    m = (gor__m *)gor__zalloc(sizeof *m);
     gor__lock_sched();
     if (m) {
         m->all_next = gor__rt.all_m;
         gor__rt.all_m = m;
-    } else if (room) {
+    } else {
         gor__rt.n_m--;
     }
     gor__unlock_sched();
@@ -147,7 +168,7 @@ static int gor__m_start(gor__p *p, bool spinning)
     m->next_p = p;
     m->spinning = spinning;
     rc = gor__os_thread(gor__m_thread, m);
-    if (rc != 0) {                                 /* m stays on the list, gone: freed at the end */
+    if (rc != 0) {                                 /* m stays on the list, for the next one */
         gor__lock_sched();
         gor__au32_store_rlx(&m->state, GOR__M_GONE);
         gor__rt.n_m--;
@@ -183,23 +204,26 @@ static void gor__stop_now(void)
 
 /* -- the border between the user's code and ours ------------------------------------------- */
 
+/* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
+static gor__au32 gor__n_inside;
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     gor__m *m;
-    gor__lock_sched();
-    if (gor__au32_load_rlx(&gor__shared)) {
-        gor__unlock_sched();
+    if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
+        while (gor__au32_load_acq(&gor__settled) == 0)
+            gor__os_yield();
         return;
     }
-    gor__au32_store_sc(&gor__shared, 1);
-    p = gor__p_at(0);
-    gor__unlock_sched();
     gor__os_membarrier();
-    while ((m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL && gor__au32_load_acq(&m->in_call))
+    p = gor__p_at(0);
+    while (p && (m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL &&
+           gor__au32_load_acq(&m->in_call))
         gor__os_yield();
+    gor__au32_store_rel(&gor__settled, 1);
 }
 
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
@@ -229,7 +253,8 @@ GOR__INLINE gor__m *gor__enter(void)
 {
     gor__m *m = gor__self();
     if (GOR__UNLIKELY(!m)) {
-        if (gor__au32_load_rlx(&gor__shared) == 0)
+        gor__au32_add(&gor__n_inside, 1);
+        if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
     }
@@ -246,4 +271,6 @@ GOR__INLINE void gor__leave(gor__m *m)
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
         gor__au32_store_rel(&m->in_call, 0);
+    else
+        gor__au32_add(&gor__n_inside, (uint32_t)-1);
 }

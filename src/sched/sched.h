@@ -217,15 +217,25 @@ static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
     return g;
 }
 
+static uint32_t gor__common_factor(uint32_t a, uint32_t b)
+{
+    while (b) {
+        uint32_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
 /* Four rounds over the others, each in a random order: start anywhere, step by a number that
  * shares no factor with the count. */
 static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     for (int round = 0; round < 4; round++) {
-        uint32_t at = gor__random_below(&m->rng, n), step = 1 + 2 * gor__random_below(&m->rng, 8);
-        while (n % step == 0 && step > 1)
-            step -= 2;
+        uint32_t at = gor__random_below(&m->rng, n), step = 1 + gor__random_below(&m->rng, n);
+        while (gor__common_factor(n, step) != 1)
+            step = step % n + 1;
         for (uint32_t i = 0; i < n; i++, at = (at + step) % n) {
             gor__p *victim = gor__p_at(at);
             gor__g *g = victim == p ? NULL : gor__try_victim(m, p, victim, round == 3);
@@ -238,25 +248,18 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
     return NULL;
 }
 
-/* Timers of the Ps that gor_procs has taken back. */
-static void gor__retired_timers_run(void)
-{
-    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    for (uint32_t i = gor__au32_load_rlx(&gor__rt.n_procs); i < n; i++)
-        if (gor__ai64_load_rlx(&gor__p_at(i)->timers.first) != GOR_FOREVER)
-            gor__timers_run(&gor__p_at(i)->timers, gor__os_now());
-}
-
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
-    gor__g *g = gor__try_priority(p);
-    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
-        gor__retired_timers_run();
-        g = gor__try_global(p, 1);
-    }
-    if (!g && gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
+    gor__g *g;
+    if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
+    g = gor__try_priority(p);
+    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
+        g = gor__try_global(p, 1);
+        if (!g)
+            g = gor__taskq_start(m, &p->taskq);
+    }
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -326,6 +329,8 @@ static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
     gor__g *g;
+    if (gor__au32_load_rlx(&p->retire))
+        gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__lock_sched();
     gor__aptr_store_rlx(&m->p, NULL);
     if (gor__au32_load_rlx(&p->retire)) {
@@ -362,7 +367,13 @@ static int64_t gor__sleeper_until(gor__m *m)
     until = gor__timers_first();
     gor__ai64_store_sc(&gor__rt.sleep_until, until);
     gor__arch_fence();
-    return gor__timers_first() < until ? 0 : until;
+    if (gor__timers_first() < until)
+        return 0;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0)
+        return until;
+    gor__ai64_store_sc(&gor__rt.sleep_until, GOR_FOREVER);     /* no P to run timers with: who */
+    gor__arch_fence();                                         /* gives one up tells us        */
+    return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
 /* Sleep until someone brings a P, or the first timer is due. */
@@ -465,7 +476,8 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
  * brings a P. */
 static void gor__wait_for_locked(gor__m *m)
 {
-    gor__p_release(m);
+    if (gor__m_p(m))                               /* none, if it comes from gor_block */
+        gor__p_release(m);
     gor__au32_store_rlx(&m->state, GOR__M_IDLE);
     gor__p_left();
     gor__m_sleep(m, GOR_FOREVER);

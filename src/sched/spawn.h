@@ -12,7 +12,7 @@ typedef struct gor__spec {             /* what to start */
     const gor_attr *attr;
     void      (*done)(void *);         /* called with done_arg when it ends        */
     void       *done_arg;
-    gor__cancel *ctx;                  /* own context from the start; NULL: inherit */
+    gor__cancel *ctx;                  /* own context; NULL: inherit; &gor__no_ctx: none */
 } gor__spec;
 
 static uint64_t gor__new_id(gor__p *p)
@@ -100,6 +100,8 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
 {
     gor__g *parent = m ? gor__m_g(m) : NULL;
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
+    if (ctx == &gor__no_ctx)
+        ctx = NULL;
     if (gor__set_argument(g, s) != 0)
         return -ENOMEM;
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {

@@ -15,6 +15,9 @@
  */
 #define GOR__HEAP_ARITY 4
 
+/* The owner of a timer that somebody is setting: nobody else may. */
+static gor__timers gor__timer_busy;
+
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
@@ -136,6 +139,10 @@ static bool gor__timer_del(gor_timer *t)
         bool ours;
         if (!h)
             return false;
+        if (h == &gor__timer_busy) {
+            gor__os_yield();
+            continue;
+        }
         gor__lock(&h->lock, GOR__RANK_TIMERS);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
@@ -189,4 +196,34 @@ static size_t gor__timers_run(gor__timers *h, int64_t now)
     gor__timers_publish(h);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return n;
+}
+
+/* All timers of one heap go to another, lower in the order of Ps; without memory they stay, and are
+ * seen to when somebody is idle. */
+static void gor__timers_move(gor__timers *to, gor__timers *from)
+{
+    gor__timer_entry *bigger;
+    size_t cap;
+    if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
+        return;
+    gor__lock(&to->lock, GOR__RANK_TIMERS);
+    gor__lock(&from->lock, GOR__RANK_TIMERS);
+    cap = to->n + from->n + 64;
+    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
+    if (bigger) {
+        if (to->n)
+            memcpy(bigger, to->heap, to->n * sizeof *bigger);
+        gor__free(to->heap, to->cap * sizeof *bigger);
+        to->heap = bigger;
+        to->cap = cap;
+        for (size_t i = 0; i < from->n; i++) {
+            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
+            gor__timers_up(to, to->n++, from->heap[i]);
+        }
+        from->n = 0;
+    }
+    gor__timers_publish(from);
+    gor__timers_publish(to);
+    gor__unlock(&from->lock, GOR__RANK_TIMERS);
+    gor__unlock(&to->lock, GOR__RANK_TIMERS);
 }

@@ -9,6 +9,10 @@ static void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
     gor__node *list = NULL;
     int64_t count;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(n > 0 && wg->count > INT64_MAX - n)) {
+        gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+        gor__panic_raise(here, "wait group counter overflow");
+    }
     count = wg->count += n;
     if (count == 0 && wg->waiters.head)
         list = gor__wq_take_all(&wg->waiters, 0);

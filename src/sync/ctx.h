@@ -89,7 +89,8 @@ static void gor__ctx_run_afters(gor__ctx_after *a)
 {
     while (a) {
         gor__ctx_after *next = a->next;
-        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL, NULL };
+        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL,
+                        &gor__no_ctx };
         if (gor__spawn(gor__self(), &s) == -ENOMEM)
             gor__panic_raise("gor_ctx_after", "no memory to start a goroutine");
         gor__free(a, sizeof *a);

@@ -9,16 +9,19 @@
 static void gor__task_run(void *p)
 {
     gor_task *t = (gor_task *)p;
+    t->result = t->fn(t->arg);
+}
+
+/* The task has run, or its goroutine has left by gor_exit: in a gor call. */
+static void gor__task_finish(void *p)
+{
+    gor_task *t = (gor_task *)p;
     gor__node *list;
-    void *result = t->fn(t->arg);
-    gor__m *m = gor__enter();
-    t->result = result;
     gor__lock(&t->lock, GOR__RANK_OBJECT);
     list = gor__wq_take_all(&t->waiters, 0);
     gor__au32_store_rel(&t->state, 1);             /* rel task.state: the result */
     gor__unlock(&t->lock, GOR__RANK_OBJECT);
     gor__wake_all(list);
-    gor__leave(m);
 }
 
 void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
@@ -31,6 +34,8 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
     t->fn = fn;
     t->arg = arg;
     t->run = gor__task_run;
+    t->finish = gor__task_finish;
+    t->result = NULL;
     t->slot = NULL;
     t->waiters.head = t->waiters.tail = NULL;
     gor__au32_store_rlx(&t->lock.word, 0);
@@ -41,13 +46,17 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
         memset(&spec, 0, sizeof spec);
         spec.fn = gor__task_run;
         spec.arg = t;
+        spec.done = gor__task_finish;
+        spec.done_arg = t;
         spec.site = "gor_fork\0";
         rc = gor__spawn(m, &spec);
         gor__cancel_release(own);                  /* a goroutine has its own reference */
     }
+    if (rc != 0) {                                 /* no memory for one: now is early enough */
+        gor__call_user(gor__task_run, t);
+        gor__task_finish(t);
+    }
     gor__leave(gor__self());
-    if (rc != 0)
-        gor__task_run(t);                          /* no memory for one: now is early enough */
 }
 
 /* Run the task on the caller's stack, unless someone else has begun it. */
@@ -59,9 +68,8 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
-    m = gor__self();
-    gor__reenter(m);
-    gor__au32_store_rlx(&t->state, 1);
+    gor__reenter(gor__self());
+    gor__task_finish(t);
     return true;
 }
 

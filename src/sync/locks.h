@@ -97,8 +97,8 @@ static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
     return gor__mutex_lock_slow(m, deadline, own);
 }
 
-/* With QUEUED set. */
-static void gor__mutex_unlock_queued(gor_mutex *m)
+/* With QUEUED set. False: those who were queued have left, unlock as if there had been none. */
+static bool gor__mutex_unlock_queued(gor_mutex *m)
 {
     gor__node *n;
     bool hand_over;
@@ -111,8 +111,7 @@ static void gor__mutex_unlock_queued(gor_mutex *m)
     gor__mutex_leave(m);
     if (n)
         gor__wake(n);
-    else                                           /* they have all left */
-        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+    return n != NULL;
 }
 
 static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
@@ -121,10 +120,8 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
-        if (s & GOR__QUEUED) {
-            gor__mutex_unlock_queued(m);
+        if ((s & GOR__QUEUED) && gor__mutex_unlock_queued(m))
             return;
-        }
     }
 }
 
@@ -348,7 +345,7 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_lock(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor_mutex_lock(&o->mutex);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))

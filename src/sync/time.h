@@ -52,6 +52,16 @@ static bool gor__timer_cancel(gor_timer *t)
     return gor__timer_del(t) || gor__timer_revoke(t);
 }
 
+/* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
+static bool gor__timer_claim(gor_timer *t)
+{
+    bool pending = false;
+    do
+        pending |= gor__timer_cancel(t);
+    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    return pending;
+}
+
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */
 static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 {
@@ -77,12 +87,15 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* (Re)start t, ns from now. 0, -ENOMEM. */
+/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
 static int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    gor__timer_del(t);
+    int rc;
     t->when = gor__deadline_after(ns > 0 ? ns : 0);
-    return gor__timer_begin(t);
+    rc = gor__timer_begin(t);
+    if (rc != 0)
+        gor__aptr_store_rel(&t->owner, NULL);
+    return rc;
 }
 
 int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
@@ -95,7 +108,7 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
         rc = -ESRCH;
     } else {
-        gor__timer_cancel(t);
+        gor__timer_claim(t);
         t->run = NULL;
         t->period = 0;
         t->fire = gor__timer_fire_go;
@@ -118,9 +131,11 @@ bool gor_timer_stop(gor_timer *t)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_cancel(t);
+    bool pending = gor__timer_claim(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
+    else
+        gor__aptr_store_rel(&t->owner, NULL);
     gor__leave(m);
     return pending;
 }
@@ -147,6 +162,7 @@ gor_chan *gor_after(int64_t ns)
     gor__enter();
     t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
     if (t) {
+        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
         t->fire = gor__after_fire;
         t->chan = c;
         gor__au32_add(&c->refs, 1);
@@ -174,6 +190,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
         return NULL;
     gor_ticker_stop(t);
     gor__enter();
+    gor__timer_claim(&t->timer);
     t->c = c;
     t->timer.chan = c;
     t->timer.period = period;
@@ -190,7 +207,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
     if (period >= 1 && t->c) {
-        gor__timer_del(&t->timer);
+        gor__timer_claim(&t->timer);
         t->timer.period = period;
         gor__timer_set(&t->timer, period);
     }

@@ -102,7 +102,7 @@ GOR__INLINE void gor__wake(gor__node *n)
         return;
     }
     if (!w->many)                                  /* it is awake from here on, whenever it runs */
-        gor__au32_add(&gor__rt.n_foreign, (uint32_t)-1);
+        gor__au32_add(&gor__n_foreign, (uint32_t)-1);
     gor__au32_store_rel(&w->woken, 1);             /* rel wait.woken; w may be gone at once: the */
     gor__os_futex_wake(&w->woken, 1);              /* wake-up then hits nobody                   */
 }
@@ -185,8 +185,6 @@ GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *obj
         gor__aptr_store_rlx(&w->g->why_object, u.to);
         gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
         gor__au32_store_rlx(&w->g->state, GOR__WAITING);
-    } else if (!many) {
-        gor__au32_add(&gor__rt.n_foreign, 1);      /* asleep for good unless someone wakes it */
     }
 }
 
@@ -236,8 +234,12 @@ static int gor__timer_begin(gor_timer *t)
     return rc;
 }
 
+/* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
 static void gor__block_thread(gor__wait *w, int64_t deadline)
 {
+    if (!w->many)
+        gor__au32_add(&gor__n_foreign, 1);
+    gor__au32_add(&gor__n_inside, (uint32_t)-1);
     while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
         gor__os_futex_wait(&w->woken, 0, deadline);
         if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
@@ -250,6 +252,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
+    gor__au32_add(&gor__n_inside, 1);
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
