@@ -23,8 +23,14 @@ static bool gor__remember_tool(int tid, void *arg)
     return true;
 }
 
+static void *gor__no_work(void *arg) { return arg; }
+
+/* ThreadSanitizer starts a thread of its own with the first one of the program: let that be now. */
 __attribute__((constructor)) static void gor__before_main(void)
 {
+    pthread_t first;
+    if (GOR__TSAN && pthread_create(&first, NULL, gor__no_work, NULL) == 0)
+        pthread_join(first, NULL);
     gor__os_unknown_threads(gor__remember_tool, NULL);
 }
 
