@@ -53,8 +53,7 @@
  *   task is your storage, and what nobody has started yet is run in gor_join. A goroutine past
  *   its quantum (10 ms) yields at its next gor call. That is the only preemption of this version:
  *   a loop that makes no gor call holds its processor. So does one whose calls only look:
- *   gor_now, gor_id, gor_chan_len, gor_ctx_err, and a gor_try_recv that finds a buffered channel
- *   empty. Put a gor_yield into such a loop.
+ *   gor_now, gor_id, gor_chan_len, gor_ctx_err. Put a gor_yield into such a loop.
  *
  * CHANNELS   gor_chan_new(size, capacity) makes a queue of values of one size; capacity 0: a send
  *   meets its receiver. gor_send(c, &v) and gor_recv(c, &v) copy sizeof v bytes; a size other
@@ -117,13 +116,15 @@
  *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
  *   when it first runs. A call with a frame larger than a page could step over the guard: compile
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
- *   reached, further stacks have no guard, which is said once on stderr.
+ *   reached, further stacks carry a canary instead, which every switch checks; it is said once
+ *   on stderr.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
  *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
+ *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
