@@ -2564,7 +2564,8 @@ typedef struct gor__m {
     gor__g     g0;
 } gor__m;
 
-enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_GONE };
+/* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
+enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
     gor__g   *head, *tail;
@@ -4444,7 +4445,7 @@ static void gor__m_loop(gor__m *m)
         if (!g)
             return;
         gor__execute(m, g);
-        if (gor__au32_load_rlx(&m->state) == GOR__M_GONE)
+        if (gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return;
     }
 }
@@ -5239,13 +5240,13 @@ GOR__SWITCHES static void gor__g_end(void)
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         if (!m->is_main)
-            gor__au32_store_rlx(&m->state, GOR__M_GONE);
+            gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_GONE))
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
         gor__switch_to(m, g, &m->g0);
     else
         gor__switch_away(m, g);

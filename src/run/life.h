@@ -53,13 +53,13 @@ GOR__SWITCHES static void gor__g_end(void)
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         if (!m->is_main)
-            gor__au32_store_rlx(&m->state, GOR__M_GONE);
+            gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_GONE))
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
         gor__switch_to(m, g, &m->g0);
     else
         gor__switch_away(m, g);

@@ -192,7 +192,8 @@ typedef struct gor__m {
     gor__g     g0;
 } gor__m;
 
-enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_GONE };
+/* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
+enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
     gor__g   *head, *tail;

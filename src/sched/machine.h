@@ -81,7 +81,7 @@ static void gor__m_loop(gor__m *m)
         if (!g)
             return;
         gor__execute(m, g);
-        if (gor__au32_load_rlx(&m->state) == GOR__M_GONE)
+        if (gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return;
     }
 }
