@@ -2001,15 +2001,12 @@ static int gor__os_cpus(void)
 }
 
 /* ==== [altstack] the stack that fault handlers run on ===================================== */
-static size_t gor__alt_stack_size(void)
-{
-#ifdef AT_MINSIGSTKSZ
-    size_t least = (size_t)getauxval(AT_MINSIGSTKSZ);
-#else
-    size_t least = 0;
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
 #endif
-    return least + 32768;                          /* the frame of all registers, and our report */
-}
+
+/* The frame of all registers, as the kernel says, and our report. */
+static size_t gor__alt_stack_size(void) { return (size_t)getauxval(AT_MINSIGSTKSZ) + 32768; }
 
 /* Give the calling thread an alternate stack, if it has none. Returns it, or NULL. */
 static void *gor__os_alt_stack_on(void)
@@ -2477,6 +2474,24 @@ typedef struct gor__g {
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
 } gor__g;
 
+#if GOR__TSAN || GOR__ASAN
+GOR__INLINE void gor__g_set_fiber(gor__g *g, void *fiber) { g->fiber = fiber; }
+GOR__INLINE void gor__g_enter_fiber(gor__g *g) { GOR__SAN_SWITCH_FIBER(g->fiber); }
+GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
+{
+    g->san_stack = lo;
+    g->san_size = size;
+    g->fake = NULL;
+}
+#else
+GOR__INLINE void gor__g_set_fiber(gor__g *g, void *fiber) { (void)g, (void)fiber; }
+GOR__INLINE void gor__g_enter_fiber(gor__g *g) { (void)g; }
+GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
+{
+    (void)g, (void)lo, (void)size;
+}
+#endif
+
 enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
@@ -2518,7 +2533,6 @@ typedef struct gor__p {
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
     gor__au32   retire;                /* gor_procs wants it back                              */
-    gor__au64   rng;
     gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
     gor__aptr   gfree;                 /* dead Gs                                              */
     gor__au32   n_gfree;
@@ -3541,9 +3555,7 @@ GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
     gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
-#if GOR__TSAN
-    GOR__SAN_SWITCH_FIBER(to->fiber);
-#endif
+    gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, to->sp);
     gor__after_switch();
 }
@@ -3906,11 +3918,7 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
-#if GOR__ASAN
-    g->san_stack = lo;
-    g->san_size = size;
-    g->fake = NULL;
-#endif
+    gor__g_set_bounds(g, lo, size);
 }
 
 /* Can m switch to g at once? A fresh one gets its stack here. */
@@ -4382,9 +4390,7 @@ static void gor__m_begin(gor__m *m)
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
-#if GOR__TSAN
-    m->g0.fiber = gor__san_this_fiber();
-#endif
+    gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
     gor__san_hand_over(&m->alt_stack);
 }
@@ -5060,22 +5066,28 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", locked to its thread");
 }
 
-static void gor__print_address(gor__out *o, uintptr_t pc)
-{
 #if defined(_GNU_SOURCE) && defined(RTLD_DEFAULT)
+static bool gor__print_symbol(gor__out *o, uintptr_t pc)
+{
     Dl_info info;
-    if (dladdr((void *)pc, &info) && info.dli_sname) {
+    if (!dladdr((void *)pc, &info) || !info.dli_fname)
+        return false;
+    if (info.dli_sname)
         gor__print(o, "        %s+0x%lx\n", info.dli_sname,
                    (unsigned long)(pc - (uintptr_t)info.dli_saddr));
-        return;
-    }
-    if (dladdr((void *)pc, &info) && info.dli_fname) {
+    else
         gor__print(o, "        %s(+0x%lx)\n", info.dli_fname,
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
-        return;
-    }
+    return true;
+}
+#else
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
-    gor__print(o, "        0x%lx\n", (unsigned long)pc);
+
+static void gor__print_address(gor__out *o, uintptr_t pc)
+{
+    if (!gor__print_symbol(o, pc))
+        gor__print(o, "        0x%lx\n", (unsigned long)pc);
 }
 
 /* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it
@@ -5564,7 +5576,6 @@ struct gor_chan {
     gor__au64 count;                   /* values in the ring                                    */
     gor__wq   receivers, senders;
     gor__au32 refs;
-    void     *owner;                   /* a ticker's                                            */
     char     *ring;
 };
 
@@ -7971,7 +7982,6 @@ static gor__p *gor__p_new(int i)
     p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
-    gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
@@ -8062,14 +8072,16 @@ static bool gor__may_elide(bool with_main)
            gor__os_unknown_threads(gor__no_thread_known, NULL) == 0;
 }
 
+#if GOR_CHECK
 static void gor__stress_init(void)
 {
-#if GOR_CHECK
     gor__stress = (uint64_t)gor__debug_value("stress");
     gor__runq_cap = gor__stress ? 4 : GOR__RUNQ_CAP;
     gor__au64_store_rlx(&gor__stress_rng, gor__stress * 2654435761u | 1);
-#endif
 }
+#else
+static void gor__stress_init(void) {}
+#endif
 
 static void gor__free_all(void);
 
@@ -8170,9 +8182,7 @@ static void gor__g_abandon(gor__g *g)
     }
     gor__cancel_release(g->ctx_held);
     gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
-#if GOR__TSAN
     gor__fiber_end(g);
-#endif
 }
 
 /* All memory goes back. Nobody is left who could use it. */

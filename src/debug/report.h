@@ -66,22 +66,28 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", locked to its thread");
 }
 
-static void gor__print_address(gor__out *o, uintptr_t pc)
-{
 #if defined(_GNU_SOURCE) && defined(RTLD_DEFAULT)
+static bool gor__print_symbol(gor__out *o, uintptr_t pc)
+{
     Dl_info info;
-    if (dladdr((void *)pc, &info) && info.dli_sname) {
+    if (!dladdr((void *)pc, &info) || !info.dli_fname)
+        return false;
+    if (info.dli_sname)
         gor__print(o, "        %s+0x%lx\n", info.dli_sname,
                    (unsigned long)(pc - (uintptr_t)info.dli_saddr));
-        return;
-    }
-    if (dladdr((void *)pc, &info) && info.dli_fname) {
+    else
         gor__print(o, "        %s(+0x%lx)\n", info.dli_fname,
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
-        return;
-    }
+    return true;
+}
+#else
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
-    gor__print(o, "        0x%lx\n", (unsigned long)pc);
+
+static void gor__print_address(gor__out *o, uintptr_t pc)
+{
+    if (!gor__print_symbol(o, pc))
+        gor__print(o, "        0x%lx\n", (unsigned long)pc);
 }
 
 /* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it

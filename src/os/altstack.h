@@ -1,13 +1,10 @@
 /* ==== [altstack] the stack that fault handlers run on ===================================== */
-static size_t gor__alt_stack_size(void)
-{
-#ifdef AT_MINSIGSTKSZ
-    size_t least = (size_t)getauxval(AT_MINSIGSTKSZ);
-#else
-    size_t least = 0;
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
 #endif
-    return least + 32768;                          /* the frame of all registers, and our report */
-}
+
+/* The frame of all registers, as the kernel says, and our report. */
+static size_t gor__alt_stack_size(void) { return (size_t)getauxval(AT_MINSIGSTKSZ) + 32768; }
 
 /* Give the calling thread an alternate stack, if it has none. Returns it, or NULL. */
 static void *gor__os_alt_stack_on(void)

@@ -64,7 +64,6 @@ static gor__p *gor__p_new(int i)
     p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
-    gor__au64_store_rlx(&p->rng, (uint64_t)gor__os_now() * 2654435761u + (uint64_t)i + 1);
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
@@ -155,14 +154,16 @@ static bool gor__may_elide(bool with_main)
            gor__os_unknown_threads(gor__no_thread_known, NULL) == 0;
 }
 
+#if GOR_CHECK
 static void gor__stress_init(void)
 {
-#if GOR_CHECK
     gor__stress = (uint64_t)gor__debug_value("stress");
     gor__runq_cap = gor__stress ? 4 : GOR__RUNQ_CAP;
     gor__au64_store_rlx(&gor__stress_rng, gor__stress * 2654435761u | 1);
-#endif
 }
+#else
+static void gor__stress_init(void) {}
+#endif
 
 static void gor__free_all(void);
 
@@ -263,9 +264,7 @@ static void gor__g_abandon(gor__g *g)
     }
     gor__cancel_release(g->ctx_held);
     gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
-#if GOR__TSAN
     gor__fiber_end(g);
-#endif
 }
 
 /* All memory goes back. Nobody is left who could use it. */

@@ -105,6 +105,24 @@ typedef struct gor__g {
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
 } gor__g;
 
+#if GOR__TSAN || GOR__ASAN
+GOR__INLINE void gor__g_set_fiber(gor__g *g, void *fiber) { g->fiber = fiber; }
+GOR__INLINE void gor__g_enter_fiber(gor__g *g) { GOR__SAN_SWITCH_FIBER(g->fiber); }
+GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
+{
+    g->san_stack = lo;
+    g->san_size = size;
+    g->fake = NULL;
+}
+#else
+GOR__INLINE void gor__g_set_fiber(gor__g *g, void *fiber) { (void)g, (void)fiber; }
+GOR__INLINE void gor__g_enter_fiber(gor__g *g) { (void)g; }
+GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
+{
+    (void)g, (void)lo, (void)size;
+}
+#endif
+
 enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
@@ -146,7 +164,6 @@ typedef struct gor__p {
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
     gor__au32   retire;                /* gor_procs wants it back                              */
-    gor__au64   rng;
     gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
     gor__aptr   gfree;                 /* dead Gs                                              */
     gor__au32   n_gfree;

@@ -18,9 +18,7 @@ static void gor__m_begin(gor__m *m)
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
-#if GOR__TSAN
-    m->g0.fiber = gor__san_this_fiber();
-#endif
+    gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
     gor__san_hand_over(&m->alt_stack);
 }

@@ -73,11 +73,7 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
-#if GOR__ASAN
-    g->san_stack = lo;
-    g->san_size = size;
-    g->fake = NULL;
-#endif
+    gor__g_set_bounds(g, lo, size);
 }
 
 /* Can m switch to g at once? A fresh one gets its stack here. */

@@ -91,9 +91,7 @@ GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
     gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
-#if GOR__TSAN
-    GOR__SAN_SWITCH_FIBER(to->fiber);
-#endif
+    gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, to->sp);
     gor__after_switch();
 }

@@ -18,7 +18,6 @@ struct gor_chan {
     gor__au64 count;                   /* values in the ring                                    */
     gor__wq   receivers, senders;
     gor__au32 refs;
-    void     *owner;                   /* a ticker's                                            */
     char     *ring;
 };
 
