@@ -5066,7 +5066,7 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", locked to its thread");
 }
 
-#if defined(_GNU_SOURCE) && defined(RTLD_DEFAULT)
+#ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
 static bool gor__print_symbol(gor__out *o, uintptr_t pc)
 {
     Dl_info info;

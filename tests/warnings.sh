@@ -17,6 +17,11 @@ for half in public all; do
     done
 done
 
+# After a system header, in a compiler's default mode: what most programs do.
+printf '%s\n' '#include <stdio.h>' '#define GOR_IMPLEMENTATION' '#include "gor.h"' \
+    'GOR_MAIN { printf("%d\n", (int)gor_id()); return 0; }' >"$dir/late.c"
+cp "$dir/late.c" "$dir/late.cc"
+
 check() {                               # check COMPILER FLAG... FILE
     if have "$1"; then
         try "$*" "$@" $flags
@@ -42,6 +47,10 @@ for half in public all; do
     done
     check aarch64-linux-gnu-g++ -std=c++17 -O2 "$dir/$half.cc"
 done
+check gcc -O2 "$dir/late.c"
+check clang -O2 "$dir/late.c"
+check g++ -O2 "$dir/late.cc"
+check clang++ -O2 "$dir/late.cc"
 check gcc -std=c11 -O1 -fsanitize=thread -Wno-tsan "$dir/all.c"
 check clang -std=c11 -O1 -fsanitize=thread "$dir/all.c"
 check gcc -std=c11 -O1 -fsanitize=address,undefined "$dir/all.c"
