@@ -3412,8 +3412,10 @@ static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
     char *lo;
-    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+    if (k != gor__rt.stack_class || n == 0)
         return gor__stack_get(k);
+    if (n <= GOR__STACK_QUARANTINE && (lo = gor__stack_get(k)) != NULL)
+        return lo;
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -3448,17 +3450,49 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     gor__au32_store_rlx(&p->n_stacks, n + 1);
 }
 
+/* Give a fresh goroutine its first frame. */
+GOR__NO_TSAN static void gor__first_frame(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
+    gor__g_set_bounds(g, lo, size);
+}
+
+/* Bind a stack, with its first frame, to a goroutine that has not run yet. False: none to be
+ * had. */
+static bool gor__bind_stack(gor__p *p, gor__g *g)
+{
+    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = gor__stack_take(p, k);
+    if (!lo)
+        return false;
+    if (gor__stack_lo(lo) != lo)
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
+    gor__first_frame(g);
+    gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);
+    return true;
+}
+
+/* The stack of a goroutine that has ended, or will not begin, goes back. */
+GOR__NO_TSAN static void gor__unbind_stack(gor__p *p, gor__g *g)
+{
+    uint32_t traits = gor__au32_load_rlx(&g->traits);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    if (traits & GOR__TRAIT_CANARY)
+        lo += GOR__UNGUARDED;
+    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__stack_drop(p, lo, (int)(traits & GOR__TRAIT_CLASS));
+}
+
 /* prev has ended and its stack has been left: keep both for the next goroutine. */
 GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
-    if (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CANARY)
-        lo += GOR__UNGUARDED;
-    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__unbind_stack(p, g);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
-    gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
     gor__g_put(p, g);
 }
 
@@ -3735,6 +3769,8 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 static void gor__g_discard(gor__m *m, gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
+    if (gor__aptr_load_rlx(&g->stack))
+        gor__unbind_stack(gor__m_p(m), g);
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump(&gor__m_p(m)->ended);
@@ -3816,8 +3852,8 @@ static void gor__taskq_run(void *arg)
 }
 
 /* Make a goroutine of the oldest task of q, under the forker's own context. NULL: there is none, or
- * no memory: then it stays forked, for its joiner. The goroutine comes first: a task once taken
- * must run. */
+ * no memory: then it stays forked, for its joiner. Goroutine and stack come first: a task once
+ * taken must run. */
 static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
 {
     gor__spec spec;
@@ -3830,7 +3866,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     spec.site = "gor_fork\0";
     if (gor__g_make(m, &spec, &g) != 0)
         return NULL;
-    t = gor__taskq_take_oldest(q);
+    t = gor__bind_stack(gor__m_p(m), g) ? gor__taskq_take_oldest(q) : NULL;
     if (!t) {
         gor__g_discard(m, g);
         return NULL;
@@ -3899,38 +3935,13 @@ GOR__INLINE gor__g *gor__pick(gor__p *p)
     return gor__pick_local(p);
 }
 
-/* Bind a stack to a goroutine that has not run yet. False: none to be had now. */
-static bool gor__bind_stack(gor__p *p, gor__g *g)
-{
-    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char *lo = gor__stack_take(p, k);
-    if (!lo)
-        return false;
-    if (gor__stack_lo(lo) != lo)
-        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
-    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
-    return true;
-}
-
-/* Give a fresh goroutine its first frame. */
-GOR__NO_TSAN static void gor__first_frame(gor__g *g)
-{
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
-    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
-    gor__g_set_bounds(g, lo, size);
-}
-
 /* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
     uint32_t hold = gor__au32_load_acq(&g->hold);
     if (GOR__LIKELY(hold == 0))
         return true;
-    if (hold != GOR__NO_STACK || !gor__bind_stack(p, g))
-        return false;
-    gor__first_frame(g);
-    return true;
+    return hold == GOR__NO_STACK && gor__bind_stack(p, g);
 }
 
 /* From here on g is ours: it is about to run on this M. */
@@ -4424,7 +4435,6 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
                 gor__starved_retry();              /* one was given back meanwhile */
             return;
         }
-        gor__first_frame(g);
     }
     gor__au64_bump(&p->switches);
     gor__hold_cpu(g);
@@ -8254,6 +8264,7 @@ static void gor__shut_down(gor__m *self)
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);
+    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 
@@ -8297,7 +8308,6 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     *out = m;
     if (rc != 0)
         return rc;
-    gor__first_frame(g);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__aptr_store_rlx(&m->handed, g);
     return 0;

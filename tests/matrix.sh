@@ -86,9 +86,11 @@ run() {                                 # run FILE: its TAP on stdout and in $TA
     *)    timeout -k 10 $((GORTEST_LIMIT + 30)) $RUNNER "$1" ;;
     esac >"$log" 2>"$err" </dev/null
     status=$?
-    if [ $status != 0 ] && ! grep -q '^not ok' "$log" || ! grep -q '^1\.\.' "$log"; then
-        echo "not ok $(($(grep -c '^ok ' "$log") + 1)) - $name ended early: exit status $status" \
-            >>"$log"
+    seen=$(grep -Ec '^(not )?ok ' "$log")
+    if ! grep -q "^1\.\.$seen\( \|\$\)" "$log" ||
+            { [ $status != 0 ] && ! grep -q '^not ok' "$log"; }; then
+        echo "not ok $((seen + 1)) - $name: exit status $status after $seen tests," \
+            "plan: $(grep '^1\.\.' "$log")" >>"$log"
     fi
     cat "$log"
     if grep -q '^not ok' "$log"; then

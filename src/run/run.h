@@ -336,6 +336,7 @@ static void gor__shut_down(gor__m *self)
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);
+    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 
@@ -379,7 +380,6 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     *out = m;
     if (rc != 0)
         return rc;
-    gor__first_frame(g);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__aptr_store_rlx(&m->handed, g);
     return 0;

@@ -52,7 +52,6 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
                 gor__starved_retry();              /* one was given back meanwhile */
             return;
         }
-        gor__first_frame(g);
     }
     gor__au64_bump(&p->switches);
     gor__hold_cpu(g);

@@ -199,8 +199,10 @@ static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
     char *lo;
-    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+    if (k != gor__rt.stack_class || n == 0)
         return gor__stack_get(k);
+    if (n <= GOR__STACK_QUARANTINE && (lo = gor__stack_get(k)) != NULL)
+        return lo;
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -235,16 +237,48 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     gor__au32_store_rlx(&p->n_stacks, n + 1);
 }
 
+/* Give a fresh goroutine its first frame. */
+GOR__NO_TSAN static void gor__first_frame(gor__g *g)
+{
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
+    gor__g_set_bounds(g, lo, size);
+}
+
+/* Bind a stack, with its first frame, to a goroutine that has not run yet. False: none to be
+ * had. */
+static bool gor__bind_stack(gor__p *p, gor__g *g)
+{
+    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    char *lo = gor__stack_take(p, k);
+    if (!lo)
+        return false;
+    if (gor__stack_lo(lo) != lo)
+        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
+    gor__first_frame(g);
+    gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);
+    return true;
+}
+
+/* The stack of a goroutine that has ended, or will not begin, goes back. */
+GOR__NO_TSAN static void gor__unbind_stack(gor__p *p, gor__g *g)
+{
+    uint32_t traits = gor__au32_load_rlx(&g->traits);
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    if (traits & GOR__TRAIT_CANARY)
+        lo += GOR__UNGUARDED;
+    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__stack_drop(p, lo, (int)(traits & GOR__TRAIT_CLASS));
+}
+
 /* prev has ended and its stack has been left: keep both for the next goroutine. */
 GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
-    if (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CANARY)
-        lo += GOR__UNGUARDED;
-    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__unbind_stack(p, g);
     gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
-    gor__stack_drop(p, lo, (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS));
     gor__g_put(p, g);
 }

@@ -54,38 +54,13 @@ GOR__INLINE gor__g *gor__pick(gor__p *p)
     return gor__pick_local(p);
 }
 
-/* Bind a stack to a goroutine that has not run yet. False: none to be had now. */
-static bool gor__bind_stack(gor__p *p, gor__g *g)
-{
-    int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char *lo = gor__stack_take(p, k);
-    if (!lo)
-        return false;
-    if (gor__stack_lo(lo) != lo)
-        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
-    gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
-    return true;
-}
-
-/* Give a fresh goroutine its first frame. */
-GOR__NO_TSAN static void gor__first_frame(gor__g *g)
-{
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
-    g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
-    gor__g_set_bounds(g, lo, size);
-}
-
 /* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
     uint32_t hold = gor__au32_load_acq(&g->hold);
     if (GOR__LIKELY(hold == 0))
         return true;
-    if (hold != GOR__NO_STACK || !gor__bind_stack(p, g))
-        return false;
-    gor__first_frame(g);
-    return true;
+    return hold == GOR__NO_STACK && gor__bind_stack(p, g);
 }
 
 /* From here on g is ours: it is about to run on this M. */

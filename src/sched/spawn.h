@@ -173,6 +173,8 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 static void gor__g_discard(gor__m *m, gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
+    if (gor__aptr_load_rlx(&g->stack))
+        gor__unbind_stack(gor__m_p(m), g);
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump(&gor__m_p(m)->ended);
