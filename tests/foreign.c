@@ -572,6 +572,8 @@ TESTF(a_thread_uses_timers_tickers_and_limiters)
     IS(gor_limiter_wait(&l, 1), 0);
     IS(gor_limiter_wait_until(&l, 1, GOR_FOREVER), 0);
     OK(gor_now() - before >= GOR_MS);
+    gor_limiter_init(&l, 0.001, 1);                    /* the next token is far away */
+    OK(gor_limiter_allow(&l, 1));
     IS(gor_limiter_wait_until(&l, 1, 0), -ETIMEDOUT);
     IS(gor_stop(), 0);
 }
