@@ -18,11 +18,12 @@ static void dig_deep(void *p)
 TEST(a_stack_can_be_used_down_to_near_its_reserved_size)
 {
     size_t sizes[] = { 16u << 10, 64u << 10, 1u << 20, 16u << 20, 64u << 20 };
+    size_t deep[5];
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         gor_attr a = { .name = "digger", .stack_size = sizes[i] };
-        size_t deep = TEST_TSAN ? sizes[i] / 8 : sizes[i] / 2 - 4096;
+        deep[i] = TEST_TSAN ? sizes[i] / 8 : sizes[i] / 2 - 4096;
         gor_chan *c = gor_chan_new(1, 0);
-        IS(gor_go_with(&a, dig_deep, &deep), 0);
+        IS(gor_go_with(&a, dig_deep, &deep[i]), 0);
         WAIT_FOR(gor_num_goroutines() == 1);
         gor_chan_release(c);
     }

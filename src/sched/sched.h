@@ -360,10 +360,10 @@ static void gor__m_idle(gor__m *m)
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
     gor__unlock_sched();
-    if (gor__au32_load_sc(&gor__rt.stopping))
-        return;                                    /* what a waker brings is not wanted any more */
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;                                    /* or it was the stop, before that word came */
     if (m->next_p)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
