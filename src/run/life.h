@@ -46,7 +46,7 @@ static void gor__run_destructors(gor__g *g)
 /* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
  * up. */
 static void gor__g_end(void) __attribute__((noreturn));
-GOR__SWITCHES static void gor__g_end(void)
+GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
