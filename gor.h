@@ -4334,6 +4334,8 @@ static void gor__wait_for_locked(gor__m *m)
     gor__p_left();
     gor__m_sleep(m, GOR_FOREVER);
     gor__au32_store_rlx(&m->state, GOR__M_RUNNING);
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;
     if (m->next_p)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
