@@ -2,20 +2,9 @@
 # What GOR_GO must refuse to compile, and what it must take. TAP, for prove.
 #   CC CFLAGS, CXX CXXFLAGS   the compilers;   BUILD  where to build;   ROOT  where gor.h is
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc} CXX=${CXX:-c++} ROOT=${ROOT:-.} BUILD=${BUILD:-build}
+. tests/tap.sh
 dir=$BUILD/compile_fail
 mkdir -p "$dir" || exit 1
-n=0 n_failed=0
-
-result() {                              # result STATUS NAME: one line of TAP
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        n_failed=$((n_failed + 1))
-    fi
-}
 
 # compile LANGUAGE CODE: a function `use` with the code in it, behind the declarations below
 compile() {

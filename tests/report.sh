@@ -3,24 +3,13 @@
 #   CC CFLAGS LDFLAGS   the compiler;    RUNNER  what runs the programs, e.g. qemu-aarch64
 #   BUILD               where to build;  ROOT    where gor.h is
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc} ROOT=${ROOT:-.} BUILD=${BUILD:-build}
+. tests/tap.sh
 dir=$BUILD/report
 mkdir -p "$dir" || exit 1
 ulimit -c 0
 unset GORTRACEBACK GORDEBUG GORMAXPROCS
 # A sanitizer that handles faults itself is their owner, and gets them: here gor is to have them.
 export ASAN_OPTIONS=handle_segv=0 TSAN_OPTIONS=handle_segv=0
-n=0 n_failed=0
-
-result() {                              # result STATUS NAME: one line of TAP
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $n - $2"
-    else
-        echo "not ok $n - $2"
-        n_failed=$((n_failed + 1))
-    fi
-}
 
 # run PROGRAM ARG...: its exit status in $status, its output in $dir/out and $dir/err
 run() {
