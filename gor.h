@@ -1296,8 +1296,10 @@ typedef gor_ctx     ctx_t;
 #if GOR__TSAN
 #define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
 #define GOR__SWITCH_INLINE GOR__NO_TSAN GOR__SWITCHES static
+#define GOR__TSAN_SEES static GOR__NOINLINE     /* gcc: no atomics of those inlined in NO_TSAN    */
 #else
 #define GOR__NO_TSAN
+#define GOR__TSAN_SEES GOR__INLINE
 #define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
@@ -3565,7 +3567,13 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
         gor__up.overflowed(g);
 }
 
-/* Finish with the goroutine that was left. rel g.hold: its stack is free to be entered. */
+/* rel g.hold: the stack of g, which was left, is free to be entered. */
+GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
+{
+    gor__au32_store_rel(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__ON_CPU);
+}
+
+/* Finish with the goroutine that was left. */
 GOR__SWITCH_INLINE void gor__after_switch(void)
 {
     gor__m *m = gor__self();
@@ -3578,7 +3586,7 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
-        gor__au32_store_rel(&prev->hold, gor__au32_load_rlx(&prev->hold) & ~(uint32_t)GOR__ON_CPU);
+        gor__off_cpu(prev);
 }
 
 /* Leave from, which runs on m, for to, whose hold the caller has set. Returns when from runs

@@ -44,8 +44,10 @@
 #if GOR__TSAN
 #define GOR__NO_TSAN __attribute__((no_sanitize("thread")))
 #define GOR__SWITCH_INLINE GOR__NO_TSAN GOR__SWITCHES static
+#define GOR__TSAN_SEES static GOR__NOINLINE     /* gcc: no atomics of those inlined in NO_TSAN    */
 #else
 #define GOR__NO_TSAN
+#define GOR__TSAN_SEES GOR__INLINE
 #define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
