@@ -1132,6 +1132,91 @@ typedef struct gor_stats {
 #define gor_stats(s) gor__get_stats(s)
 GOR_API int gor__get_stats(gor_stats *s);
 
+/* ==== [fast] lock and unlock of a free mutex, inlined =======================================
+ * Private: nothing here is to be called by name. A lock and an unlock that meet nobody are a dozen
+ * instructions each; the calls would cost as much again. They do what the functions' own first
+ * lines do ([machine] gor__enter, [locks]), and leave everything else to the functions.
+ * GOR_NO_INLINE before the include leaves this out, for programs that have the implementation in
+ * another shared object. */
+#if defined(GOR_CHECK)
+#if GOR_CHECK && !defined(GOR_NO_INLINE)
+#define GOR_NO_INLINE                  /* the stress switches sit in the functions */
+#endif
+#endif
+
+/* How an M and a G begin, for [core] to keep to. */
+typedef struct gor__near_g { void *ctx; } gor__near_g;
+typedef struct gor__near_m {
+    gor__aptr g;
+    gor__au32 in_call, attention;
+} gor__near_m;
+
+#define GOR__HIDDEN __attribute__((visibility("hidden")))
+GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
+
+#ifndef GOR_NO_INLINE
+/* This thread's M. Assembly, so that no compiler keeps the place over a change of threads. */
+static inline gor__near_m *gor__near_self(void)
+{
+#if defined(__x86_64__)
+    gor__near_m *m;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(m));
+#else
+    gor__near_m *m, *at;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tldr %0,[%0,%1]"
+                     : "=&r"(m), "=&r"(at));
+#endif
+    return m;
+}
+
+/* Change a mutex's state, if it is old: acq and rel mutex.state. Elided while alone. */
+static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
+{
+    if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
+        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
+                                           __ATOMIC_RELAXED);
+    if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
+        return false;
+    __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* In a gor call of an M that nobody asks anything: swap, and leave it. False: nothing is done, and
+ * the function that is called instead begins with gor__enter as if nothing had been. */
+static inline bool gor__near_try(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
+{
+    __atomic_store_n(&m->in_call.v, 1, __ATOMIC_RELAXED);
+    __asm__ volatile("" ::: "memory");
+    if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
+        return false;
+    __asm__ volatile("" ::: "memory");
+    __atomic_store_n(&m->in_call.v, 0, __ATOMIC_RELEASE);
+    return true;
+}
+
+static inline int gor__mutex_lock_near(gor_mutex *mutex)
+{
+    gor__near_m *m = gor__near_self();
+    if (__builtin_expect(
+            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
+            gor__near_try(m, &mutex->state, 0, 1), 1))
+        return 0;
+    return (gor_mutex_lock)(mutex);
+}
+
+static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
+{
+    gor__near_m *m = gor__near_self();
+    if (__builtin_expect(!m || !gor__near_try(m, &mutex->state, 1, 0), 0))
+        gor__mutex_unlock_at(mutex, here);
+}
+
+#define gor_mutex_lock(m) gor__mutex_lock_near(m)
+#undef gor_mutex_unlock
+#define gor_mutex_unlock(m) gor__mutex_unlock_near((m), GOR__HERE)
+#endif
+
 /* ==== [short] short names, on request ======================================================= */
 #ifdef GOR_SHORT_NAMES
 #define go(fn, arg)   gor_go(fn, arg)
@@ -2053,7 +2138,7 @@ static void gor__os_alt_stack_off(void *p)
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking.
  * Tests       every one, GOR_CHECK builds check I3
  */
-static gor__au32 gor__shared = { 1 };
+gor__au32 gor__shared = { 1 };
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* The lock order, lowest first; a reason each. */
@@ -2444,6 +2529,7 @@ typedef struct gor__cancel {
 } gor__cancel;
 
 typedef struct gor__g {
+    gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
     gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
@@ -2460,7 +2546,6 @@ typedef struct gor__g {
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
-    gor__cancel *ctx;                  /* own context: ends its waits                          */
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
     void     (*done)(void *);          /* called at the very end, or NULL                      */
     void      *done_arg;
@@ -2560,10 +2645,10 @@ enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
 
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
-    gor__aptr  p;                      /* held, or NULL                                        */
-    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
+    gor__aptr  p;                      /* held, or NULL                                        */
+    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
@@ -2579,6 +2664,12 @@ typedef struct gor__m {
     void      *alt_stack;
     gor__g     g0;
 } gor__m;
+
+GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
+GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
+                   offsetof(gor__m, in_call) == offsetof(gor__near_m, in_call) &&
+                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
+                   "[fast] knows M");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
@@ -6459,7 +6550,7 @@ int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
     return rc;
 }
 
-int gor_mutex_lock(gor_mutex *m)
+int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
@@ -6662,7 +6753,7 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor_mutex_lock(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : (gor_mutex_lock)(&o->mutex);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))

@@ -17,6 +17,7 @@
 #include "api/ctx.h"
 #include "api/time.h"
 #include "api/debug.h"
+#include "api/fast.h"
 #include "api/short.h"
 
 #endif /* GOR_H_INCLUDED */

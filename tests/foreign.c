@@ -464,9 +464,9 @@ static int spawn_some(void *p)
     return *(int *)p;
 }
 
-TESTF(two_hundred_starts_and_stops_leave_nothing_behind)
+TESTF(a_thousand_starts_and_stops_leave_nothing_behind)
 {
-    const int n = TEST_TSAN ? scaled(200) : 200;       /* few would measure warming up only */
+    const int n = TEST_TSAN ? scaled(1000) : 1000;     /* few would measure warming up only */
     int threads = n_threads();
     long warm = 0;
     for (int i = 0; i < n; i++) {

@@ -12,7 +12,7 @@
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking.
  * Tests       every one, GOR_CHECK builds check I3
  */
-static gor__au32 gor__shared = { 1 };
+gor__au32 gor__shared = { 1 };
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* The lock order, lowest first; a reason each. */

@@ -73,6 +73,7 @@ typedef struct gor__cancel {
 } gor__cancel;
 
 typedef struct gor__g {
+    gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
     gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
@@ -89,7 +90,6 @@ typedef struct gor__g {
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
-    gor__cancel *ctx;                  /* own context: ends its waits                          */
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
     void     (*done)(void *);          /* called at the very end, or NULL                      */
     void      *done_arg;
@@ -189,10 +189,10 @@ enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
 
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
-    gor__aptr  p;                      /* held, or NULL                                        */
-    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
+    gor__aptr  p;                      /* held, or NULL                                        */
+    gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
@@ -208,6 +208,12 @@ typedef struct gor__m {
     void      *alt_stack;
     gor__g     g0;
 } gor__m;
+
+GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
+GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
+                   offsetof(gor__m, in_call) == offsetof(gor__near_m, in_call) &&
+                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
+                   "[fast] knows M");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };

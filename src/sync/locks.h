@@ -142,7 +142,7 @@ int gor_mutex_lock_until(gor_mutex *m, int64_t deadline)
     return rc;
 }
 
-int gor_mutex_lock(gor_mutex *m)
+int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
@@ -345,7 +345,7 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor_mutex_lock(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : (gor_mutex_lock)(&o->mutex);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))
