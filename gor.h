@@ -124,6 +124,7 @@
  *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
+ *                       keepthread=MS: give spare idle threads back after that time (60000)
  *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
@@ -224,9 +225,12 @@ enum gor_flags {
 
 /* How a goroutine that calls nothing is kept from holding up the others. */
 enum gor_preempt {
-    GOR_PREEMPT_DEFAULT = 0,           /* the best that this version has: GOR_PREEMPT_ASK        */
+    GOR_PREEMPT_DEFAULT = 0,           /* GOR_PREEMPT_RETAKE                                     */
     GOR_PREEMPT_OFF     = 1,           /* never: a goroutine runs until it parks                 */
-    GOR_PREEMPT_ASK     = 2            /* past its quantum it yields at its next gor call        */
+    GOR_PREEMPT_ASK     = 2,           /* past its quantum it yields at its next gor call        */
+    GOR_PREEMPT_RETAKE  = 3            /* if it makes none for a while, and others wait, it keeps
+                                          its thread and another thread takes its processor:
+                                          then more goroutines run at once than gor_procs says   */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */
@@ -1399,6 +1403,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
+#define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
 
@@ -2636,12 +2641,19 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    bool        asked;
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;
 
 /* What an M must look at when it next enters a gor call. */
-enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
+enum gor__attention {
+    GOR__ASK = 1,                      /* yield                                                */
+    GOR__ORPHAN = 2,                   /* the runtime has stopped without it                   */
+    GOR__RETAKE = 4,                   /* its P is about to be taken, or not: wait             */
+    GOR__RETAKEN = 8,                  /* its P was taken                                      */
+    GOR__FENCE = 16                    /* always: no membarrier, so the M fences itself        */
+};
 
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
@@ -2695,6 +2707,7 @@ static struct {
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
     bool        membarrier;
+    int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
@@ -2718,7 +2731,8 @@ static struct {
 
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
     gor__ai64   sleep_until;
-    gor__au32   n_blocked;             /* goroutines in gor_block                              */
+    gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
+    gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
@@ -4327,18 +4341,34 @@ static int64_t gor__sleeper_until(gor__m *m)
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
-/* Sleep until someone brings a P, or the first timer is due. */
+/* More Ms are idle than there are Ps to run: when m, one of them, leaves if none is wanted. */
+static int64_t gor__leave_at_locked(const gor__m *m)
+{
+    if (m->is_main ||
+        gor__au32_load_rlx(&gor__rt.n_idle_m) <= gor__au32_load_rlx(&gor__rt.n_procs))
+        return GOR_FOREVER;
+    return gor__os_now() + gor__rt.keep_thread_ns;
+}
+
+/* Sleep until someone brings a P, or the first timer is due, or for so long that the thread is not
+ * worth keeping: its state is ENDING then. */
 static void gor__m_idle(gor__m *m)
 {
     bool woken, listed;
+    int64_t leave_at, until;
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
+    leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
-    woken = gor__au32_load_sc(&gor__rt.stopping) || gor__m_sleep(m, gor__sleeper_until(m));
+    until = gor__sleeper_until(m);
+    woken = gor__au32_load_sc(&gor__rt.stopping) ||
+            gor__m_sleep(m, until < leave_at ? until : leave_at);
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
+    if (listed && !woken && until == GOR_FOREVER && leave_at != GOR_FOREVER)
+        gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
@@ -4350,11 +4380,12 @@ static void gor__m_idle(gor__m *m)
 }
 
 /* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
- * False: stopping. */
+ * False: stopping, or m has been idle for too long. */
 static bool gor__m_get_p(gor__m *m)
 {
     while (!gor__m_p(m)) {
-        if (gor__au32_load_sc(&gor__rt.stopping))
+        if (gor__au32_load_sc(&gor__rt.stopping) ||
+            gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return false;
         if ((gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
             gor__p_acquire(m, NULL)) {
@@ -4501,6 +4532,7 @@ static void gor__m_begin(gor__m *m)
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
+    gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
@@ -4707,26 +4739,69 @@ static GOR__NOINLINE void gor__go_shared(void)
     gor__au32_store_rel(&gor__settled, 1);
 }
 
+/* What a call that has begun must look at. Without membarrier each M orders its begin itself. */
+static uint32_t gor__asked(gor__m *m)
+{
+    uint32_t what = gor__au32_load_acq(&m->attention);
+    if (what & GOR__FENCE) {
+        gor__arch_fence();
+        what = gor__au32_load_acq(&m->attention);
+    }
+    return what;
+}
+
+/* Back in a gor call, on m without a P: with one at once, or in turn. [retake] R2 */
+GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+{
+    while (gor__asked(m) & GOR__RETAKE)
+        gor__os_yield();
+    gor__au32_and(&m->attention, ~(uint32_t)(GOR__RETAKEN | GOR__ASK));
+    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    if (!gor__p_acquire(m, old)) {
+        gor__ready_global(g);
+        gor__switch_to(m, g, &m->g0);
+    }
+    gor__resumed(g);
+    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
+}
+
+/* Do what was asked of m, which runs a goroutine or, in g0, nothing. Returns where we are then. */
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
-    uint32_t what = gor__au32_load_rlx(&m->attention);
-    if (what & GOR__ORPHAN) {
-        gor__g *g = gor__m_g(m);
+    gor__g *g = gor__m_g(m);
+    uint32_t what;
+    while ((what = gor__asked(m)) & GOR__RETAKE)
+        gor__os_yield();
+    if (what & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
-    }
-    gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
-    if (gor__m_g(m) != &m->g0) {
-        gor__au32_store_rlx(&gor__m_g(m)->why, GOR__WHY_NONE);
+    if (g == &m->g0)
+        return m;
+    gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
+    if (what & GOR__RETAKEN) {
+        gor__p_return(m, g, NULL);
+    } else if ((what & GOR__ASK) || gor__stress_hit(1)) {
+        gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
         gor__yield();
     }
     return gor__self();
 }
 
-/* Back from the user's code, within a gor call. */
-GOR__INLINE void gor__reenter(gor__m *m)
+/* The first step of a call: from now on nobody takes our P ([retake] R1). */
+GOR__INLINE void gor__call_begin(gor__m *m)
 {
     gor__au32_store_rlx(&m->in_call, 1);
     GOR__COMPILER_BARRIER();
+}
+
+/* Back from the user's code, within a gor call. Returns the M, perhaps another one. */
+GOR__INLINE gor__m *gor__reenter(gor__m *m)
+{
+    gor__call_begin(m);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
 }
 
 /* Begin a gor call. The M, or NULL for a foreign thread. */
@@ -4739,11 +4814,7 @@ GOR__INLINE gor__m *gor__enter(void)
             gor__go_shared();
         return NULL;
     }
-    gor__au32_store_rlx(&m->in_call, 1);
-    GOR__COMPILER_BARRIER();
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
-        return gor__attend(m);
-    return m;
+    return gor__reenter(m);
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */
@@ -5325,8 +5396,6 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
     gor__reenter(m);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention)))
-        gor__attend(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -5605,12 +5674,13 @@ const char *gor_name(void)
     return m ? gor__g_name(gor__m_g(m)) : "";
 }
 
-/* Not by gor__enter: it may yield, and come back on another thread than the caller's. */
+/* Not by gor__enter: it may yield, and come back on another thread than the caller's. The P is not
+ * touched, which may have been taken. */
 int gor_lock_thread(void)
 {
     gor__m *m = gor__need_goroutine(gor__self(), "gor_lock_thread");
     gor__g *g = gor__m_g(m);
-    gor__reenter(m);
+    gor__call_begin(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
     gor__leave(m);
@@ -7806,18 +7876,6 @@ static void gor__faults_remove(void)
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
-/* Back in: with a P at once, or in turn. */
-GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
-{
-    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
-        gor__switch_to(m, g, &m->g0);              /* never back */
-    if (!gor__p_acquire(m, old)) {
-        gor__ready_global(g);
-        gor__switch_to(m, g, &m->g0);
-    }
-    gor__resumed(g);
-}
-
 int gor_block(int (*fn)(void *), void *arg)
 {
     gor__m *m = gor__enter();
@@ -7838,26 +7896,111 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);
-    gor__reenter(m);
     gor__arch_set_self(m);
-    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__call_begin(m);
     gor__p_return(m, g, old);
-    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
     gor__leave(gor__self());
     return rc;
 }
 
+/* ==== [retake] a goroutine keeps its thread and loses its processor ==============================
+ * What        A goroutine that is past its quantum and makes no gor call, because it computes, or
+ * sits in a system call, a page fault, a lock of somebody else's: sysmon takes its P and
+ *             gives it to another M. Nothing is switched, so no lock, register or thread-local is
+ *             caught halfway, and no system call is interrupted. At its next gor call the goroutine
+ *             waits for a P again, as after gor_block.
+ * Invariants  R1 A P is taken only from an M that is in the user's code: sysmon sets GOR__RETAKE;
+ *                membarrier; reads m->in_call. The M stores in_call; reads the attention word. So
+ *                sysmon sees the call, or the call sees RETAKE.
+ *             R2 While RETAKE is set the M waits in its call, which has touched nothing yet.
+ *                sysmon answers within a few instructions: RETAKEN, or all is as before.
+ *             R3 An elided lock is held in a call only. So locks become real ones here, before a
+ *                second M runs ([spin] I2).
+ * Without     membarrier every M has GOR__FENCE set, and so fences at the begin of each call
+ *             itself. A signal, which other runtimes take for this, would make the user's sleep or
+ *             poll return early.
+ * Source      Go's retake of Ps in system calls, here for all code; the asymmetric fence of Dice,
+ *             Huang and Yang, "Asymmetric Dekker Synchronization" (2001).
+ */
+
+/* Is there anything that p's next M would do? */
+static bool gor__somebody_waits(gor__p *p)
+{
+    return gor__au32_load_rlx(&p->retire) || gor__work_anywhere() ||
+           gor__timers_first() <= gor__os_now();
+}
+
+/* Said once a run: what would run waits for a thread. */
+static void gor__say_no_thread(void)
+{
+    static uint64_t said;
+    char text[160];
+    int n;
+    if (said == gor__rt.epoch)
+        return;
+    said = gor__rt.epoch;
+    n = snprintf(text, sizeof text, "gor: max_threads (%d) reached while goroutines wait for a "
+                 "thread: those who have one block or compute\n", gor__rt.opt.max_threads);
+    if (write(2, text, (size_t)n) < 0)
+        return;
+}
+
+/* Would an M be had to run another P? */
+static bool gor__thread_to_be_had(void)
+{
+    bool yes;
+    gor__lock_sched();
+    yes = gor__au32_load_rlx(&gor__rt.n_idle_m) > 0 || gor__rt.n_m < gor__rt.opt.max_threads;
+    gor__unlock_sched();
+    if (!yes)
+        gor__say_no_thread();
+    return yes;
+}
+
+/* p and m part, if m is in the user's code and still has it. */
+static bool gor__take_p(gor__p *p, gor__m *m)
+{
+    bool ours;
+    gor__au32_or(&m->attention, GOR__RETAKE);
+    if (gor__rt.membarrier)
+        gor__os_membarrier();
+    else
+        gor__arch_fence();
+    ours = gor__au32_load_acq(&m->in_call) == 0 && gor__aptr_load_acq(&p->m) == m;
+    if (ours) {
+        gor__au32_store_sc(&gor__shared, 1);       /* R3 */
+        gor__au32_store_sc(&gor__settled, 1);
+        gor__au32_add(&gor__rt.n_blocked, 1);
+        gor__aptr_store_rlx(&m->p, NULL);
+        gor__aptr_store_rlx(&p->m, &gor__in_transit);
+        gor__au32_or(&m->attention, GOR__RETAKEN);
+    }
+    gor__au32_and(&m->attention, ~(uint32_t)GOR__RETAKE);
+    return ours;
+}
+
+static void gor__retake(gor__p *p, gor__m *m)
+{
+    if (gor__au32_load_acq(&m->in_call) == 0 && gor__somebody_waits(p) &&
+        gor__thread_to_be_had() && gor__take_p(p, m)) {
+        gor__au64_bump(&gor__rt.retaken);
+        gor__p_run(p, false);
+    }
+}
+
 /* ==== [sysmon] the watch =====================================================================
- * What        A thread without a P. While goroutines run it looks around every 5 ms: keeps the
- *             coarse clock, asks goroutines past their quantum to yield. While all is asleep it
- *             sleeps too, after it has made sure that this is no deadlock.
+ * What        A thread without a P. While goroutines run it looks around four times a quantum:
+ *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
+ *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
+ *             made sure that this is no deadlock.
  * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
  *             and every thread of the process is one of ours, or asleep in a gor call without a
  *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
  *             Otherwise the question is asked again once a second, as long as it may be answered
  *             differently.
  */
-#define GOR__SYSMON_NS   (5 * GOR_MS)
+#define GOR__SYSMON_MAX_NS (5 * GOR_MS)
+#define GOR__SYSMON_MIN_NS (25 * GOR_US)
 #define GOR__RECHECK_NS  (1 * GOR_SEC)
 #define GOR__MAX_TOOLS   16
 
@@ -7949,17 +8092,29 @@ static enum gor__quiet gor__how_quiet(void)
     return q;
 }
 
-/* Ask the goroutine of a P that has run for a quantum. */
+/* How long it sleeps while goroutines run. */
+static int64_t gor__sysmon_period(void)
+{
+    int64_t ns = gor__rt.opt.quantum / 4;
+    return ns > GOR__SYSMON_MAX_NS ? GOR__SYSMON_MAX_NS :
+           ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
+}
+
+/* Ask the goroutine of a P that has run for a quantum; the next time, take the P from it. */
 static void gor__watch_p(gor__p *p, int64_t now)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick);
     gor__m *m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (!m || tick != p->seen_tick) {
+    if (!m || m == &gor__in_transit || tick != p->seen_tick) {
         p->seen_tick = tick;
         p->seen_ns = now;
+        p->asked = false;
     } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
-        gor__au32_or(&m->attention, GOR__ASK);
-        p->seen_ns = now;
+        if (!p->asked)
+            gor__au32_or(&m->attention, GOR__ASK);
+        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK)
+            gor__retake(p, m);
+        p->asked = true;
     }
 }
 
@@ -7977,7 +8132,7 @@ static void gor__watch_all(void)
 static void gor__watch_queues(void)
 {
     if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        gor__work_anywhere())
+        gor__work_anywhere() && gor__thread_to_be_had())
         gor__wake_p();
 }
 
@@ -8001,7 +8156,7 @@ static void gor__sysmon_sleep(void)
     if (q == GOR__ALL_GONE)
         gor__stop_now();
     if (q == GOR__BUSY)
-        until = gor__os_now() + GOR__SYSMON_NS;
+        until = gor__os_now() + gor__sysmon_period();
     else if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__os_now() + GOR__RECHECK_NS;
     if (!gor__au32_load_sc(&gor__rt.stopping))
@@ -8020,7 +8175,7 @@ static void *gor__sysmon_thread(void *arg)
             gor__sysmon_sleep();
         else
             gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
-                               gor__os_now() + GOR__SYSMON_NS);
+                               gor__os_now() + gor__sysmon_period());
     }
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
     gor__os_futex_wake(&gor__rt.sysmon_gone, 1);
@@ -8060,7 +8215,7 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
-        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_ASK ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_RETAKE ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
                              opt->stack_size > GOR__MAX_STACK_SIZE)))
         return -EINVAL;
@@ -8220,6 +8375,9 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__stress_init();
     gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
+    gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
+    if (!gor__rt.keep_thread_ns)
+        gor__rt.keep_thread_ns = GOR__KEEP_THREAD_NS;
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */

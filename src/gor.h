@@ -82,6 +82,7 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "run/retake.h"
 #include "run/sysmon.h"
 #include "run/run.h"
 #include "debug/look.h"

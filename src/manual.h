@@ -124,6 +124,7 @@
  *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
+ *                       keepthread=MS: give spare idle threads back after that time (60000)
  *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks

@@ -68,9 +68,12 @@ enum gor_flags {
 
 /* How a goroutine that calls nothing is kept from holding up the others. */
 enum gor_preempt {
-    GOR_PREEMPT_DEFAULT = 0,           /* the best that this version has: GOR_PREEMPT_ASK        */
+    GOR_PREEMPT_DEFAULT = 0,           /* GOR_PREEMPT_RETAKE                                     */
     GOR_PREEMPT_OFF     = 1,           /* never: a goroutine runs until it parks                 */
-    GOR_PREEMPT_ASK     = 2            /* past its quantum it yields at its next gor call        */
+    GOR_PREEMPT_ASK     = 2,           /* past its quantum it yields at its next gor call        */
+    GOR_PREEMPT_RETAKE  = 3            /* if it makes none for a while, and others wait, it keeps
+                                          its thread and another thread takes its processor:
+                                          then more goroutines run at once than gor_procs says   */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */

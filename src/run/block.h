@@ -5,18 +5,6 @@
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
-/* Back in: with a P at once, or in turn. */
-GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
-{
-    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
-        gor__switch_to(m, g, &m->g0);              /* never back */
-    if (!gor__p_acquire(m, old)) {
-        gor__ready_global(g);
-        gor__switch_to(m, g, &m->g0);
-    }
-    gor__resumed(g);
-}
-
 int gor_block(int (*fn)(void *), void *arg)
 {
     gor__m *m = gor__enter();
@@ -37,11 +25,9 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);
-    gor__reenter(m);
     gor__arch_set_self(m);
-    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    gor__call_begin(m);
     gor__p_return(m, g, old);
-    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
     gor__leave(gor__self());
     return rc;
 }

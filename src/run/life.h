@@ -15,8 +15,6 @@ static void gor__call_user(void (*fn)(void *), void *arg)
     if (GOR__UNLIKELY(!m))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
     gor__reenter(m);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention)))
-        gor__attend(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -295,12 +293,13 @@ const char *gor_name(void)
     return m ? gor__g_name(gor__m_g(m)) : "";
 }
 
-/* Not by gor__enter: it may yield, and come back on another thread than the caller's. */
+/* Not by gor__enter: it may yield, and come back on another thread than the caller's. The P is not
+ * touched, which may have been taken. */
 int gor_lock_thread(void)
 {
     gor__m *m = gor__need_goroutine(gor__self(), "gor_lock_thread");
     gor__g *g = gor__m_g(m);
-    gor__reenter(m);
+    gor__call_begin(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
     gor__leave(m);

@@ -31,7 +31,7 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
-        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_ASK ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_RETAKE ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
                              opt->stack_size > GOR__MAX_STACK_SIZE)))
         return -EINVAL;
@@ -191,6 +191,9 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__stress_init();
     gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
+    gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
+    if (!gor__rt.keep_thread_ns)
+        gor__rt.keep_thread_ns = GOR__KEEP_THREAD_NS;
     gor__au64_store_rlx(&gor__rt.next_id, 1);
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */

@@ -1,14 +1,16 @@
 /* ==== [sysmon] the watch =====================================================================
- * What        A thread without a P. While goroutines run it looks around every 5 ms: keeps the
- *             coarse clock, asks goroutines past their quantum to yield. While all is asleep it
- *             sleeps too, after it has made sure that this is no deadlock.
+ * What        A thread without a P. While goroutines run it looks around four times a quantum:
+ *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
+ *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
+ *             made sure that this is no deadlock.
  * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
  *             and every thread of the process is one of ours, or asleep in a gor call without a
  *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
  *             Otherwise the question is asked again once a second, as long as it may be answered
  *             differently.
  */
-#define GOR__SYSMON_NS   (5 * GOR_MS)
+#define GOR__SYSMON_MAX_NS (5 * GOR_MS)
+#define GOR__SYSMON_MIN_NS (25 * GOR_US)
 #define GOR__RECHECK_NS  (1 * GOR_SEC)
 #define GOR__MAX_TOOLS   16
 
@@ -100,17 +102,29 @@ static enum gor__quiet gor__how_quiet(void)
     return q;
 }
 
-/* Ask the goroutine of a P that has run for a quantum. */
+/* How long it sleeps while goroutines run. */
+static int64_t gor__sysmon_period(void)
+{
+    int64_t ns = gor__rt.opt.quantum / 4;
+    return ns > GOR__SYSMON_MAX_NS ? GOR__SYSMON_MAX_NS :
+           ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
+}
+
+/* Ask the goroutine of a P that has run for a quantum; the next time, take the P from it. */
 static void gor__watch_p(gor__p *p, int64_t now)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick);
     gor__m *m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (!m || tick != p->seen_tick) {
+    if (!m || m == &gor__in_transit || tick != p->seen_tick) {
         p->seen_tick = tick;
         p->seen_ns = now;
+        p->asked = false;
     } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
-        gor__au32_or(&m->attention, GOR__ASK);
-        p->seen_ns = now;
+        if (!p->asked)
+            gor__au32_or(&m->attention, GOR__ASK);
+        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK)
+            gor__retake(p, m);
+        p->asked = true;
     }
 }
 
@@ -128,7 +142,7 @@ static void gor__watch_all(void)
 static void gor__watch_queues(void)
 {
     if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        gor__work_anywhere())
+        gor__work_anywhere() && gor__thread_to_be_had())
         gor__wake_p();
 }
 
@@ -152,7 +166,7 @@ static void gor__sysmon_sleep(void)
     if (q == GOR__ALL_GONE)
         gor__stop_now();
     if (q == GOR__BUSY)
-        until = gor__os_now() + GOR__SYSMON_NS;
+        until = gor__os_now() + gor__sysmon_period();
     else if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__os_now() + GOR__RECHECK_NS;
     if (!gor__au32_load_sc(&gor__rt.stopping))
@@ -171,7 +185,7 @@ static void *gor__sysmon_thread(void *arg)
             gor__sysmon_sleep();
         else
             gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
-                               gor__os_now() + GOR__SYSMON_NS);
+                               gor__os_now() + gor__sysmon_period());
     }
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
     gor__os_futex_wake(&gor__rt.sysmon_gone, 1);

@@ -180,12 +180,19 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    bool        asked;
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;
 
 /* What an M must look at when it next enters a gor call. */
-enum gor__attention { GOR__ASK = 1, GOR__ORPHAN = 2, GOR__STRESS = 4 };
+enum gor__attention {
+    GOR__ASK = 1,                      /* yield                                                */
+    GOR__ORPHAN = 2,                   /* the runtime has stopped without it                   */
+    GOR__RETAKE = 4,                   /* its P is about to be taken, or not: wait             */
+    GOR__RETAKEN = 8,                  /* its P was taken                                      */
+    GOR__FENCE = 16                    /* always: no membarrier, so the M fences itself        */
+};
 
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
@@ -239,6 +246,7 @@ static struct {
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
     bool        membarrier;
+    int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
@@ -262,7 +270,8 @@ static struct {
 
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
     gor__ai64   sleep_until;
-    gor__au32   n_blocked;             /* goroutines in gor_block                              */
+    gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
+    gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;

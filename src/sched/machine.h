@@ -17,6 +17,7 @@ static void gor__m_begin(gor__m *m)
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
     gor__au32_store_rlx(&m->in_call, 1);
+    gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
@@ -223,26 +224,69 @@ static GOR__NOINLINE void gor__go_shared(void)
     gor__au32_store_rel(&gor__settled, 1);
 }
 
+/* What a call that has begun must look at. Without membarrier each M orders its begin itself. */
+static uint32_t gor__asked(gor__m *m)
+{
+    uint32_t what = gor__au32_load_acq(&m->attention);
+    if (what & GOR__FENCE) {
+        gor__arch_fence();
+        what = gor__au32_load_acq(&m->attention);
+    }
+    return what;
+}
+
+/* Back in a gor call, on m without a P: with one at once, or in turn. [retake] R2 */
+GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
+{
+    while (gor__asked(m) & GOR__RETAKE)
+        gor__os_yield();
+    gor__au32_and(&m->attention, ~(uint32_t)(GOR__RETAKEN | GOR__ASK));
+    if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+    if (!gor__p_acquire(m, old)) {
+        gor__ready_global(g);
+        gor__switch_to(m, g, &m->g0);
+    }
+    gor__resumed(g);
+    gor__au32_add(&gor__rt.n_blocked, (uint32_t)-1);
+}
+
+/* Do what was asked of m, which runs a goroutine or, in g0, nothing. Returns where we are then. */
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
-    uint32_t what = gor__au32_load_rlx(&m->attention);
-    if (what & GOR__ORPHAN) {
-        gor__g *g = gor__m_g(m);
+    gor__g *g = gor__m_g(m);
+    uint32_t what;
+    while ((what = gor__asked(m)) & GOR__RETAKE)
+        gor__os_yield();
+    if (what & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
-    }
-    gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
-    if (gor__m_g(m) != &m->g0) {
-        gor__au32_store_rlx(&gor__m_g(m)->why, GOR__WHY_NONE);
+    if (g == &m->g0)
+        return m;
+    gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
+    if (what & GOR__RETAKEN) {
+        gor__p_return(m, g, NULL);
+    } else if ((what & GOR__ASK) || gor__stress_hit(1)) {
+        gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
         gor__yield();
     }
     return gor__self();
 }
 
-/* Back from the user's code, within a gor call. */
-GOR__INLINE void gor__reenter(gor__m *m)
+/* The first step of a call: from now on nobody takes our P ([retake] R1). */
+GOR__INLINE void gor__call_begin(gor__m *m)
 {
     gor__au32_store_rlx(&m->in_call, 1);
     GOR__COMPILER_BARRIER();
+}
+
+/* Back from the user's code, within a gor call. Returns the M, perhaps another one. */
+GOR__INLINE gor__m *gor__reenter(gor__m *m)
+{
+    gor__call_begin(m);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
 }
 
 /* Begin a gor call. The M, or NULL for a foreign thread. */
@@ -255,11 +299,7 @@ GOR__INLINE gor__m *gor__enter(void)
             gor__go_shared();
         return NULL;
     }
-    gor__au32_store_rlx(&m->in_call, 1);
-    GOR__COMPILER_BARRIER();
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
-        return gor__attend(m);
-    return m;
+    return gor__reenter(m);
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */

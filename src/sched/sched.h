@@ -347,18 +347,34 @@ static int64_t gor__sleeper_until(gor__m *m)
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
-/* Sleep until someone brings a P, or the first timer is due. */
+/* More Ms are idle than there are Ps to run: when m, one of them, leaves if none is wanted. */
+static int64_t gor__leave_at_locked(const gor__m *m)
+{
+    if (m->is_main ||
+        gor__au32_load_rlx(&gor__rt.n_idle_m) <= gor__au32_load_rlx(&gor__rt.n_procs))
+        return GOR_FOREVER;
+    return gor__os_now() + gor__rt.keep_thread_ns;
+}
+
+/* Sleep until someone brings a P, or the first timer is due, or for so long that the thread is not
+ * worth keeping: its state is ENDING then. */
 static void gor__m_idle(gor__m *m)
 {
     bool woken, listed;
+    int64_t leave_at, until;
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
+    leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
-    woken = gor__au32_load_sc(&gor__rt.stopping) || gor__m_sleep(m, gor__sleeper_until(m));
+    until = gor__sleeper_until(m);
+    woken = gor__au32_load_sc(&gor__rt.stopping) ||
+            gor__m_sleep(m, until < leave_at ? until : leave_at);
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
+    if (listed && !woken && until == GOR_FOREVER && leave_at != GOR_FOREVER)
+        gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
         gor__m_sleep(m, GOR_FOREVER);              /* a waker took us: its word is on the way */
@@ -370,11 +386,12 @@ static void gor__m_idle(gor__m *m)
 }
 
 /* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
- * False: stopping. */
+ * False: stopping, or m has been idle for too long. */
 static bool gor__m_get_p(gor__m *m)
 {
     while (!gor__m_p(m)) {
-        if (gor__au32_load_sc(&gor__rt.stopping))
+        if (gor__au32_load_sc(&gor__rt.stopping) ||
+            gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return false;
         if ((gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
             gor__p_acquire(m, NULL)) {

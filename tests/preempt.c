@@ -1,0 +1,445 @@
+/* No goroutine can hold up another: retaken processors, blocking calls, threads that come and go. */
+#include "test.h"
+
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define LATE_AT_MOST (25 * GOR_MS)
+
+/* -- how late is a goroutine that only sleeps ---------------------------------------------------- */
+
+struct watch {
+    _Atomic int stop;
+    _Atomic int running;               /* hogs that have begun, and not ended */
+    int64_t     late;                  /* the worst of the goroutine that sleeps */
+    int64_t     noise;                 /* the worst of a thread that does the same */
+    int         fd[2];
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+/* The same sleeps as those of the goroutine, by the kernel: what this machine does to anybody. */
+static void *sleep_as_thread(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    while (!atomic_load(&w->stop)) {
+        int64_t due = now_ns() + GOR_MS;
+        usleep(1000);
+        if (now_ns() - due > w->noise)
+            w->noise = now_ns() - due;
+    }
+    return NULL;
+}
+
+static void sleep_as_goroutine(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    int64_t end = now_ns() + 150 * GOR_MS;
+    while (now_ns() < end) {
+        int64_t due = now_ns() + GOR_MS;
+        gor_sleep(GOR_MS);
+        if (now_ns() - due > w->late)
+            w->late = now_ns() - due;
+    }
+}
+
+/* With one hog more than processors, a goroutine that sleeps is late by 25 ms at most, on top of
+ * what a thread suffers meanwhile. release lets the hogs end, once stop is set. */
+static void nobody_is_late(struct watch *w, void (*hog)(void *), void (*release)(struct watch *))
+{
+    int n = gor_procs(0) < 8 ? gor_procs(0) + 1 : 9;
+    gor_wg hogs = { 0 }, sleeper = { 0 };
+    pthread_t thread;
+    IS(pthread_create(&thread, NULL, sleep_as_thread, w), 0);
+    for (int i = 0; i < n; i++)
+        START(&hogs, hog, w);
+    WAIT_FOR(atomic_load(&w->running) == n);
+    START(&sleeper, sleep_as_goroutine, w);
+    gor_wg_wait(&sleeper);
+    atomic_store(&w->stop, 1);
+    if (release)
+        release(w);
+    gor_wg_wait(&hogs);
+    pthread_join(thread, NULL);
+    OK(w->late <= LATE_AT_MOST * test_scale + 2 * w->noise);
+}
+
+static void spin(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
+        ;
+}
+
+TEST(a_loop_without_a_call_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    nobody_is_late(&w, spin, NULL);
+}
+
+static void copy_memory(void *p)
+{
+    enum { SIZE = 1 << 20 };
+    struct watch *w = (struct watch *)p;
+    char *a = (char *)malloc(SIZE), *b = (char *)calloc(1, SIZE);
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop))
+        memcpy(a, b, SIZE);
+    free(a);
+    free(b);
+}
+
+TEST(a_loop_of_memcpy_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    nobody_is_late(&w, copy_memory, NULL);
+}
+
+static void allocate(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    uint64_t rng = 1;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop)) {
+        char *a = (char *)malloc(1 + test_random_r(&rng) % 5000);
+        a[0] = 1;
+        free(a);
+    }
+}
+
+TEST(a_loop_of_malloc_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    nobody_is_late(&w, allocate, NULL);
+}
+
+static void read_pipe(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    char c = 0;
+    atomic_fetch_add(&w->running, 1);
+    IS(read(w->fd[0], &c, 1), 1);
+    IS(c, 'x');
+}
+
+static void write_pipe(struct watch *w)
+{
+    for (int n = atomic_load(&w->running); n > 0; n--)
+        IS(write(w->fd[1], "x", 1), 1);
+}
+
+TEST(a_read_of_a_silent_pipe_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    IS(pipe(w.fd), 0);
+    nobody_is_late(&w, read_pipe, write_pipe);
+    close(w.fd[0]);
+    close(w.fd[1]);
+}
+
+static void sleep_a_second(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    int64_t begin = now_ns();
+    atomic_fetch_add(&w->running, 1);
+    IS(sleep(1), 0);
+    OK(now_ns() - begin >= GOR_SEC);
+}
+
+/* No EINTR reaches it. */
+TEST(a_sleep_lasts_its_second_and_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    nobody_is_late(&w, sleep_a_second, NULL);
+}
+
+static pthread_mutex_t plain = PTHREAD_MUTEX_INITIALIZER;
+static int in_plain;
+
+static void hold_50_ms(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop)) {
+        pthread_mutex_lock(&plain);
+        IS(in_plain++, 0);
+        for (int64_t end = now_ns() + 50 * GOR_MS; now_ns() < end;)
+            ;
+        IS(--in_plain, 0);
+        pthread_mutex_unlock(&plain);
+    }
+}
+
+TEST(a_pthread_mutex_held_for_long_holds_up_nobody_else)
+{
+    struct watch w = { 0 };
+    nobody_is_late(&w, hold_50_ms, NULL);
+}
+
+static pthread_mutex_t recursive;
+static int in_recursive;
+
+static void hold_recursively(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop)) {
+        pthread_mutex_lock(&recursive);
+        pthread_mutex_lock(&recursive);
+        IS(in_recursive++, 0);
+        for (int64_t end = now_ns() + 5 * GOR_MS; now_ns() < end;)
+            ;
+        IS(--in_recursive, 0);
+        pthread_mutex_unlock(&recursive);
+        pthread_mutex_unlock(&recursive);
+    }
+}
+
+/* The mutex knows threads, not goroutines: a goroutine keeps its thread while it has no call. */
+TEST(a_recursive_pthread_mutex_excludes_other_goroutines)
+{
+    struct watch w = { 0 };
+    pthread_mutexattr_t a;
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&recursive, &a);
+    nobody_is_late(&w, hold_recursively, NULL);
+    pthread_mutex_destroy(&recursive);
+    pthread_mutexattr_destroy(&a);
+}
+
+/* -- many that compute ----------------------------------------------------------------------------- */
+
+struct computing {
+    int64_t     begin, work;
+    int64_t    *took;
+    _Atomic int next;
+    size_t      most_threads;
+};
+
+static int64_t thread_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+static void compute(void *p)
+{
+    struct computing *c = (struct computing *)p;
+    for (int64_t end = thread_time() + c->work; thread_time() < end;)
+        ;
+    c->took[atomic_fetch_add(&c->next, 1)] = now_ns() - c->begin;
+}
+
+enum { THREADS_AT_MOST = 1100 };
+
+static int compute_all(void *p)
+{
+    struct computing *c = (struct computing *)p;
+    int n = scaled(1000);
+    gor_wg wg = { 0 };
+    c->took = (int64_t *)calloc((size_t)n, sizeof *c->took);
+    c->begin = now_ns();
+    for (int i = 0; i < n; i++)
+        START(&wg, compute, c);
+    while (gor_wg_wait_until(&wg, gor_now() + 20 * GOR_MS) != 0)
+        if (test_stats().threads > c->most_threads)
+            c->most_threads = test_stats().threads;
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += c->took[i];
+    for (int i = 0; i < n; i++)
+        OK(c->took[i] <= 2 * (sum / n));
+    OK(c->most_threads <= THREADS_AT_MOST);
+    test_say("# mean %lld ms, last %lld ms, %zu threads\n", (long long)(sum / n / GOR_MS),
+             (long long)(c->took[n - 1] / GOR_MS), c->most_threads);
+    free(c->took);
+    return 0;
+}
+
+TESTF(a_thousand_that_compute_end_within_twice_the_mean_on_bounded_threads)
+{
+    for (int procs = 1; procs <= 2; procs++) {
+        gor_options o = { .procs = procs, .max_threads = THREADS_AT_MOST, .quantum = 500 * GOR_US };
+        struct computing c = { .work = 8 * GOR_MS };
+        IS(gor_run_with(&o, compute_all, &c), 0);
+    }
+}
+
+/* -- threads ----------------------------------------------------------------------------------- */
+
+static void wait_for_byte(void *p)
+{
+    char c;
+    IS(read(*(int *)p, &c, 1), 1);
+}
+
+static int fill_threads(void *p)
+{
+    int *fd = (int *)p;
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 12; i++)
+        START(&wg, wait_for_byte, fd);
+    gor_yield();                       /* this thread is the first to block */
+    IS(gor_wg_wait(&wg), 0);
+    IS(test_stats().goroutines, 1);
+    return 0;
+}
+
+static void *feed_slowly(void *p)
+{
+    for (int i = 0; i < 12; i++) {
+        usleep(20000);
+        IS(write(*(int *)p, "x", 1), 1);
+    }
+    return NULL;
+}
+
+/* Read what fn, called with its standard error in a pipe, has written there. */
+static size_t stderr_of(void (*fn)(void *), void *arg, char *text, size_t size)
+{
+    int fd[2], old = dup(2);
+    IS(pipe(fd), 0);
+    dup2(fd[1], 2);
+    fn(arg);
+    dup2(old, 2);
+    close(fd[1]);
+    ssize_t n = read(fd[0], text, size - 1);
+    text[n < 0 ? 0 : n] = '\0';
+    close(fd[0]);
+    close(old);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void run_with_four_threads(void *p)
+{
+    int *fd = (int *)p;
+    gor_options o = { .procs = 2, .max_threads = 4 };
+    pthread_t feeder;
+    pthread_create(&feeder, NULL, feed_slowly, &fd[1]);
+    IS(gor_run_with(&o, fill_threads, &fd[0]), 0);
+    pthread_join(feeder, NULL);
+}
+
+TESTF(at_max_threads_a_word_is_said_and_all_goes_on_when_one_comes_back)
+{
+    int fd[2];
+    char text[1000];
+    IS(pipe(fd), 0);
+    stderr_of(run_with_four_threads, fd, text, sizeof text);
+    OK(strstr(text, "max_threads (4) reached") != NULL);
+    OK(strstr(text, "reached") == NULL || strstr(strstr(text, "reached") + 1, "reached") == NULL);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+static int come_and_go(void *p)
+{
+    int fd[2];
+    gor_wg wg = { 0 };
+    (void)p;
+    IS(pipe(fd), 0);
+    for (int i = 0; i < 12; i++)
+        START(&wg, wait_for_byte, &fd[0]);
+    WAIT_FOR(test_stats().threads >= 12);
+    for (int i = 0; i < 12; i++)
+        IS(write(fd[1], "x", 1), 1);
+    IS(gor_wg_wait(&wg), 0);
+    WAIT_FOR(test_stats().threads <= 3);           /* as many as processors, and the main one */
+    close(fd[0]);
+    close(fd[1]);
+    return 0;
+}
+
+TESTF(threads_are_given_back_when_they_have_been_idle_for_long)
+{
+    gor_options o = { .procs = 2 };
+    IS(setenv("GORDEBUG", "keepthread=50", 1), 0);
+    IS(gor_run_with(&o, come_and_go, NULL), 0);
+    IS(unsetenv("GORDEBUG"), 0);
+}
+
+/* -- a goroutine without a processor calls gor ------------------------------------------------------- */
+
+struct comeback {
+    gor_mutex   m;
+    gor_chan   *c;
+    uint64_t    in_mutex;
+    _Atomic int n;
+};
+
+static void compute_a_while(int64_t ns)
+{
+    for (int64_t end = now_ns() + ns; now_ns() < end;)
+        ;
+}
+
+static void *forked(void *p)
+{
+    compute_a_while(2 * GOR_MS);
+    return p;
+}
+
+static void come_back_to_everything(void *p)
+{
+    struct comeback *b = (struct comeback *)p;
+    gor_task t;
+    for (int i = 0; i < 6; i++) {
+        int v = i;
+        compute_a_while(2 * GOR_MS);
+        IS(gor_mutex_lock(&b->m), 0);
+        b->in_mutex++;
+        if (i == 3)
+            compute_a_while(2 * GOR_MS);
+        gor_mutex_unlock(&b->m);
+        compute_a_while(2 * GOR_MS);
+        IS(gor_send(b->c, &v), 0);
+        compute_a_while(2 * GOR_MS);
+        IS(gor_recv(b->c, &v), 0);
+        compute_a_while(2 * GOR_MS);
+        gor_fork(&t, forked, &t);
+        compute_a_while(2 * GOR_MS);
+        OK(gor_join(&t) == &t);
+    }
+    atomic_fetch_add(&b->n, 1);
+}
+
+static int come_back_from_everywhere(void *p)
+{
+    struct comeback b = { .c = gor_chan_new(sizeof(int), 16) };
+    gor_wg wg = { 0 };
+    gor_task t[8];
+    (void)p;
+    for (int i = 0; i < 8; i++)
+        START(&wg, come_back_to_everything, &b);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++)
+            gor_fork(&t[i], forked, &t[i]);
+        for (int i = 8; i-- > 0;)
+            OK(gor_join(&t[i]) == &t[i]);
+    }
+    IS(gor_wg_wait(&wg), 0);
+    IS(b.in_mutex, 8 * 6);
+    IS(b.n, 8);
+    gor_chan_release(b.c);
+    return 0;
+}
+
+/* Every kind of call may be the first after a processor was lost, one processor or many. */
+TESTF(a_goroutine_that_lost_its_processor_comes_back_at_any_call)
+{
+    for (int procs = 1; procs <= 3; procs++)
+        for (int fenced = 0; fenced < 2; fenced++) {
+            gor_options o = { .procs = procs, .quantum = GOR_MS };
+            IS(setenv("GORDEBUG", fenced ? "nomembarrier=1" : "nomembarrier=0", 1), 0);
+            IS(gor_run_with(&o, come_back_from_everywhere, NULL), 0);
+        }
+    IS(unsetenv("GORDEBUG"), 0);
+}
