@@ -3843,16 +3843,17 @@ static void gor__g_give_back(gor__g *g)
     gor__unlock_sched();
 }
 
-static void gor__count_start(gor__p *p)
+/* One goroutine more: call it when it is certain that it will run. m NULL: foreign thread. */
+static void gor__count_start(gor__m *m)
 {
-    if (p)
-        gor__au64_bump(&p->started);
+    if (m)
+        gor__au64_bump(&gor__m_p(m)->started);
     else
         gor__au64_add(&gor__rt.outside_started, 1);
 }
 
-/* Make the G of a goroutine, not yet queued. 0, -ENOMEM, -EINVAL, -ESRCH. m NULL: foreign
- * thread. */
+/* Make the G of a goroutine, not yet queued, nor counted. 0, -ENOMEM, -EINVAL, -ESRCH.
+ * m NULL: foreign thread. */
 static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
@@ -3873,7 +3874,6 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
         gor__g_give_back(g);
         return rc;
     }
-    gor__count_start(p);
     *out = g;
     return 0;
 }
@@ -3886,7 +3886,6 @@ static void gor__g_discard(gor__m *m, gor__g *g)
         gor__unbind_stack(gor__m_p(m), g);
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
-    gor__au64_bump(&gor__m_p(m)->ended);
     gor__g_give_back(g);
 }
 
@@ -3984,6 +3983,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         gor__g_discard(m, g);
         return NULL;
     }
+    gor__count_start(m);
     g->arg = t;
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
@@ -4507,6 +4507,7 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     rc = gor__g_make(m, s, &g);
     if (GOR__UNLIKELY(rc != 0))
         return rc;
+    gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
     gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
@@ -7101,6 +7102,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     (void)now;
     if (gor__g_make(m, &s, &g) != 0)
         return false;
+    gor__count_start(m);
     t->run = g;
     t->run_id = gor__au64_load_rlx(&g->id);
     t->epoch = gor__rt.epoch;
@@ -8567,6 +8569,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     *out = m;
     if (rc != 0)
         return rc;
+    gor__count_start(m);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__aptr_store_rlx(&m->handed, g);
     return 0;

@@ -219,7 +219,8 @@ static inline int test_as_main(void *arg)
     /* A goroutine may have signalled its end and still be on its last instructions. */
     for (int i = 0; i < 100000 && test_stats().goroutines != 1; i++)
         gor_sleep(100 * GOR_US);
-    test_is((long long)test_stats().goroutines, 1, "goroutines left", t->name);
+    if (!test_is((long long)test_stats().goroutines, 1, "goroutines left", t->name))
+        gor_dump(2);
     test_is(gor__check_world(), 0, "gor__check_world()", t->name);
     return 77;
 }

@@ -383,6 +383,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     *out = m;
     if (rc != 0)
         return rc;
+    gor__count_start(m);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     gor__aptr_store_rlx(&m->handed, g);
     return 0;

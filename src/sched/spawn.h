@@ -134,16 +134,17 @@ static void gor__g_give_back(gor__g *g)
     gor__unlock_sched();
 }
 
-static void gor__count_start(gor__p *p)
+/* One goroutine more: call it when it is certain that it will run. m NULL: foreign thread. */
+static void gor__count_start(gor__m *m)
 {
-    if (p)
-        gor__au64_bump(&p->started);
+    if (m)
+        gor__au64_bump(&gor__m_p(m)->started);
     else
         gor__au64_add(&gor__rt.outside_started, 1);
 }
 
-/* Make the G of a goroutine, not yet queued. 0, -ENOMEM, -EINVAL, -ESRCH. m NULL: foreign
- * thread. */
+/* Make the G of a goroutine, not yet queued, nor counted. 0, -ENOMEM, -EINVAL, -ESRCH.
+ * m NULL: foreign thread. */
 static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
@@ -164,7 +165,6 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
         gor__g_give_back(g);
         return rc;
     }
-    gor__count_start(p);
     *out = g;
     return 0;
 }
@@ -177,6 +177,5 @@ static void gor__g_discard(gor__m *m, gor__g *g)
         gor__unbind_stack(gor__m_p(m), g);
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
-    gor__au64_bump(&gor__m_p(m)->ended);
     gor__g_give_back(g);
 }

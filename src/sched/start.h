@@ -34,6 +34,7 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     rc = gor__g_make(m, s, &g);
     if (GOR__UNLIKELY(rc != 0))
         return rc;
+    gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
     gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);

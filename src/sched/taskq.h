@@ -92,6 +92,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         gor__g_discard(m, g);
         return NULL;
     }
+    gor__count_start(m);
     g->arg = t;
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;

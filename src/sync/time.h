@@ -72,6 +72,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     (void)now;
     if (gor__g_make(m, &s, &g) != 0)
         return false;
+    gor__count_start(m);
     t->run = g;
     t->run_id = gor__au64_load_rlx(&g->id);
     t->epoch = gor__rt.epoch;
