@@ -228,9 +228,12 @@ enum gor_preempt {
     GOR_PREEMPT_DEFAULT = 0,           /* GOR_PREEMPT_RETAKE                                     */
     GOR_PREEMPT_OFF     = 1,           /* never: a goroutine runs until it parks                 */
     GOR_PREEMPT_ASK     = 2,           /* past its quantum it yields at its next gor call        */
-    GOR_PREEMPT_RETAKE  = 3            /* if it makes none for a while, and others wait, it keeps
+    GOR_PREEMPT_RETAKE  = 3,           /* if it makes none for a while, and others wait, it keeps
                                           its thread and another thread takes its processor:
                                           then more goroutines run at once than gor_procs says   */
+    GOR_PREEMPT_SWITCH  = 4            /* a signal switches it off in place, between any two
+                                          instructions of the program's own code; see
+                                          GOR_PREEMPTIBLE                                        */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */
@@ -240,7 +243,7 @@ typedef struct gor_options {
     int      max_threads;              /* OS threads at most; default 10000                      */
     int64_t  quantum;                  /* ns a goroutine may run before it is asked; 10 ms       */
     int      preempt;                  /* enum gor_preempt                                       */
-    int      preempt_signal;           /* reserved for signal preemption; not used yet           */
+    int      preempt_signal;           /* for switches in place; default SIGURG                  */
     unsigned flags;                    /* enum gor_flags, or-ed                                  */
     void *(*malloc)(size_t size, void *user);             /* set all three or none; they are     */
     void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
@@ -368,6 +371,17 @@ GOR_API const char *gor_name(void);
  * Returns 0. gor_unlock_thread undoes one lock; one too many is a panic. Parks: never. */
 GOR_API int  gor_lock_thread(void);
 GOR_API void gor_unlock_thread(void);
+
+/* Mark a function of yours that may be switched off in place, between any two instructions, once it
+ * is past its quantum and others wait: GOR_PREEMPTIBLE static void f(...) { ... }. What it calls is
+ * not, unless marked too. It must not hold a lock that it does not also release elsewhere, as a
+ * handler would: others run on its thread meanwhile. */
+#define GOR_PREEMPTIBLE __attribute__((section("gor_preemptible"), noinline))
+
+/* From off to on the goroutine is not switched off in place. Nests, per goroutine. It may still
+ * lose its processor, which changes nothing that it can see. Parks: on may, as any call. */
+GOR_API void gor_preempt_off(void);
+GOR_API void gor_preempt_on(void);
 
 /* Goroutines alive, not counting the caller's thread. Any thread; 0 without a runtime. */
 GOR_API size_t gor_num_goroutines(void);
@@ -1128,6 +1142,8 @@ typedef struct gor_stats {
     uint64_t started;                  /* goroutines since the start                             */
     uint64_t switches;                 /* approximately                                          */
     uint64_t steals;
+    uint64_t retaken;                  /* processors taken from goroutines that made no call     */
+    uint64_t preempted;                /* goroutines switched off in place                       */
     size_t   heap_bytes;               /* allocated by the runtime now, without stacks           */
 } gor_stats;
 
@@ -1142,9 +1158,17 @@ GOR_API int gor__get_stats(gor_stats *s);
  * lines do ([machine] gor__enter, [locks]), and leave everything else to the functions.
  * GOR_NO_INLINE before the include leaves this out, for programs that have the implementation in
  * another shared object. */
+#if !defined(GOR_NO_INLINE)
 #if defined(GOR_CHECK)
-#if GOR_CHECK && !defined(GOR_NO_INLINE)
+#if GOR_CHECK
 #define GOR_NO_INLINE                  /* the stress switches sit in the functions */
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define GOR_NO_INLINE                  /* ThreadSanitizer does not see into assembly */
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GOR_NO_INLINE
+#endif
 #endif
 #endif
 
@@ -1152,27 +1176,52 @@ GOR_API int gor__get_stats(gor_stats *s);
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 in_call, attention;
+    gor__au32 attention;
 } gor__near_m;
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
 #ifndef GOR_NO_INLINE
-/* This thread's M. Assembly, so that no compiler keeps the place over a change of threads. */
-static inline gor__near_m *gor__near_self(void)
-{
+/* Begin a call: this thread's M. End it. As gor__arch_call_begin and _end in [arch]. */
 #if defined(__x86_64__)
+static inline gor__near_m *gor__near_begin(void)
+{
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(m));
-#else
-    gor__near_m *m, *at;
-    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tldr %0,[%0,%1]"
-                     : "=&r"(m), "=&r"(at));
-#endif
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(at) : : "memory");
     return m;
 }
+
+static inline void gor__near_end(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
+}
+#else
+static inline gor__near_m *gor__near_begin(void)
+{
+    gor__near_m *m;
+    uintptr_t at, check;
+    __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tldr %0,[%1]"
+                     : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
+    return m;
+}
+
+static inline void gor__near_end(void)
+{
+    uintptr_t at, word;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "add %1,%1,#8\n\tstlr wzr,[%1]"
+                     : "=&r"(word), "=&r"(at) : : "memory");
+}
+#endif
 
 /* Change a mutex's state, if it is old: acq and rel mutex.state. Elided while alone. */
 static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
@@ -1190,18 +1239,15 @@ static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
  * the function that is called instead begins with gor__enter as if nothing had been. */
 static inline bool gor__near_try(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
 {
-    __atomic_store_n(&m->in_call.v, 1, __ATOMIC_RELAXED);
-    __asm__ volatile("" ::: "memory");
     if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
         return false;
-    __asm__ volatile("" ::: "memory");
-    __atomic_store_n(&m->in_call.v, 0, __ATOMIC_RELEASE);
+    gor__near_end();
     return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    gor__near_m *m = gor__near_self();
+    gor__near_m *m = gor__near_begin();
     if (__builtin_expect(
             m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
             gor__near_try(m, &mutex->state, 0, 1), 1))
@@ -1211,7 +1257,7 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
 
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    gor__near_m *m = gor__near_self();
+    gor__near_m *m = gor__near_begin();
     if (__builtin_expect(!m || !gor__near_try(m, &mutex->state, 1, 0), 0))
         gor__mutex_unlock_at(mutex, here);
 }
@@ -1325,6 +1371,7 @@ typedef gor_ctx     ctx_t;
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -1337,6 +1384,7 @@ typedef gor_ctx     ctx_t;
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* ==== [config] compiler, sanitizers, sizes ====================================================
@@ -1591,21 +1639,38 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
 #endif
 
 /* ==== [arch] the contract of a processor architecture ==========================================
- * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(): NULL at
- * first gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack
- * pointer,
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL at
+ * first gor__arch_call_begin()      1 into this thread's second word: it is in a gor call.
+ * gor__arch_call_end()        0 into it, after all that was stored before (release)
+ * gor__arch_in_call()         where that word is gor__arch_switch(from, to)  save the callee-saved
+ * state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
- * caller gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
+ *                             caller
+ * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
- * gor__arch_pause()           inside a spin loop gor__arch_ticks()           a cheap counter,
- * GOR__ARCH_TICKS of which are 1 to 20 us gor__arch_shadow_stack()    is a hardware shadow stack in
- * force?
+ * gor__arch_pause()           inside a spin loop
+ * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
+ * gor__arch_shadow_stack()    is a hardware shadow stack in force?
+ * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
+ * of
+ *                             the stack that the interrupted code may be using
+ * gor__arch_context_size      bytes that a copy of the context takes on a stack
+ * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
+ * fn(copy)
+ *                             with clean floating-point state when the handler returns
+ * gor__arch_context_resume    go on where the copy was interrupted, every register as it was
  *
- * The thread's word is declared and read in assembly only. The compiler never learns that it is
- * thread-local, so it cannot keep its address across a switch to another thread, whatever it
+ * The thread's words are declared and used in assembly only. The compiler never learns that they
+ * are thread-local, so it cannot keep their address across a switch to another thread, whatever it
  * inlines: with `__thread` gcc and clang both do that at -O2. Initial-exec, so it works in
  * executables and in shared libraries; `volatile` keeps two reads two.
+ *
+ * A goroutine may be interrupted, and go on on another thread, between any two instructions of the
+ * user's code, inlined calls included ([preempt]). So a call begins by marking its thread, which
+ * ends that, and only then asks which M it is. On x86-64 the mark is one instruction, relative to
+ * the thread. On ARM64 it is several, and checked: a mark that hit the thread it was on before does
+ * no harm, because that one has lost its P.
  *
  * A function the compiler emits for branch protection (-fcf-protection, -mbranch-protection) makes
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays
@@ -1620,7 +1685,7 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
 __asm__(
     ".pushsection .tbss,\"awT\",@nobits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
-    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -1635,6 +1700,27 @@ GOR__INLINE void gor__arch_set_self(void *word)
     void *p;
     __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
                      : "=&r"(p) : "r"(word) : "memory");
+}
+
+GOR__INLINE gor__au32 *gor__arch_in_call(void)
+{
+    char *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\taddq %%fs:0,%0" : "=r"(p) : : "cc");
+    return (gor__au32 *)(void *)(p + 8);
+}
+
+GOR__INLINE void gor__arch_call_begin(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $1,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
+}
+
+GOR__INLINE void gor__arch_call_end(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
 }
 
 /* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
@@ -1746,6 +1832,91 @@ static bool gor__arch_shadow_stack(void)
     return ssp != 0;
 }
 
+/* -- a signal's context ------------------------------------------------------------------------
+ * The kernel's frame is a return address, the context, and somewhere above it the extended
+ * state, to which the context points. rt_sigreturn takes any copy of it: so every register comes
+ * back that the kernel knows of, whatever the CPU has. */
+#define GOR__X86_RED_ZONE     128
+#define GOR__X86_CONTEXT_SIZE 304              /* the kernel's ucontext, smaller than libc's */
+#define GOR__X86_XSTATE_MAGIC 0x46505853u
+#define GOR__X86_FXSAVE_SIZE  512
+#define GOR__X86_DIRECTION    0x400
+
+GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
+    ".type gor__arch_context_resume,@function\n"
+    "gor__arch_context_resume:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    movq %rdi,%rsp\n"
+    "    movl $15,%eax\n"                  /* rt_sigreturn */
+    "    syscall\n"
+    "    ud2\n"
+    ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
+    ".popsection\n");
+
+static uintptr_t gor__arch_pc(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+}
+
+static uintptr_t gor__arch_stack_at(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] - GOR__X86_RED_ZONE;
+}
+
+static size_t gor__arch_xstate_size(const void *context)
+{
+    const char *fp = (const char *)((const ucontext_t *)context)->uc_mcontext.fpregs;
+    uint32_t words[2];
+    memcpy(words, fp + 464, sizeof words);         /* fx_sw_reserved: magic, size */
+    return words[0] == GOR__X86_XSTATE_MAGIC ? words[1] : GOR__X86_FXSAVE_SIZE;
+}
+
+static size_t gor__arch_context_size(const void *context)
+{
+    return gor__arch_xstate_size(context) + 64 + GOR__X86_CONTEXT_SIZE + 64;
+}
+
+/* All registers of the extended state as they are at the start of a program; but for the protection
+ * keys, which are not a function's to lose. */
+static void gor__arch_clean_state(char *fp)
+{
+    uint32_t magic, mxcsr = 0x1f80;
+    uint16_t control = 0x37f, none = 0;
+    uint64_t used;
+    memcpy(&magic, fp + 464, sizeof magic);
+    memcpy(fp, &control, sizeof control);
+    memcpy(fp + 2, &none, sizeof none);            /* status */
+    memcpy(fp + 4, &none, sizeof none);            /* tags: the x87 stack is empty */
+    memcpy(fp + 24, &mxcsr, sizeof mxcsr);
+    if (magic != GOR__X86_XSTATE_MAGIC)
+        return;
+    memcpy(&used, fp + GOR__X86_FXSAVE_SIZE, sizeof used);
+    used &= 1u << 9;
+    memcpy(fp + GOR__X86_FXSAVE_SIZE, &used, sizeof used);
+}
+
+static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
+{
+    ucontext_t *c = (ucontext_t *)context;
+    char *fp_from = (char *)c->uc_mcontext.fpregs;
+    size_t size = gor__arch_xstate_size(context);
+    char *fp = (char *)((top - size) & ~(uintptr_t)63);
+    char *copy = (char *)(((uintptr_t)fp - GOR__X86_CONTEXT_SIZE) & ~(uintptr_t)15);
+    memcpy(fp, fp_from, size);
+    memcpy(copy, context, GOR__X86_CONTEXT_SIZE);
+    memcpy(copy + offsetof(ucontext_t, uc_mcontext.fpregs), &fp, sizeof fp);
+    gor__arch_clean_state(fp_from);
+    c->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)fn;
+    c->uc_mcontext.gregs[REG_RDI] = (greg_t)(uintptr_t)copy;
+    c->uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)copy - 24);   /* as after a call */
+    c->uc_mcontext.gregs[REG_RBP] = 0;
+    c->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)GOR__X86_DIRECTION;
+    return copy;
+}
+
 #endif /* x86_64 */
 
 /* ==== [aarch64] AAPCS64 =================================================================== */
@@ -1756,7 +1927,7 @@ static bool gor__arch_shadow_stack(void)
 __asm__(
     ".pushsection .tbss,\"awT\",%nobits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
-    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -1774,6 +1945,34 @@ GOR__INLINE void gor__arch_set_self(void *word)
     __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
                      : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+}
+
+GOR__INLINE gor__au32 *gor__arch_in_call(void)
+{
+    char *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1"
+                     : "=&r"(p), "=&r"(q));
+    return (gor__au32 *)(void *)(p + 8);
+}
+
+/* Again, if the thread was another one when the word was written: [arch]. */
+GOR__INLINE void gor__arch_call_begin(void)
+{
+    uintptr_t thread, at, check;
+    __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\tb.ne 1b"
+                     : "=&r"(thread), "=&r"(at), "=&r"(check) : : "memory", "cc");
+}
+
+GOR__INLINE void gor__arch_call_end(void)
+{
+    uintptr_t thread, at;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "add %1,%1,#8\n\tstlr wzr,[%1]"
+                     : "=&r"(thread), "=&r"(at) : : "memory");
 }
 
 /* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
@@ -1864,6 +2063,96 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
 }
 
 static bool gor__arch_shadow_stack(void) { return false; }
+
+/* -- a signal's context ------------------------------------------------------------------------
+ * The kernel's frame is a siginfo, the context with records of floating-point state, and, if those
+ * are large (SVE), more of them behind it, to which a record points. rt_sigreturn takes any
+ * copy. */
+#define GOR__ARM64_INFO_SIZE    128
+#define GOR__ARM64_CONTEXT_SIZE (464 + 4096)
+#define GOR__ARM64_RECORDS      464
+#define GOR__ARM64_FPSIMD       0x46508001u
+#define GOR__ARM64_EXTRA        0x45585401u
+#define GOR__ARM64_BTYPE        0xc00u
+
+GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
+    ".type gor__arch_context_resume,%function\n"
+    "gor__arch_context_resume:\n.cfi_startproc\n"
+    "    hint #34\n"
+    "    sub sp,x0,#128\n"
+    "    mov x8,#139\n"                    /* rt_sigreturn */
+    "    svc #0\n"
+    "    brk #1\n"
+    ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
+    ".popsection\n");
+
+static uintptr_t gor__arch_pc(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+}
+
+static uintptr_t gor__arch_stack_at(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.sp;
+}
+
+/* The record of that kind, or NULL. */
+static char *gor__arch_record(const void *context, uint32_t kind)
+{
+    char *at = (char *)(uintptr_t)context + GOR__ARM64_RECORDS;
+    for (uint32_t head[2];; at += head[1]) {
+        memcpy(head, at, sizeof head);             /* magic, size */
+        if (head[0] == kind)
+            return at;
+        if (head[0] == 0 || head[1] == 0)
+            return NULL;
+    }
+}
+
+/* Bytes behind the context. */
+static size_t gor__arch_extra_size(const void *context)
+{
+    char *extra = gor__arch_record(context, GOR__ARM64_EXTRA);
+    uint64_t at = 0;
+    uint32_t size = 0;
+    if (!extra)
+        return 0;
+    memcpy(&at, extra + 8, sizeof at);
+    memcpy(&size, extra + 16, sizeof size);
+    return (size_t)(at + size - ((uint64_t)(uintptr_t)context + GOR__ARM64_CONTEXT_SIZE));
+}
+
+static size_t gor__arch_context_size(const void *context)
+{
+    return GOR__ARM64_INFO_SIZE + GOR__ARM64_CONTEXT_SIZE + gor__arch_extra_size(context) + 32;
+}
+
+static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
+{
+    ucontext_t *c = (ucontext_t *)context;
+    size_t size = GOR__ARM64_CONTEXT_SIZE + gor__arch_extra_size(context);
+    char *copy = (char *)((top - size) & ~(uintptr_t)15), *record;
+    uint64_t at;
+    memcpy(copy, context, size);
+    record = gor__arch_record(copy, GOR__ARM64_EXTRA);
+    if (record) {
+        memcpy(&at, record + 8, sizeof at);
+        at += (uint64_t)(uintptr_t)copy - (uint64_t)(uintptr_t)context;
+        memcpy(record + 8, &at, sizeof at);
+    }
+    record = gor__arch_record(context, GOR__ARM64_FPSIMD);
+    if (record)
+        memset(record + 8, 0, 8);                  /* fpsr, fpcr */
+    c->uc_mcontext.pc = (uint64_t)(uintptr_t)fn;
+    c->uc_mcontext.regs[0] = (uint64_t)(uintptr_t)copy;
+    c->uc_mcontext.regs[29] = c->uc_mcontext.regs[30] = 0;
+    c->uc_mcontext.sp = (uint64_t)(uintptr_t)copy - GOR__ARM64_INFO_SIZE - 16;
+    c->uc_mcontext.pstate &= ~(uint64_t)GOR__ARM64_BTYPE;
+    return copy;
+}
 
 #endif /* aarch64 */
 
@@ -1989,6 +2278,14 @@ static int gor__os_thread(void *(*fn)(void *), void *arg)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return -rc;
+}
+
+static void gor__os_unblock(int sig)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, sig);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
 /* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
@@ -2548,6 +2845,7 @@ typedef struct gor__g {
     const char *site;                  /* "fn\0file:line"                                      */
     gor__au64  id;
     uint32_t   lock_depth;
+    gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
@@ -2630,7 +2928,7 @@ typedef struct gor__p {
     gor__au32   n_gfree;
     gor__au32   n_stacks;
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
-    gor__au64   started, ended, switches, steals;
+    gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
@@ -2641,6 +2939,8 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    int64_t     seen_cpu;              /* of the thread of who holds it                        */
+    int         signals;               /* sent to it for the same goroutine                    */
     bool        asked;
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
@@ -2655,16 +2955,26 @@ enum gor__attention {
     GOR__FENCE = 16                    /* always: no membarrier, so the M fences itself        */
 };
 
+enum gor__detour { GOR__HAS_LOCKED = 1, GOR__HAS_PREEMPTED = 2 };
+
+typedef struct gor__gqueue {           /* a linked list of Gs                                  */
+    gor__g   *head, *tail;
+    gor__au32 n;                       /* written by who may change it, read anywhere          */
+} gor__gqueue;
+
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
-    gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
+    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
+    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
+    gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
+    bool       preempted_turn;
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
@@ -2679,17 +2989,11 @@ typedef struct gor__m {
 
 GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
-                   offsetof(gor__m, in_call) == offsetof(gor__near_m, in_call) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
                    "[fast] knows M");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
-
-typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
-    gor__g   *head, *tail;
-    gor__au32 n;                       /* written under the lock, read anywhere                */
-} gor__gqueue;
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
@@ -2707,6 +3011,7 @@ static struct {
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
     bool        membarrier;
+    int         preempt_signal;        /* 0: none is used                                      */
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */
@@ -3828,6 +4133,7 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
     g->done_arg = s->done_arg;
     g->err = 0;
     g->lock_depth = 0;
+    gor__au32_store_rlx(&g->no_preempt, 0);
     g->eh[0] = g->eh[1] = NULL;
     g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
@@ -4048,6 +4354,13 @@ GOR__INLINE gor__g *gor__pick(gor__p *p)
     return gor__pick_local(p);
 }
 
+/* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
+GOR__INLINE gor__g *gor__pick_none(gor__p *p)
+{
+    gor__au32_store_rlx(&p->tick, gor__au32_load_rlx(&p->tick) + 1);
+    return NULL;
+}
+
 /* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
@@ -4067,7 +4380,7 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next = gor__aptr_load_rlx(&m->locked_g) ? NULL : gor__pick(p);
+    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
     if (GOR__LIKELY(next != NULL)) {
         if (next == g)
             return;
@@ -4213,6 +4526,50 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
     return NULL;
 }
 
+/* -- goroutines that were switched off in place: [preempt] --------------------------------- */
+
+/* The running goroutine is to go on later, on m. */
+static void gor__preempted_push(gor__m *m, gor__g *g)
+{
+    gor__gq_push(&m->preempted, g);
+    gor__au32_store_rlx(&m->detour, gor__au32_load_rlx(&m->detour) | GOR__HAS_PREEMPTED);
+}
+
+static void gor__preempted_none(gor__m *m)
+{
+    uint32_t rest = gor__au32_load_rlx(&m->detour) & ~(uint32_t)GOR__HAS_PREEMPTED;
+    gor__au32_store_rlx(&m->detour, rest);
+}
+
+/* Every other time, or if p has nothing else to run. */
+static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+{
+    gor__g *g;
+    if (!m->preempted.head)
+        return NULL;
+    m->preempted_turn = !m->preempted_turn;
+    if (!m->preempted_turn && !gor__runq_empty(&p->runq))
+        return NULL;
+    g = gor__gq_pop(&m->preempted);
+    if (!m->preempted.head)
+        gor__preempted_none(m);
+    return g;
+}
+
+/* m's thread will run nothing else for a while: they go on wherever they can. By m, or by sysmon
+ * while m waits for its answer. */
+static void gor__preempted_spill(gor__m *m)
+{
+    gor__g *g;
+    if (!m->preempted.head)
+        return;
+    gor__lock_sched();
+    while ((g = gor__gq_pop(&m->preempted)) != NULL)
+        gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+    gor__preempted_none(m);
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
@@ -4220,6 +4577,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);
         if (!g)
@@ -4416,7 +4775,7 @@ static gor__g *gor__find_work(gor__m *m)
         if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
             return NULL;
         p = gor__m_p(m);
-        if (gor__au32_load_rlx(&p->retire)) {
+        if (gor__au32_load_rlx(&p->retire) && !m->preempted.head) {
             gor__stop_spinning(m);
             gor__p_release(m);
             gor__submitted();
@@ -4517,7 +4876,7 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ * Invariants  I1 *m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
  *                a count kept: the chain of load and add would be the dearest part of a call.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
@@ -4526,13 +4885,14 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
 /* The first things an M does on its own thread. */
 static void gor__m_begin(gor__m *m)
 {
+    m->in_call = gor__arch_in_call();
+    gor__arch_call_begin();
     gor__arch_set_self(m);
     gor__au32_store_rlx(&m->tid, (uint32_t)gor__os_tid());
     m->errno_at = __errno_location();
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
-    gor__au32_store_rlx(&m->in_call, 1);
     gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
@@ -4618,6 +4978,8 @@ static void gor__m_end(gor__m *m)
 static void *gor__m_thread(void *arg)
 {
     gor__m *m = (gor__m *)arg;
+    if (gor__rt.preempt_signal)
+        gor__os_unblock(gor__rt.preempt_signal);
     gor__m_begin(m);
     if (m->next_p)
         gor__p_hold(m, m->next_p);
@@ -4721,12 +5083,23 @@ static void gor__stop_now(void)
 /* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
 static gor__au32 gor__n_inside;
 
+/* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
+static bool gor__p_in_call(gor__p *p)
+{
+    gor__m *m;
+    bool yes;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    yes = m && m != &gor__in_transit && gor__au32_load_acq(m->in_call);
+    gor__unlock_sched();
+    return yes;
+}
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
-    gor__m *m;
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -4734,8 +5107,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
     gor__os_membarrier();
     p = gor__p_at(0);
-    while (p && (m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL &&
-           gor__au32_load_acq(&m->in_call))
+    while (p && gor__p_in_call(p))
         gor__os_yield();
     gor__au32_store_rel(&gor__settled, 1);
 }
@@ -4789,33 +5161,45 @@ GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
     return gor__self();
 }
 
-/* The first step of a call: from now on nobody takes our P ([retake] R1). */
-GOR__INLINE void gor__call_begin(gor__m *m)
-{
-    gor__au32_store_rlx(&m->in_call, 1);
-    GOR__COMPILER_BARRIER();
-}
+/* The first step of a call: from now on nobody takes our P ([retake] R1). The last step. */
+#if GOR__TSAN
+GOR__INLINE void gor__call_begin(void) { gor__au32_store_rlx(gor__arch_in_call(), 1); }
+GOR__INLINE void gor__call_end(void) { gor__au32_store_rel(gor__arch_in_call(), 0); }
+#else
+GOR__INLINE void gor__call_begin(void) { gor__arch_call_begin(); }
+GOR__INLINE void gor__call_end(void) { gor__arch_call_end(); }
+#endif
 
-/* Back from the user's code, within a gor call. Returns the M, perhaps another one. */
-GOR__INLINE gor__m *gor__reenter(gor__m *m)
+/* In a call: do what was asked meanwhile. Returns the M, perhaps another one. */
+GOR__INLINE gor__m *gor__begun(gor__m *m)
 {
-    gor__call_begin(m);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__attend(m);
     return m;
 }
 
+/* Back from the user's code, within a gor call. NULL in the child of a fork. */
+GOR__INLINE gor__m *gor__reenter(void)
+{
+    gor__m *m;
+    gor__call_begin();
+    m = gor__self();
+    return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
-    gor__m *m = gor__self();
+    gor__m *m;
+    gor__call_begin();
+    m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__au32_add(&gor__n_inside, 1);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
     }
-    return gor__reenter(m);
+    return gor__begun(m);
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */
@@ -4823,7 +5207,7 @@ GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
-        gor__au32_store_rel(&m->in_call, 0);
+        gor__call_end();
     else
         gor__au32_add(&gor__n_inside, (uint32_t)-1);
 }
@@ -5391,12 +5775,10 @@ static void gor__fatal(const char *headline, const gor__g *who)
 /* Run the user's fn from inside of a gor call. */
 static void gor__call_user(void (*fn)(void *), void *arg)
 {
-    gor__leave(gor__self());
+    gor__call_end();
     fn(arg);
-    gor__m *m = gor__self();
-    if (GOR__UNLIKELY(!m))
+    if (GOR__UNLIKELY(!gor__reenter()))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
-    gor__reenter(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -5432,6 +5814,7 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__g *g = gor__m_g(m);
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__au32_store_rlx(&m->detour, 0);
         if (!m->is_main)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
@@ -5468,7 +5851,10 @@ static void gor__g_exit(gor__g *g)
 /* Tie the running goroutine to its M. */
 static void gor__tie(gor__m *m, gor__g *g)
 {
+    gor__preempted_spill(m);                       /* they would never run here */
+    gor__submitted();
     gor__aptr_store_rlx(&m->locked_g, g);
+    gor__au32_store_rlx(&m->detour, GOR__HAS_LOCKED);
     gor__aptr_store_rlx(&g->locked, m);
     gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
@@ -5663,25 +6049,56 @@ void gor_exit(void)
     gor__g_exit(gor__m_g(m));
 }
 
+/* The running G, or NULL; for calls that ask for nothing else, and so need not look at what is
+ * asked. */
+static gor__g *gor__running(void)
+{
+    gor__m *m;
+    gor__g *g;
+    gor__call_begin();
+    m = gor__self();
+    g = m ? gor__m_g(m) : NULL;
+    gor__call_end();
+    return g;
+}
+
 uint64_t gor_id(void)
 {
-    gor__m *m = gor__self();
-    return m ? gor__au64_load_rlx(&gor__m_g(m)->id) : 0;
+    gor__g *g = gor__running();
+    return g ? gor__au64_load_rlx(&g->id) : 0;
 }
 
 const char *gor_name(void)
 {
-    gor__m *m = gor__self();
-    return m ? gor__g_name(gor__m_g(m)) : "";
+    gor__g *g = gor__running();
+    return g ? gor__g_name(g) : "";
+}
+
+void gor_preempt_off(void)
+{
+    gor__g *g = gor__running();
+    if (g)
+        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
+}
+
+void gor_preempt_on(void)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    if (g && gor__au32_load_rlx(&g->no_preempt))
+        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) - 1);
+    gor__leave(m);
 }
 
 /* Not by gor__enter: it may yield, and come back on another thread than the caller's. The P is not
  * touched, which may have been taken. */
 int gor_lock_thread(void)
 {
-    gor__m *m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    gor__g *g = gor__m_g(m);
-    gor__call_begin(m);
+    gor__m *m;
+    gor__g *g;
+    gor__call_begin();
+    m = gor__need_goroutine(gor__self(), "gor_lock_thread");
+    g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
     gor__leave(m);
@@ -5696,6 +6113,7 @@ void gor_unlock_thread(void)
         gor__panic_raise("gor_unlock_thread", "unlock of a thread that is not locked");
     if (--g->lock_depth == 0) {
         gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__au32_store_rlx(&m->detour, 0);
         gor__aptr_store_rlx(&g->locked, NULL);
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_TIED);
         gor__au32_store_rlx(&g->hold, GOR__ON_CPU);
@@ -6099,7 +6517,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
-    gor__reenter(gor__self());
+    gor__reenter();
     gor__task_finish(t);
     return true;
 }
@@ -7893,16 +8311,223 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_add(&gor__rt.n_blocked, 1);
+    gor__preempted_spill(m);
     gor__p_release(m);
     gor__p_left();
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);
+    gor__call_begin();
     gor__arch_set_self(m);
-    gor__call_begin(m);
     gor__p_return(m, g, old);
     gor__leave(gor__self());
     return rc;
+}
+
+/* ==== [preempt] a switch in place, by signal =====================================================
+ * What        In code that was marked for it the goroutine is switched off between two
+ *             instructions, and goes on there later, every register as it was. The handler runs on
+ *             the alternate stack: it moves the kernel's frame to the goroutine's own stack, below
+ *             the red zone, and lets the thread go on in gor__preempted, an ordinary switch. Its
+ *             way back is rt_sigreturn, with that frame.
+ * Where       GOR_PREEMPTIBLE functions; with GOR_PREEMPT_SWITCH all code of the object that has
+ *             the implementation in it. Never in a gor call, in libc, or in any other library: so
+ *             no lock of theirs is caught halfway. In a static program those are not told apart,
+ *             and only marked functions are switched.
+ * Thread      The goroutine goes on on its own thread: it may hold what belongs to a thread, a
+ *             recursive mutex above all. Unless that thread is stuck, in a lock that the goroutine
+ *             itself holds, say: it lost its P, or serves one goroutine only. Then any thread may
+ *             go on with it.
+ * Invariants  P1 The handler does something only if its thread is not in a gor call, and marks it
+ *             as
+ *                in one before it returns.
+ * P2 Signals go only to threads that used the CPU since they were last asked: others sit
+ *                in a system call, which the signal might cut short, or wait for a CPU.
+ * Source      Go's asynchronous preemption by signal (1.14), which injects a call; that its frame
+ *             is the kernel's own is ours.
+ */
+extern char __start_gor_preemptible[] __attribute__((weak, visibility("hidden")));
+extern char __stop_gor_preemptible[] __attribute__((weak, visibility("hidden")));
+
+#define GOR__PREEMPT_TRIES 3           /* signals, before the P is taken */
+#define GOR__PREEMPT_ROOM 4096         /* bytes of stack for what runs until the switch */
+
+static struct {
+    uintptr_t lo, hi;                  /* our own object's code, or nothing */
+    struct sigaction old;
+} gor__preempt;
+
+static bool gor__may_switch_at(uintptr_t pc)
+{
+    uintptr_t resume = (uintptr_t)gor__arch_context_resume;
+    if (pc >= resume && pc < resume + 32)
+        return false;
+    return (pc >= gor__preempt.lo && pc < gor__preempt.hi) ||
+           (pc >= (uintptr_t)__start_gor_preemptible && pc < (uintptr_t)__stop_gor_preemptible);
+}
+
+/* On the goroutine's stack, in a gor call since the handler. copy: the frame to go back by. */
+GOR__SWITCHES static void gor__preempted(void *copy)
+{
+    gor__m *m = gor__self(), *home = m;
+    gor__g *g = gor__m_g(m);
+    stack_t now;
+    uint32_t what;
+    while ((what = gor__asked(m)) & GOR__RETAKE)
+        gor__os_yield();
+    if (what & GOR__ORPHAN)
+        gor__switch_to(m, g, &m->g0);              /* never back */
+    if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
+        gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
+        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+        gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+        gor__au64_bump(&gor__m_p(m)->preempted);
+        gor__preempted_push(m, g);
+        gor__switch_away(m, g);
+        gor__resumed(g);
+        m = gor__self();
+    }
+    if (m != home && sigaltstack(NULL, &now) == 0) {   /* rt_sigreturn sets it: to this thread's */
+        now.ss_flags &= SS_DISABLE;
+        memcpy((char *)copy + offsetof(ucontext_t, uc_stack), &now, sizeof now);
+    }
+    gor__call_end();
+    gor__arch_context_resume(copy);
+}
+
+static void gor__preempt_here(gor__m *m, void *context)
+{
+    gor__g *g = gor__m_g(m);
+    uintptr_t sp = gor__arch_stack_at(context), lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
+    uint32_t what = gor__au32_load_rlx(&m->attention);
+    if (g == &m->g0 || !(what & GOR__ASK) || (what & (GOR__RETAKE | GOR__RETAKEN)) ||
+        gor__au32_load_rlx(&g->no_preempt) || gor__aptr_load_rlx(&m->locked_g) ||
+        !gor__may_switch_at(gor__arch_pc(context)))
+        return;
+    lo += gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
+    if (sp < lo || sp > lo + GOR__MAX_STACK_SIZE)
+        return;
+    gor__arch_call_begin();
+    gor__arch_context_move(context, sp, gor__preempted);
+}
+
+static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
+{
+    int saved = *__errno_location();
+    gor__m *m = gor__self();
+    struct sigaction *old = &gor__preempt.old;
+    if (m && info->si_code == SI_TKILL && info->si_pid == getpid()) {
+        if (!gor__au32_load_rlx(gor__arch_in_call()))
+            gor__preempt_here(m, context);
+    } else if (old->sa_flags & SA_SIGINFO) {
+        old->sa_sigaction(sig, info, context);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(sig);
+    }
+    *__errno_location() = saved;
+}
+
+/* -- which code ------------------------------------------------------------------------------ */
+
+typedef struct gor__own_code { bool seen_program, is_static, done; } gor__own_code;
+
+/* Of each object, the program first. Stops at ours. */
+static int gor__find_own_code(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    gor__own_code *own = (gor__own_code *)arg;
+    uintptr_t us = (uintptr_t)gor__preempted;
+    bool interpreted = false;
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t lo = (uintptr_t)info->dlpi_addr + (uintptr_t)info->dlpi_phdr[i].p_vaddr;
+        uintptr_t hi = lo + (uintptr_t)info->dlpi_phdr[i].p_memsz;
+        interpreted |= info->dlpi_phdr[i].p_type == PT_INTERP;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && us >= lo && us < hi) {
+            gor__preempt.lo = lo;
+            gor__preempt.hi = hi;
+            own->done = true;
+        }
+    }
+    if (!own->seen_program)
+        own->is_static = !interpreted;
+    own->seen_program = true;
+    return own->done;
+}
+
+static void gor__preempt_start(void)
+{
+    struct sigaction a;
+    gor__own_code own;
+    int mode = gor__rt.opt.preempt, sig;
+    memset(&gor__preempt, 0, sizeof gor__preempt);
+    memset(&own, 0, sizeof own);
+    if (GOR__TSAN || mode == GOR_PREEMPT_OFF || mode == GOR_PREEMPT_ASK)
+        return;                                    /* TSan holds signals back until it suits it */
+    if (mode == GOR_PREEMPT_SWITCH)
+        dl_iterate_phdr(gor__find_own_code, &own);
+    if (own.is_static)
+        gor__preempt.lo = gor__preempt.hi = 0;
+    if (gor__preempt.hi == 0 &&
+        (uintptr_t)__start_gor_preemptible == (uintptr_t)__stop_gor_preemptible)
+        return;
+    sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    memset(&a, 0, sizeof a);
+    a.sa_sigaction = gor__preempt_signal;
+    a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    sigemptyset(&a.sa_mask);
+    if (sigaction(sig, &a, &gor__preempt.old) == 0)
+        gor__rt.preempt_signal = sig;
+}
+
+/* A signal on its way finds no M, and is passed over. */
+static void gor__preempt_stop(void)
+{
+    struct sigaction now;
+    int sig = gor__rt.preempt_signal;
+    if (sig && sigaction(sig, NULL, &now) == 0 && now.sa_sigaction == gor__preempt_signal)
+        sigaction(sig, &gor__preempt.old, NULL);
+}
+
+/* -- sysmon's side ----------------------------------------------------------------------------- */
+
+/* The CPU time of m's thread; 0 if it is not to be had. */
+static int64_t gor__cpu_time(const gor__m *m)
+{
+    struct timespec t;
+    clockid_t clock = (clockid_t)((~gor__au32_load_rlx(&m->tid) << 3) | 6);   /* as pthread's */
+    if (clock_gettime(clock, &t) != 0)
+        return 0;
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+/* Does m's thread wait for a CPU? Then it has not used any, and yet it computes. */
+static bool gor__waits_for_cpu(const gor__m *m)
+{
+    char path[64], text[512], *end;
+    size_t n;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)gor__au32_load_rlx(&m->tid));
+    n = gor__os_read_file(path, text, sizeof text - 1);
+    text[n] = '\0';
+    end = strrchr(text, ')');                      /* tid (name) state ... */
+    return end && end[1] == ' ' && end[2] == 'R';
+}
+
+/* See to it that m, which computes, gets the signal. False: it does not compute, or got the signal
+ * and is where it must not be switched, or signals are not used. */
+static bool gor__preempt_ask(gor__p *p, gor__m *m)
+{
+    int64_t cpu;
+    if (!gor__rt.preempt_signal)
+        return false;
+    cpu = gor__cpu_time(m);
+    if (cpu == p->seen_cpu)
+        return gor__waits_for_cpu(m);
+    if (p->signals == GOR__PREEMPT_TRIES)
+        return false;
+    p->seen_cpu = cpu;
+    p->signals++;
+    return syscall(SYS_tgkill, getpid(), (pid_t)gor__au32_load_rlx(&m->tid),
+                   gor__rt.preempt_signal) == 0;
 }
 
 /* ==== [retake] a goroutine keeps its thread and loses its processor ==============================
@@ -7925,11 +8550,11 @@ int gor_block(int (*fn)(void *), void *arg)
  *             Huang and Yang, "Asymmetric Dekker Synchronization" (2001).
  */
 
-/* Is there anything that p's next M would do? */
-static bool gor__somebody_waits(gor__p *p)
+/* Is there anything to do with p but what m does? */
+static bool gor__somebody_waits(gor__p *p, gor__m *m)
 {
-    return gor__au32_load_rlx(&p->retire) || gor__work_anywhere() ||
-           gor__timers_first() <= gor__os_now();
+    return gor__au32_load_rlx(&p->retire) || gor__au32_load_sc(&m->preempted.n) != 0 ||
+           gor__work_anywhere() || gor__timers_first() <= gor__os_now();
 }
 
 /* Said once a run: what would run waits for a thread. */
@@ -7968,13 +8593,14 @@ static bool gor__take_p(gor__p *p, gor__m *m)
         gor__os_membarrier();
     else
         gor__arch_fence();
-    ours = gor__au32_load_acq(&m->in_call) == 0 && gor__aptr_load_acq(&p->m) == m;
+    ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */
         gor__au32_store_sc(&gor__settled, 1);
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
+        gor__preempted_spill(m);
         gor__au32_or(&m->attention, GOR__RETAKEN);
     }
     gor__au32_and(&m->attention, ~(uint32_t)GOR__RETAKE);
@@ -7983,8 +8609,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 
 static void gor__retake(gor__p *p, gor__m *m)
 {
-    if (gor__au32_load_acq(&m->in_call) == 0 && gor__somebody_waits(p) &&
-        gor__thread_to_be_had() && gor__take_p(p, m)) {
+    if (!gor__p_in_call(p) && gor__thread_to_be_had() && gor__take_p(p, m)) {
         gor__au64_bump(&gor__rt.retaken);
         gor__p_run(p, false);
     }
@@ -8102,7 +8727,16 @@ static int64_t gor__sysmon_period(void)
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
 
-/* Ask the goroutine of a P that has run for a quantum; the next time, take the P from it. */
+static void gor__ask(gor__p *p, gor__m *m)
+{
+    p->asked = true;
+    p->signals = 0;
+    p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
+    gor__au32_or(&m->attention, GOR__ASK);
+}
+
+/* Ask the goroutine of a P that has run for a quantum; the next times, switch it off by signal, or
+ * take the P from it. */
 static void gor__watch_p(gor__p *p, int64_t now)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick);
@@ -8113,10 +8747,10 @@ static void gor__watch_p(gor__p *p, int64_t now)
         p->asked = false;
     } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
         if (!p->asked)
-            gor__au32_or(&m->attention, GOR__ASK);
-        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK)
+            gor__ask(p, m);
+        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK && gor__somebody_waits(p, m) &&
+                 !gor__preempt_ask(p, m))
             gor__retake(p, m);
-        p->asked = true;
     }
 }
 
@@ -8217,7 +8851,8 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
-        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_RETAKE ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_SWITCH ||
+        opt->preempt_signal < 0 || opt->preempt_signal >= NSIG ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
                              opt->stack_size > GOR__MAX_STACK_SIZE)))
         return -EINVAL;
@@ -8397,6 +9032,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__au32_store_sc(&gor__settled, !elide);
     gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
+    gor__preempt_start();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
     return 0;
 }
@@ -8521,6 +9157,7 @@ static void gor__shut_down(gor__m *self)
         gor__leave_orphans();
     else
         gor__free_all();
+    gor__preempt_stop();
     gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
@@ -8654,6 +9291,7 @@ static void gor__stats_of_p(gor_stats *s, gor__p *p)
     s->started += gor__au64_load_rlx(&p->started);
     s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
     s->steals += gor__au64_load_rlx(&p->steals);
+    s->preempted += gor__au64_load_rlx(&p->preempted);
     s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
 }
 
@@ -8666,6 +9304,7 @@ int gor__get_stats(gor_stats *s)
     m = gor__enter();
     s->goroutines = gor__n_goroutines();
     s->started = gor__au64_load_rlx(&gor__rt.outside_started);
+    s->retaken = gor__au64_load_rlx(&gor__rt.retaken);
     for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         gor__stats_of_p(s, gor__p_at(i));
     for (int k = 0; k < GOR__STACK_CLASSES; k++)

@@ -33,6 +33,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -45,6 +46,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/config.h"
@@ -82,6 +84,7 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "run/preempt.h"
 #include "run/retake.h"
 #include "run/sysmon.h"
 #include "run/run.h"

@@ -71,9 +71,12 @@ enum gor_preempt {
     GOR_PREEMPT_DEFAULT = 0,           /* GOR_PREEMPT_RETAKE                                     */
     GOR_PREEMPT_OFF     = 1,           /* never: a goroutine runs until it parks                 */
     GOR_PREEMPT_ASK     = 2,           /* past its quantum it yields at its next gor call        */
-    GOR_PREEMPT_RETAKE  = 3            /* if it makes none for a while, and others wait, it keeps
+    GOR_PREEMPT_RETAKE  = 3,           /* if it makes none for a while, and others wait, it keeps
                                           its thread and another thread takes its processor:
                                           then more goroutines run at once than gor_procs says   */
+    GOR_PREEMPT_SWITCH  = 4            /* a signal switches it off in place, between any two
+                                          instructions of the program's own code; see
+                                          GOR_PREEMPTIBLE                                        */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */
@@ -83,7 +86,7 @@ typedef struct gor_options {
     int      max_threads;              /* OS threads at most; default 10000                      */
     int64_t  quantum;                  /* ns a goroutine may run before it is asked; 10 ms       */
     int      preempt;                  /* enum gor_preempt                                       */
-    int      preempt_signal;           /* reserved for signal preemption; not used yet           */
+    int      preempt_signal;           /* for switches in place; default SIGURG                  */
     unsigned flags;                    /* enum gor_flags, or-ed                                  */
     void *(*malloc)(size_t size, void *user);             /* set all three or none; they are     */
     void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */

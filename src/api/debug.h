@@ -37,6 +37,8 @@ typedef struct gor_stats {
     uint64_t started;                  /* goroutines since the start                             */
     uint64_t switches;                 /* approximately                                          */
     uint64_t steals;
+    uint64_t retaken;                  /* processors taken from goroutines that made no call     */
+    uint64_t preempted;                /* goroutines switched off in place                       */
     size_t   heap_bytes;               /* allocated by the runtime now, without stacks           */
 } gor_stats;
 

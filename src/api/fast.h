@@ -4,9 +4,17 @@
  * lines do ([machine] gor__enter, [locks]), and leave everything else to the functions.
  * GOR_NO_INLINE before the include leaves this out, for programs that have the implementation in
  * another shared object. */
+#if !defined(GOR_NO_INLINE)
 #if defined(GOR_CHECK)
-#if GOR_CHECK && !defined(GOR_NO_INLINE)
+#if GOR_CHECK
 #define GOR_NO_INLINE                  /* the stress switches sit in the functions */
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define GOR_NO_INLINE                  /* ThreadSanitizer does not see into assembly */
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GOR_NO_INLINE
+#endif
 #endif
 #endif
 
@@ -14,27 +22,52 @@
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 in_call, attention;
+    gor__au32 attention;
 } gor__near_m;
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
 #ifndef GOR_NO_INLINE
-/* This thread's M. Assembly, so that no compiler keeps the place over a change of threads. */
-static inline gor__near_m *gor__near_self(void)
-{
+/* Begin a call: this thread's M. End it. As gor__arch_call_begin and _end in [arch]. */
 #if defined(__x86_64__)
+static inline gor__near_m *gor__near_begin(void)
+{
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(m));
-#else
-    gor__near_m *m, *at;
-    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tldr %0,[%0,%1]"
-                     : "=&r"(m), "=&r"(at));
-#endif
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(at) : : "memory");
     return m;
 }
+
+static inline void gor__near_end(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
+}
+#else
+static inline gor__near_m *gor__near_begin(void)
+{
+    gor__near_m *m;
+    uintptr_t at, check;
+    __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tldr %0,[%1]"
+                     : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
+    return m;
+}
+
+static inline void gor__near_end(void)
+{
+    uintptr_t at, word;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "add %1,%1,#8\n\tstlr wzr,[%1]"
+                     : "=&r"(word), "=&r"(at) : : "memory");
+}
+#endif
 
 /* Change a mutex's state, if it is old: acq and rel mutex.state. Elided while alone. */
 static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
@@ -52,18 +85,15 @@ static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
  * the function that is called instead begins with gor__enter as if nothing had been. */
 static inline bool gor__near_try(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
 {
-    __atomic_store_n(&m->in_call.v, 1, __ATOMIC_RELAXED);
-    __asm__ volatile("" ::: "memory");
     if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
         return false;
-    __asm__ volatile("" ::: "memory");
-    __atomic_store_n(&m->in_call.v, 0, __ATOMIC_RELEASE);
+    gor__near_end();
     return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    gor__near_m *m = gor__near_self();
+    gor__near_m *m = gor__near_begin();
     if (__builtin_expect(
             m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
             gor__near_try(m, &mutex->state, 0, 1), 1))
@@ -73,7 +103,7 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
 
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    gor__near_m *m = gor__near_self();
+    gor__near_m *m = gor__near_begin();
     if (__builtin_expect(!m || !gor__near_try(m, &mutex->state, 1, 0), 0))
         gor__mutex_unlock_at(mutex, here);
 }

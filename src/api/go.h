@@ -54,6 +54,17 @@ GOR_API const char *gor_name(void);
 GOR_API int  gor_lock_thread(void);
 GOR_API void gor_unlock_thread(void);
 
+/* Mark a function of yours that may be switched off in place, between any two instructions, once it
+ * is past its quantum and others wait: GOR_PREEMPTIBLE static void f(...) { ... }. What it calls is
+ * not, unless marked too. It must not hold a lock that it does not also release elsewhere, as a
+ * handler would: others run on its thread meanwhile. */
+#define GOR_PREEMPTIBLE __attribute__((section("gor_preemptible"), noinline))
+
+/* From off to on the goroutine is not switched off in place. Nests, per goroutine. It may still
+ * lose its processor, which changes nothing that it can see. Parks: on may, as any call. */
+GOR_API void gor_preempt_off(void);
+GOR_API void gor_preempt_on(void);
+
 /* Goroutines alive, not counting the caller's thread. Any thread; 0 without a runtime. */
 GOR_API size_t gor_num_goroutines(void);
 

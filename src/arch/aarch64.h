@@ -6,7 +6,7 @@
 __asm__(
     ".pushsection .tbss,\"awT\",%nobits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
-    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -24,6 +24,34 @@ GOR__INLINE void gor__arch_set_self(void *word)
     __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
                      : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+}
+
+GOR__INLINE gor__au32 *gor__arch_in_call(void)
+{
+    char *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1"
+                     : "=&r"(p), "=&r"(q));
+    return (gor__au32 *)(void *)(p + 8);
+}
+
+/* Again, if the thread was another one when the word was written: [arch]. */
+GOR__INLINE void gor__arch_call_begin(void)
+{
+    uintptr_t thread, at, check;
+    __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\tb.ne 1b"
+                     : "=&r"(thread), "=&r"(at), "=&r"(check) : : "memory", "cc");
+}
+
+GOR__INLINE void gor__arch_call_end(void)
+{
+    uintptr_t thread, at;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
+                     "add %1,%1,#8\n\tstlr wzr,[%1]"
+                     : "=&r"(thread), "=&r"(at) : : "memory");
 }
 
 /* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
@@ -114,5 +142,95 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
 }
 
 static bool gor__arch_shadow_stack(void) { return false; }
+
+/* -- a signal's context ------------------------------------------------------------------------
+ * The kernel's frame is a siginfo, the context with records of floating-point state, and, if those
+ * are large (SVE), more of them behind it, to which a record points. rt_sigreturn takes any
+ * copy. */
+#define GOR__ARM64_INFO_SIZE    128
+#define GOR__ARM64_CONTEXT_SIZE (464 + 4096)
+#define GOR__ARM64_RECORDS      464
+#define GOR__ARM64_FPSIMD       0x46508001u
+#define GOR__ARM64_EXTRA        0x45585401u
+#define GOR__ARM64_BTYPE        0xc00u
+
+GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
+    ".type gor__arch_context_resume,%function\n"
+    "gor__arch_context_resume:\n.cfi_startproc\n"
+    "    hint #34\n"
+    "    sub sp,x0,#128\n"
+    "    mov x8,#139\n"                    /* rt_sigreturn */
+    "    svc #0\n"
+    "    brk #1\n"
+    ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
+    ".popsection\n");
+
+static uintptr_t gor__arch_pc(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+}
+
+static uintptr_t gor__arch_stack_at(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.sp;
+}
+
+/* The record of that kind, or NULL. */
+static char *gor__arch_record(const void *context, uint32_t kind)
+{
+    char *at = (char *)(uintptr_t)context + GOR__ARM64_RECORDS;
+    for (uint32_t head[2];; at += head[1]) {
+        memcpy(head, at, sizeof head);             /* magic, size */
+        if (head[0] == kind)
+            return at;
+        if (head[0] == 0 || head[1] == 0)
+            return NULL;
+    }
+}
+
+/* Bytes behind the context. */
+static size_t gor__arch_extra_size(const void *context)
+{
+    char *extra = gor__arch_record(context, GOR__ARM64_EXTRA);
+    uint64_t at = 0;
+    uint32_t size = 0;
+    if (!extra)
+        return 0;
+    memcpy(&at, extra + 8, sizeof at);
+    memcpy(&size, extra + 16, sizeof size);
+    return (size_t)(at + size - ((uint64_t)(uintptr_t)context + GOR__ARM64_CONTEXT_SIZE));
+}
+
+static size_t gor__arch_context_size(const void *context)
+{
+    return GOR__ARM64_INFO_SIZE + GOR__ARM64_CONTEXT_SIZE + gor__arch_extra_size(context) + 32;
+}
+
+static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
+{
+    ucontext_t *c = (ucontext_t *)context;
+    size_t size = GOR__ARM64_CONTEXT_SIZE + gor__arch_extra_size(context);
+    char *copy = (char *)((top - size) & ~(uintptr_t)15), *record;
+    uint64_t at;
+    memcpy(copy, context, size);
+    record = gor__arch_record(copy, GOR__ARM64_EXTRA);
+    if (record) {
+        memcpy(&at, record + 8, sizeof at);
+        at += (uint64_t)(uintptr_t)copy - (uint64_t)(uintptr_t)context;
+        memcpy(record + 8, &at, sizeof at);
+    }
+    record = gor__arch_record(context, GOR__ARM64_FPSIMD);
+    if (record)
+        memset(record + 8, 0, 8);                  /* fpsr, fpcr */
+    c->uc_mcontext.pc = (uint64_t)(uintptr_t)fn;
+    c->uc_mcontext.regs[0] = (uint64_t)(uintptr_t)copy;
+    c->uc_mcontext.regs[29] = c->uc_mcontext.regs[30] = 0;
+    c->uc_mcontext.sp = (uint64_t)(uintptr_t)copy - GOR__ARM64_INFO_SIZE - 16;
+    c->uc_mcontext.pstate &= ~(uint64_t)GOR__ARM64_BTYPE;
+    return copy;
+}
 
 #endif /* aarch64 */

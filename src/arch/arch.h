@@ -1,19 +1,36 @@
 /* ==== [arch] the contract of a processor architecture ==========================================
- * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(): NULL at
- * first gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack
- * pointer,
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL at
+ * first gor__arch_call_begin()      1 into this thread's second word: it is in a gor call.
+ * gor__arch_call_end()        0 into it, after all that was stored before (release)
+ * gor__arch_in_call()         where that word is gor__arch_switch(from, to)  save the callee-saved
+ * state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
- * caller gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
+ *                             caller
+ * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
- * gor__arch_pause()           inside a spin loop gor__arch_ticks()           a cheap counter,
- * GOR__ARCH_TICKS of which are 1 to 20 us gor__arch_shadow_stack()    is a hardware shadow stack in
- * force?
+ * gor__arch_pause()           inside a spin loop
+ * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
+ * gor__arch_shadow_stack()    is a hardware shadow stack in force?
+ * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
+ * of
+ *                             the stack that the interrupted code may be using
+ * gor__arch_context_size      bytes that a copy of the context takes on a stack
+ * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
+ * fn(copy)
+ *                             with clean floating-point state when the handler returns
+ * gor__arch_context_resume    go on where the copy was interrupted, every register as it was
  *
- * The thread's word is declared and read in assembly only. The compiler never learns that it is
- * thread-local, so it cannot keep its address across a switch to another thread, whatever it
+ * The thread's words are declared and used in assembly only. The compiler never learns that they
+ * are thread-local, so it cannot keep their address across a switch to another thread, whatever it
  * inlines: with `__thread` gcc and clang both do that at -O2. Initial-exec, so it works in
  * executables and in shared libraries; `volatile` keeps two reads two.
+ *
+ * A goroutine may be interrupted, and go on on another thread, between any two instructions of the
+ * user's code, inlined calls included ([preempt]). So a call begins by marking its thread, which
+ * ends that, and only then asks which M it is. On x86-64 the mark is one instruction, relative to
+ * the thread. On ARM64 it is several, and checked: a mark that hit the thread it was on before does
+ * no harm, because that one has lost its P.
  *
  * A function the compiler emits for branch protection (-fcf-protection, -mbranch-protection) makes
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays

@@ -6,7 +6,7 @@
 __asm__(
     ".pushsection .tbss,\"awT\",@nobits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
-    ".p2align 3\n.size gor__tls_word,8\ngor__tls_word:\n.zero 8\n"
+    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -21,6 +21,27 @@ GOR__INLINE void gor__arch_set_self(void *word)
     void *p;
     __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
                      : "=&r"(p) : "r"(word) : "memory");
+}
+
+GOR__INLINE gor__au32 *gor__arch_in_call(void)
+{
+    char *p;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\taddq %%fs:0,%0" : "=r"(p) : : "cc");
+    return (gor__au32 *)(void *)(p + 8);
+}
+
+GOR__INLINE void gor__arch_call_begin(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $1,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
+}
+
+GOR__INLINE void gor__arch_call_end(void)
+{
+    uintptr_t at;
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+                     : "=&r"(at) : : "memory");
 }
 
 /* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
@@ -130,6 +151,91 @@ static bool gor__arch_shadow_stack(void)
     uint64_t ssp = 0;
     __asm__ volatile(".byte 0xf3,0x48,0x0f,0x1e,0xc8" : "+a"(ssp));
     return ssp != 0;
+}
+
+/* -- a signal's context ------------------------------------------------------------------------
+ * The kernel's frame is a return address, the context, and somewhere above it the extended
+ * state, to which the context points. rt_sigreturn takes any copy of it: so every register comes
+ * back that the kernel knows of, whatever the CPU has. */
+#define GOR__X86_RED_ZONE     128
+#define GOR__X86_CONTEXT_SIZE 304              /* the kernel's ucontext, smaller than libc's */
+#define GOR__X86_XSTATE_MAGIC 0x46505853u
+#define GOR__X86_FXSAVE_SIZE  512
+#define GOR__X86_DIRECTION    0x400
+
+GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
+    ".type gor__arch_context_resume,@function\n"
+    "gor__arch_context_resume:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    movq %rdi,%rsp\n"
+    "    movl $15,%eax\n"                  /* rt_sigreturn */
+    "    syscall\n"
+    "    ud2\n"
+    ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
+    ".popsection\n");
+
+static uintptr_t gor__arch_pc(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+}
+
+static uintptr_t gor__arch_stack_at(const void *context)
+{
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] - GOR__X86_RED_ZONE;
+}
+
+static size_t gor__arch_xstate_size(const void *context)
+{
+    const char *fp = (const char *)((const ucontext_t *)context)->uc_mcontext.fpregs;
+    uint32_t words[2];
+    memcpy(words, fp + 464, sizeof words);         /* fx_sw_reserved: magic, size */
+    return words[0] == GOR__X86_XSTATE_MAGIC ? words[1] : GOR__X86_FXSAVE_SIZE;
+}
+
+static size_t gor__arch_context_size(const void *context)
+{
+    return gor__arch_xstate_size(context) + 64 + GOR__X86_CONTEXT_SIZE + 64;
+}
+
+/* All registers of the extended state as they are at the start of a program; but for the protection
+ * keys, which are not a function's to lose. */
+static void gor__arch_clean_state(char *fp)
+{
+    uint32_t magic, mxcsr = 0x1f80;
+    uint16_t control = 0x37f, none = 0;
+    uint64_t used;
+    memcpy(&magic, fp + 464, sizeof magic);
+    memcpy(fp, &control, sizeof control);
+    memcpy(fp + 2, &none, sizeof none);            /* status */
+    memcpy(fp + 4, &none, sizeof none);            /* tags: the x87 stack is empty */
+    memcpy(fp + 24, &mxcsr, sizeof mxcsr);
+    if (magic != GOR__X86_XSTATE_MAGIC)
+        return;
+    memcpy(&used, fp + GOR__X86_FXSAVE_SIZE, sizeof used);
+    used &= 1u << 9;
+    memcpy(fp + GOR__X86_FXSAVE_SIZE, &used, sizeof used);
+}
+
+static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
+{
+    ucontext_t *c = (ucontext_t *)context;
+    char *fp_from = (char *)c->uc_mcontext.fpregs;
+    size_t size = gor__arch_xstate_size(context);
+    char *fp = (char *)((top - size) & ~(uintptr_t)63);
+    char *copy = (char *)(((uintptr_t)fp - GOR__X86_CONTEXT_SIZE) & ~(uintptr_t)15);
+    memcpy(fp, fp_from, size);
+    memcpy(copy, context, GOR__X86_CONTEXT_SIZE);
+    memcpy(copy + offsetof(ucontext_t, uc_mcontext.fpregs), &fp, sizeof fp);
+    gor__arch_clean_state(fp_from);
+    c->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)fn;
+    c->uc_mcontext.gregs[REG_RDI] = (greg_t)(uintptr_t)copy;
+    c->uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)copy - 24);   /* as after a call */
+    c->uc_mcontext.gregs[REG_RBP] = 0;
+    c->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)GOR__X86_DIRECTION;
+    return copy;
 }
 
 #endif /* x86_64 */

@@ -31,6 +31,7 @@ static void gor__stats_of_p(gor_stats *s, gor__p *p)
     s->started += gor__au64_load_rlx(&p->started);
     s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
     s->steals += gor__au64_load_rlx(&p->steals);
+    s->preempted += gor__au64_load_rlx(&p->preempted);
     s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
 }
 
@@ -43,6 +44,7 @@ int gor__get_stats(gor_stats *s)
     m = gor__enter();
     s->goroutines = gor__n_goroutines();
     s->started = gor__au64_load_rlx(&gor__rt.outside_started);
+    s->retaken = gor__au64_load_rlx(&gor__rt.retaken);
     for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         gor__stats_of_p(s, gor__p_at(i));
     for (int k = 0; k < GOR__STACK_CLASSES; k++)

@@ -122,6 +122,14 @@ static int gor__os_thread(void *(*fn)(void *), void *arg)
     return -rc;
 }
 
+static void gor__os_unblock(int sig)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, sig);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+}
+
 /* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
 static size_t gor__os_read_file(const char *path, char *buf, size_t size)
 {

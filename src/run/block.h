@@ -20,13 +20,14 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__au32_store_rlx(&g->state, GOR__BLOCKED);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_add(&gor__rt.n_blocked, 1);
+    gor__preempted_spill(m);
     gor__p_release(m);
     gor__p_left();
     gor__arch_set_self(NULL);
     gor__leave(m);
     rc = fn(arg);
+    gor__call_begin();
     gor__arch_set_self(m);
-    gor__call_begin(m);
     gor__p_return(m, g, old);
     gor__leave(gor__self());
     return rc;

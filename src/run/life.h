@@ -9,12 +9,10 @@
 /* Run the user's fn from inside of a gor call. */
 static void gor__call_user(void (*fn)(void *), void *arg)
 {
-    gor__leave(gor__self());
+    gor__call_end();
     fn(arg);
-    gor__m *m = gor__self();
-    if (GOR__UNLIKELY(!m))
+    if (GOR__UNLIKELY(!gor__reenter()))
         gor__fatal("a goroutine returned in the child of a fork, where no runtime is", NULL);
-    gor__reenter(m);
 }
 
 static void gor__run_defers(gor__g *g)
@@ -50,6 +48,7 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__g *g = gor__m_g(m);
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__au32_store_rlx(&m->detour, 0);
         if (!m->is_main)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
@@ -86,7 +85,10 @@ static void gor__g_exit(gor__g *g)
 /* Tie the running goroutine to its M. */
 static void gor__tie(gor__m *m, gor__g *g)
 {
+    gor__preempted_spill(m);                       /* they would never run here */
+    gor__submitted();
     gor__aptr_store_rlx(&m->locked_g, g);
+    gor__au32_store_rlx(&m->detour, GOR__HAS_LOCKED);
     gor__aptr_store_rlx(&g->locked, m);
     gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
@@ -281,25 +283,56 @@ void gor_exit(void)
     gor__g_exit(gor__m_g(m));
 }
 
+/* The running G, or NULL; for calls that ask for nothing else, and so need not look at what is
+ * asked. */
+static gor__g *gor__running(void)
+{
+    gor__m *m;
+    gor__g *g;
+    gor__call_begin();
+    m = gor__self();
+    g = m ? gor__m_g(m) : NULL;
+    gor__call_end();
+    return g;
+}
+
 uint64_t gor_id(void)
 {
-    gor__m *m = gor__self();
-    return m ? gor__au64_load_rlx(&gor__m_g(m)->id) : 0;
+    gor__g *g = gor__running();
+    return g ? gor__au64_load_rlx(&g->id) : 0;
 }
 
 const char *gor_name(void)
 {
-    gor__m *m = gor__self();
-    return m ? gor__g_name(gor__m_g(m)) : "";
+    gor__g *g = gor__running();
+    return g ? gor__g_name(g) : "";
+}
+
+void gor_preempt_off(void)
+{
+    gor__g *g = gor__running();
+    if (g)
+        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
+}
+
+void gor_preempt_on(void)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    if (g && gor__au32_load_rlx(&g->no_preempt))
+        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) - 1);
+    gor__leave(m);
 }
 
 /* Not by gor__enter: it may yield, and come back on another thread than the caller's. The P is not
  * touched, which may have been taken. */
 int gor_lock_thread(void)
 {
-    gor__m *m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    gor__g *g = gor__m_g(m);
-    gor__call_begin(m);
+    gor__m *m;
+    gor__g *g;
+    gor__call_begin();
+    m = gor__need_goroutine(gor__self(), "gor_lock_thread");
+    g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
     gor__leave(m);
@@ -314,6 +347,7 @@ void gor_unlock_thread(void)
         gor__panic_raise("gor_unlock_thread", "unlock of a thread that is not locked");
     if (--g->lock_depth == 0) {
         gor__aptr_store_rlx(&m->locked_g, NULL);
+        gor__au32_store_rlx(&m->detour, 0);
         gor__aptr_store_rlx(&g->locked, NULL);
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_TIED);
         gor__au32_store_rlx(&g->hold, GOR__ON_CPU);

@@ -18,11 +18,11 @@
  *             Huang and Yang, "Asymmetric Dekker Synchronization" (2001).
  */
 
-/* Is there anything that p's next M would do? */
-static bool gor__somebody_waits(gor__p *p)
+/* Is there anything to do with p but what m does? */
+static bool gor__somebody_waits(gor__p *p, gor__m *m)
 {
-    return gor__au32_load_rlx(&p->retire) || gor__work_anywhere() ||
-           gor__timers_first() <= gor__os_now();
+    return gor__au32_load_rlx(&p->retire) || gor__au32_load_sc(&m->preempted.n) != 0 ||
+           gor__work_anywhere() || gor__timers_first() <= gor__os_now();
 }
 
 /* Said once a run: what would run waits for a thread. */
@@ -61,13 +61,14 @@ static bool gor__take_p(gor__p *p, gor__m *m)
         gor__os_membarrier();
     else
         gor__arch_fence();
-    ours = gor__au32_load_acq(&m->in_call) == 0 && gor__aptr_load_acq(&p->m) == m;
+    ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */
         gor__au32_store_sc(&gor__settled, 1);
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
+        gor__preempted_spill(m);
         gor__au32_or(&m->attention, GOR__RETAKEN);
     }
     gor__au32_and(&m->attention, ~(uint32_t)GOR__RETAKE);
@@ -76,8 +77,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 
 static void gor__retake(gor__p *p, gor__m *m)
 {
-    if (gor__au32_load_acq(&m->in_call) == 0 && gor__somebody_waits(p) &&
-        gor__thread_to_be_had() && gor__take_p(p, m)) {
+    if (!gor__p_in_call(p) && gor__thread_to_be_had() && gor__take_p(p, m)) {
         gor__au64_bump(&gor__rt.retaken);
         gor__p_run(p, false);
     }

@@ -31,7 +31,8 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
-        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_RETAKE ||
+        (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_SWITCH ||
+        opt->preempt_signal < 0 || opt->preempt_signal >= NSIG ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
                              opt->stack_size > GOR__MAX_STACK_SIZE)))
         return -EINVAL;
@@ -211,6 +212,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__au32_store_sc(&gor__settled, !elide);
     gor__au32_store_sc(&gor__shared, !elide);
     gor__faults_install();
+    gor__preempt_start();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
     return 0;
 }
@@ -335,6 +337,7 @@ static void gor__shut_down(gor__m *self)
         gor__leave_orphans();
     else
         gor__free_all();
+    gor__preempt_stop();
     gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)

@@ -110,7 +110,16 @@ static int64_t gor__sysmon_period(void)
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
 
-/* Ask the goroutine of a P that has run for a quantum; the next time, take the P from it. */
+static void gor__ask(gor__p *p, gor__m *m)
+{
+    p->asked = true;
+    p->signals = 0;
+    p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
+    gor__au32_or(&m->attention, GOR__ASK);
+}
+
+/* Ask the goroutine of a P that has run for a quantum; the next times, switch it off by signal, or
+ * take the P from it. */
 static void gor__watch_p(gor__p *p, int64_t now)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick);
@@ -121,10 +130,10 @@ static void gor__watch_p(gor__p *p, int64_t now)
         p->asked = false;
     } else if (now - p->seen_ns >= gor__rt.opt.quantum) {
         if (!p->asked)
-            gor__au32_or(&m->attention, GOR__ASK);
-        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK)
+            gor__ask(p, m);
+        else if (gor__rt.opt.preempt != GOR_PREEMPT_ASK && gor__somebody_waits(p, m) &&
+                 !gor__preempt_ask(p, m))
             gor__retake(p, m);
-        p->asked = true;
     }
 }
 

@@ -87,6 +87,7 @@ typedef struct gor__g {
     const char *site;                  /* "fn\0file:line"                                      */
     gor__au64  id;
     uint32_t   lock_depth;
+    gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
@@ -169,7 +170,7 @@ typedef struct gor__p {
     gor__au32   n_gfree;
     gor__au32   n_stacks;
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
-    gor__au64   started, ended, switches, steals;
+    gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
@@ -180,6 +181,8 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    int64_t     seen_cpu;              /* of the thread of who holds it                        */
+    int         signals;               /* sent to it for the same goroutine                    */
     bool        asked;
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
@@ -194,16 +197,26 @@ enum gor__attention {
     GOR__FENCE = 16                    /* always: no membarrier, so the M fences itself        */
 };
 
+enum gor__detour { GOR__HAS_LOCKED = 1, GOR__HAS_PREEMPTED = 2 };
+
+typedef struct gor__gqueue {           /* a linked list of Gs                                  */
+    gor__g   *head, *tail;
+    gor__au32 n;                       /* written by who may change it, read anywhere          */
+} gor__gqueue;
+
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
-    gor__au32  in_call;                /* 1 inside a gor call, 0 in the user's code            */
     gor__au32  attention;              /* or of gor__attention                                 */
+    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
+    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
+    gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
+    bool       preempted_turn;
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
@@ -218,17 +231,11 @@ typedef struct gor__m {
 
 GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
-                   offsetof(gor__m, in_call) == offsetof(gor__near_m, in_call) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
                    "[fast] knows M");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
-
-typedef struct gor__gqueue {           /* a linked list of Gs, under the scheduler's lock      */
-    gor__g   *head, *tail;
-    gor__au32 n;                       /* written under the lock, read anywhere                */
-} gor__gqueue;
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
@@ -246,6 +253,7 @@ static struct {
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
     bool        membarrier;
+    int         preempt_signal;        /* 0: none is used                                      */
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */

@@ -1,7 +1,7 @@
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ * Invariants  I1 *m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
  *                a count kept: the chain of load and add would be the dearest part of a call.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
@@ -10,13 +10,14 @@
 /* The first things an M does on its own thread. */
 static void gor__m_begin(gor__m *m)
 {
+    m->in_call = gor__arch_in_call();
+    gor__arch_call_begin();
     gor__arch_set_self(m);
     gor__au32_store_rlx(&m->tid, (uint32_t)gor__os_tid());
     m->errno_at = __errno_location();
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
-    gor__au32_store_rlx(&m->in_call, 1);
     gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
@@ -102,6 +103,8 @@ static void gor__m_end(gor__m *m)
 static void *gor__m_thread(void *arg)
 {
     gor__m *m = (gor__m *)arg;
+    if (gor__rt.preempt_signal)
+        gor__os_unblock(gor__rt.preempt_signal);
     gor__m_begin(m);
     if (m->next_p)
         gor__p_hold(m, m->next_p);
@@ -205,12 +208,23 @@ static void gor__stop_now(void)
 /* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
 static gor__au32 gor__n_inside;
 
+/* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
+static bool gor__p_in_call(gor__p *p)
+{
+    gor__m *m;
+    bool yes;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    yes = m && m != &gor__in_transit && gor__au32_load_acq(m->in_call);
+    gor__unlock_sched();
+    return yes;
+}
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
-    gor__m *m;
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -218,8 +232,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
     gor__os_membarrier();
     p = gor__p_at(0);
-    while (p && (m = (gor__m *)gor__aptr_load_acq(&p->m)) != NULL &&
-           gor__au32_load_acq(&m->in_call))
+    while (p && gor__p_in_call(p))
         gor__os_yield();
     gor__au32_store_rel(&gor__settled, 1);
 }
@@ -273,33 +286,45 @@ GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
     return gor__self();
 }
 
-/* The first step of a call: from now on nobody takes our P ([retake] R1). */
-GOR__INLINE void gor__call_begin(gor__m *m)
-{
-    gor__au32_store_rlx(&m->in_call, 1);
-    GOR__COMPILER_BARRIER();
-}
+/* The first step of a call: from now on nobody takes our P ([retake] R1). The last step. */
+#if GOR__TSAN
+GOR__INLINE void gor__call_begin(void) { gor__au32_store_rlx(gor__arch_in_call(), 1); }
+GOR__INLINE void gor__call_end(void) { gor__au32_store_rel(gor__arch_in_call(), 0); }
+#else
+GOR__INLINE void gor__call_begin(void) { gor__arch_call_begin(); }
+GOR__INLINE void gor__call_end(void) { gor__arch_call_end(); }
+#endif
 
-/* Back from the user's code, within a gor call. Returns the M, perhaps another one. */
-GOR__INLINE gor__m *gor__reenter(gor__m *m)
+/* In a call: do what was asked meanwhile. Returns the M, perhaps another one. */
+GOR__INLINE gor__m *gor__begun(gor__m *m)
 {
-    gor__call_begin(m);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__attend(m);
     return m;
 }
 
+/* Back from the user's code, within a gor call. NULL in the child of a fork. */
+GOR__INLINE gor__m *gor__reenter(void)
+{
+    gor__m *m;
+    gor__call_begin();
+    m = gor__self();
+    return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
-    gor__m *m = gor__self();
+    gor__m *m;
+    gor__call_begin();
+    m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__au32_add(&gor__n_inside, 1);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
     }
-    return gor__reenter(m);
+    return gor__begun(m);
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */
@@ -307,7 +332,7 @@ GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
     if (GOR__LIKELY(m != NULL))
-        gor__au32_store_rel(&m->in_call, 0);
+        gor__call_end();
     else
         gor__au32_add(&gor__n_inside, (uint32_t)-1);
 }

@@ -54,6 +54,13 @@ GOR__INLINE gor__g *gor__pick(gor__p *p)
     return gor__pick_local(p);
 }
 
+/* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
+GOR__INLINE gor__g *gor__pick_none(gor__p *p)
+{
+    gor__au32_store_rlx(&p->tick, gor__au32_load_rlx(&p->tick) + 1);
+    return NULL;
+}
+
 /* Can m switch to g at once? A fresh one gets its stack here. */
 GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
 {
@@ -73,7 +80,7 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next = gor__aptr_load_rlx(&m->locked_g) ? NULL : gor__pick(p);
+    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
     if (GOR__LIKELY(next != NULL)) {
         if (next == g)
             return;
@@ -219,6 +226,50 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
     return NULL;
 }
 
+/* -- goroutines that were switched off in place: [preempt] --------------------------------- */
+
+/* The running goroutine is to go on later, on m. */
+static void gor__preempted_push(gor__m *m, gor__g *g)
+{
+    gor__gq_push(&m->preempted, g);
+    gor__au32_store_rlx(&m->detour, gor__au32_load_rlx(&m->detour) | GOR__HAS_PREEMPTED);
+}
+
+static void gor__preempted_none(gor__m *m)
+{
+    uint32_t rest = gor__au32_load_rlx(&m->detour) & ~(uint32_t)GOR__HAS_PREEMPTED;
+    gor__au32_store_rlx(&m->detour, rest);
+}
+
+/* Every other time, or if p has nothing else to run. */
+static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+{
+    gor__g *g;
+    if (!m->preempted.head)
+        return NULL;
+    m->preempted_turn = !m->preempted_turn;
+    if (!m->preempted_turn && !gor__runq_empty(&p->runq))
+        return NULL;
+    g = gor__gq_pop(&m->preempted);
+    if (!m->preempted.head)
+        gor__preempted_none(m);
+    return g;
+}
+
+/* m's thread will run nothing else for a while: they go on wherever they can. By m, or by sysmon
+ * while m waits for its answer. */
+static void gor__preempted_spill(gor__m *m)
+{
+    gor__g *g;
+    if (!m->preempted.head)
+        return;
+    gor__lock_sched();
+    while ((g = gor__gq_pop(&m->preempted)) != NULL)
+        gor__gq_push(&gor__rt.global, g);
+    gor__unlock_sched();
+    gor__preempted_none(m);
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
@@ -226,6 +277,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);
         if (!g)
@@ -422,7 +475,7 @@ static gor__g *gor__find_work(gor__m *m)
         if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
             return NULL;
         p = gor__m_p(m);
-        if (gor__au32_load_rlx(&p->retire)) {
+        if (gor__au32_load_rlx(&p->retire) && !m->preempted.head) {
             gor__stop_spinning(m);
             gor__p_release(m);
             gor__submitted();

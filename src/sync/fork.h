@@ -68,7 +68,7 @@ GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
     gor__cancel_release((gor__cancel *)t->ctx);
     gor__leave(m);
     t->result = t->fn(t->arg);
-    gor__reenter(gor__self());
+    gor__reenter();
     gor__task_finish(t);
     return true;
 }
