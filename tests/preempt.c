@@ -291,7 +291,7 @@ TESTF(a_thousand_that_compute_end_on_bounded_threads)
 
 #if !TEST_TSAN                         /* it holds signals back */
 /* 30 ms of work each: many quanta, even where a busy machine lets sysmon come late; it may also
- * favour one processor's goroutines, so the first may be early. GORTEST_FULL=1: a thousand. */
+ * favour one processor, so the first may be early. GORTEST_FULL=1: a thousand. */
 TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 {
     for (int procs = 1; procs <= 2; procs++) {
@@ -301,7 +301,7 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
         IS(gor_run_with(&o, compute_all, &c), 0);
         int64_t mean = mean_of(&c);
         for (int i = 0; i < c.next; i++)
-            OK(c.took[i] <= 2 * mean && c.took[i] >= mean / 4);
+            OK(c.took[i] <= 2 * mean);
         OK(c.most_threads <= 8);
         free(c.took);
     }
