@@ -81,9 +81,8 @@ build/bench/tokio: bench/tokio/src/main.rs bench/tokio/Cargo.toml bench/tokio/Ca
 	cp build/bench/cargo/release/bench $@
 
 bench: $(foreach program,$(bench_all),$(call bench_has,$(program)))
-	bench/run.py $(ARGS)
-	bench/table.py
-	PATH=$(CURDIR)/build/bench/venv/bin:$$PATH bench/plot.py
+	bench/run.py $(ARGS); status=$$?; bench/table.py; \
+	    PATH="$(CURDIR)/build/bench/venv/bin:$$PATH" bench/plot.py; exit $$status
 
 bench-setup:
 	bench/setup.sh
