@@ -47,7 +47,6 @@ build/examples/%: examples/%.c gor.h
 BENCH_CFLAGS = -O3 -Wall -Wextra
 bench_c      = $(CC) -std=c11 $(BENCH_CFLAGS)
 bench_cxx    = $(CXX) -std=c++17 $(BENCH_CFLAGS)
-bench_has    = $(shell bench/has.sh $(1) && echo build/bench/$(1))
 bench_all    = gor floor threads go tokio fibers tbb openmp
 
 build/bench/gor: bench/bench.c bench/harness.h gor.h
@@ -80,7 +79,11 @@ build/bench/tokio: bench/tokio/src/main.rs bench/tokio/Cargo.toml bench/tokio/Ca
 	    --target-dir ../../build/bench/cargo
 	cp build/bench/cargo/release/bench $@
 
-bench: $(foreach program,$(bench_all),$(call bench_has,$(program)))
+bench:
+	@for program in $(bench_all); do \
+	    ! CC='$(CC)' CXX='$(CXX)' GO='$(GO)' CARGO='$(CARGO)' bench/has.sh $$program || \
+	        $(MAKE) --no-print-directory build/bench/$$program || exit 1; \
+	done
 	bench/run.py $(ARGS); status=$$?; bench/table.py; \
 	    PATH="$(CURDIR)/build/bench/venv/bin:$$PATH" bench/plot.py; exit $$status
 
