@@ -1,13 +1,15 @@
 # gor.h needs no building: this runs the demo, the tests and the benchmarks. Output goes to build/.
 CC     ?= cc
+CXX    ?= c++
 CFLAGS ?= -O2
 TREE   ?= /usr/include
 GO     ?= go
+CARGO  ?= cargo
 
 variants := $(shell tests/matrix.sh --list)
 examples := $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help demo check $(variants:%=check-%) examples bench amalgamate clean
+.PHONY: help demo check $(variants:%=check-%) examples bench bench-setup amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -17,7 +19,9 @@ help:
 	@echo '$(variants)' | fold -s -w 76 | sed 's/^/                   /'
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'
 	@echo 'make examples      build/examples/*'
-	@echo 'make bench         gor.h against Go and plain threads; ARGS="--cases fib,mutex --runs 3"'
+	@echo 'make bench         gor.h against Go and the other runtimes that are installed, 10 rounds'
+	@echo '                   ARGS="--cases fib,mutex --runs 3" is quicker; bench/run.py --help'
+	@echo 'make bench-setup   install those runtimes, hyperfine and matplotlib'
 	@echo 'make amalgamate    write gor.h from src/'
 	@echo 'make clean         remove build/'
 
@@ -38,20 +42,53 @@ build/examples/%: examples/%.c gor.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(CFLAGS) -I. $< -o $@ -pthread $(LDFLAGS)
 
-build/bench/gor: bench/bench.c gor.h
-	@mkdir -p $(@D)
-	$(CC) -O3 -std=c11 -I. $< -o $@ -pthread
+# -- benchmarks: every program that can be built here, the same cases and command line each --------
 
-build/bench/floor: bench/floor.c
-	@mkdir -p $(@D)
-	$(CC) -O3 -std=c11 $< -o $@ -pthread
+BENCH_CFLAGS = -O3 -Wall -Wextra
+bench_c      = $(CC) -std=c11 $(BENCH_CFLAGS)
+bench_cxx    = $(CXX) -std=c++17 $(BENCH_CFLAGS)
+bench_all    = gor floor threads go tokio fibers tbb openmp
 
-build/bench/go: bench/go/main.go
+build/bench/gor: bench/bench.c bench/harness.h gor.h
+	@mkdir -p $(@D)
+	$(bench_c) -I. $< -o $@ -pthread
+
+build/bench/floor build/bench/threads: build/bench/%: bench/%.c bench/harness.h
+	@mkdir -p $(@D)
+	$(bench_c) $< -o $@ -pthread
+
+build/bench/openmp: bench/openmp.c bench/harness.h
+	@mkdir -p $(@D)
+	$(bench_c) -fopenmp $< -o $@
+
+build/bench/fibers: bench/fibers.cpp bench/harness.h
+	@mkdir -p $(@D)
+	$(bench_cxx) $< -o $@ -pthread -lboost_fiber -lboost_context
+
+build/bench/tbb: bench/tbb.cpp bench/harness.h
+	@mkdir -p $(@D)
+	$(bench_cxx) $< -o $@ -pthread -ltbb
+
+build/bench/go: bench/go/main.go bench/go/go.mod
 	@mkdir -p $(@D)
 	cd bench/go && $(GO) build -o ../../$@ .
 
-bench: build/bench/gor build/bench/floor $(if $(shell command -v $(GO)),build/bench/go)
-	bench/run.py $(ARGS)
+build/bench/tokio: bench/tokio/src/main.rs bench/tokio/Cargo.toml bench/tokio/Cargo.lock
+	@mkdir -p $(@D)
+	cd bench/tokio && $(CARGO) build --release --locked --offline --quiet \
+	    --target-dir ../../build/bench/cargo
+	cp build/bench/cargo/release/bench $@
+
+bench:
+	@for program in $(bench_all); do \
+	    ! CC='$(CC)' CXX='$(CXX)' GO='$(GO)' CARGO='$(CARGO)' bench/has.sh $$program || \
+	        $(MAKE) --no-print-directory build/bench/$$program || exit 1; \
+	done
+	bench/run.py $(ARGS); status=$$?; bench/table.py; \
+	    PATH="$(CURDIR)/build/bench/venv/bin:$$PATH" bench/plot.py; exit $$status
+
+bench-setup:
+	bench/setup.sh
 
 amalgamate:
 	./amalgamate.py

@@ -1,84 +1,27 @@
-/* The benchmark cases for gor.h. bench/go/main.go holds the same cases for Go and floor.c some of
- * them for plain threads: same names, same work, same command line, same output line.
- *
- *     bench list               the cases, each with its default N
- *     bench CASE [N [PROCS]]   run one; N 0: the case's default; PROCS 0: the runtime's default
- *
- * A case makes what it needs, starts the clock, works, stops the clock. What it computes ends in
- * `check`, so that no compiler drops the work and run.py can tell that both sides did the same. */
+/* The benchmark cases for gor.h. Command line and output line: harness.h. The other programs hold
+ * the same cases, or those of them that their runtime has: same names, same work. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE                    /* getrusage and sysconf under -std=c11 */
 #endif
 #define GOR_IMPLEMENTATION
 #include "gor.h"
+#include "harness.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
-/* -- the harness ------------------------------------------------------------------------------ */
-
-typedef struct bench {
-    int64_t  n;                        /* in: how much work                                      */
-    int64_t  begin;                    /* ns, while the clock runs                               */
-    int64_t  elapsed;                  /* ns on the clock so far                                 */
-    int64_t  ops;                      /* out: what ns_per_op divides by                         */
-    uint64_t check;                    /* out: a sum over the results                            */
-    char     extra[96];                /* out: more " key=value" for the end of the line         */
-} bench;
-
-static void fail(const char *what, int rc)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, gor_strerror(rc));
-    exit(1);
-}
+/* -- helpers ---------------------------------------------------------------------------------- */
 
 #define MUST(call)                                                                                \
     do {                                                                                          \
         int must_rc = (call);                                                                     \
         if (must_rc < 0)                                                                          \
-            fail(#call, must_rc);                                                                 \
+            bench_die(#call, gor_strerror(must_rc));                                                                 \
     } while (0)
-
-static void *must_alloc(size_t count, size_t size)
-{
-    void *p = calloc(count, size);
-    if (!p)
-        fail("calloc", -ENOMEM);
-    return p;
-}
 
 static gor_chan *must_chan(size_t elem_size, size_t capacity)
 {
     gor_chan *c = gor_chan_new(elem_size, capacity);
     if (!c)
-        fail("gor_chan_new", -ENOMEM);
+        bench_die("gor_chan_new", "out of memory");
     return c;
-}
-
-static void start(bench *b)
-{
-    b->begin = gor_now();
-}
-
-static void stop(bench *b)
-{
-    b->elapsed += gor_now() - b->begin;
-}
-
-static void result(bench *b, int64_t ops, uint64_t check)
-{
-    b->ops = ops;
-    b->check = check;
-}
-
-/* The share of n for each of k workers: at least 1, so that a tiny N still runs all of them. */
-static int64_t share(int64_t n, int64_t k)
-{
-    return n < k ? 1 : n / k;
 }
 
 /* A goroutine of a case that starts several alike: does its work n times, leaves its sum. */
@@ -108,7 +51,7 @@ static uint64_t join_workers(gor_wg *wg, int k, worker *w)
     return sum;
 }
 
-/* The whole of a case that is nothing but k workers. */
+/* The whole of a case that is nothing but k workers, each of which adds up what it did n times. */
 static void time_workers(bench *b, int k, void (*fn)(void *), void *shared)
 {
     gor_wg wg = {0};
@@ -118,7 +61,7 @@ static void time_workers(bench *b, int k, void (*fn)(void *), void *shared)
     worker *w = start_workers(&wg, k, fn, shared, n);
     uint64_t sum = join_workers(&wg, k, w);
     stop(b);
-    result(b, n * k, sum);
+    result(b, n * k, sum, (uint64_t)(n * k));
 }
 
 /* -- switching -------------------------------------------------------------------------------- */
@@ -169,7 +112,7 @@ static void pingpong(bench *b)
         sum += (uint64_t)v;
     }
     stop(b);
-    result(b, b->n, sum);
+    result(b, b->n, sum, sum_below(b->n));
     MUST(gor_chan_close(c[0]));
     MUST(gor_wg_wait(&wg));
     gor_chan_release(c[0]);
@@ -207,7 +150,7 @@ static void stream(bench *b, size_t capacity, int k)
     MUST(gor_chan_close(c));
     uint64_t sum = join_workers(&receivers, k, r);
     stop(b);
-    result(b, n * k, sum);
+    result(b, n * k, sum, (uint64_t)k * sum_below(n));
     gor_chan_release(c);
 }
 
@@ -245,7 +188,7 @@ static void select4(bench *b)
         sum += (uint64_t)v;
     }
     stop(b);
-    result(b, n * 4, sum);
+    result(b, n * 4, sum, 4 * sum_below(n));
     for (int i = 0; i < 4; i++) {
         join_workers(&wg, 1, w[i]);
         gor_chan_release(c[i]);
@@ -262,7 +205,7 @@ static void tryrecv_empty(bench *b)
     for (int64_t i = 0; i < b->n; i++)
         empty += gor_try_recv(c, &v) == -EAGAIN;
     stop(b);
-    result(b, b->n, empty);
+    result(b, b->n, empty, (uint64_t)b->n);
     gor_chan_release(c);
 }
 
@@ -281,32 +224,62 @@ static void ring_worker(void *arg)
     }
 }
 
+typedef struct ring {
+    ring_member *m;
+    int64_t      n;
+    gor_chan    *done;
+    gor_wg       wg;
+} ring;
+
+static void ring_start(ring *r, int64_t n)
+{
+    r->m = must_alloc(n, sizeof *r->m);
+    r->n = n;
+    r->done = must_chan(sizeof(int64_t), 0);
+    for (int64_t i = 0; i < n; i++)
+        r->m[i] = (ring_member){ must_chan(sizeof(int64_t), 0), NULL, r->done };
+    for (int64_t i = 0; i < n; i++) {
+        r->m[i].out = r->m[(i + 1) % n].in;
+        MUST(gor_wg_go(&r->wg, ring_worker, &r->m[i]));
+    }
+}
+
+/* So many hops. Returns how many are left at the end: 0. */
+static int64_t ring_run(ring *r, int64_t hops)
+{
+    MUST(gor_send(r->m[0].in, &hops));
+    MUST(gor_recv(r->done, &hops));
+    return hops;
+}
+
+static void ring_free(ring *r)
+{
+    for (int64_t i = 0; i < r->n; i++)
+        MUST(gor_chan_close(r->m[i].in));
+    MUST(gor_wg_wait(&r->wg));
+    for (int64_t i = 0; i < r->n; i++)
+        gor_chan_release(r->m[i].in);
+    gor_chan_release(r->done);
+    free(r->m);
+}
+
+/* Once around before the clock starts: then all have started, and wait. */
+static void ring_time(bench *b, int64_t members, int64_t hops)
+{
+    ring r = {0};
+
+    ring_start(&r, members);
+    ring_run(&r, members);
+    start(b);
+    int64_t left = ring_run(&r, hops);
+    stop(b);
+    result(b, hops, (uint64_t)(hops - left), (uint64_t)hops);
+    ring_free(&r);
+}
+
 static void ring1000(bench *b)
 {
-    enum { K = 1000 };
-    gor_chan *done = must_chan(sizeof(int64_t), 0);
-    ring_member *m = must_alloc(K, sizeof *m);
-    gor_wg wg = {0};
-    int64_t left = b->n;
-
-    for (int i = 0; i < K; i++)
-        m[i] = (ring_member){ must_chan(sizeof left, 0), NULL, done };
-    for (int i = 0; i < K; i++) {
-        m[i].out = m[(i + 1) % K].in;
-        MUST(gor_wg_go(&wg, ring_worker, &m[i]));
-    }
-    start(b);
-    MUST(gor_send(m[0].in, &left));
-    MUST(gor_recv(done, &left));
-    stop(b);
-    result(b, b->n, (uint64_t)(b->n - left));
-    for (int i = 0; i < K; i++)
-        MUST(gor_chan_close(m[i].in));
-    MUST(gor_wg_wait(&wg));
-    for (int i = 0; i < K; i++)
-        gor_chan_release(m[i].in);
-    gor_chan_release(done);
-    free(m);
+    ring_time(b, 1000, b->n);
 }
 
 /* -- starting goroutines ---------------------------------------------------------------------- */
@@ -320,16 +293,13 @@ static void spawn_wait(bench *b)
 {
     uint8_t *slot = must_alloc(b->n, 1);
     gor_wg wg = {0};
-    uint64_t sum = 0;
 
     start(b);
     for (int64_t i = 0; i < b->n; i++)
         MUST(gor_wg_go(&wg, mark, &slot[i]));
     MUST(gor_wg_wait(&wg));
     stop(b);
-    for (int64_t i = 0; i < b->n; i++)
-        sum += slot[i];
-    result(b, b->n, sum);
+    result(b, b->n, sum_bytes(slot, b->n), (uint64_t)b->n);
     free(slot);
 }
 
@@ -352,7 +322,7 @@ static void spawn_join(bench *b)
         sum += (uint64_t)v;
     }
     stop(b);
-    result(b, b->n, sum);
+    result(b, b->n, sum, sum_below(b->n + 1));
 }
 
 static void wg_done_one(void *arg)
@@ -376,7 +346,7 @@ static void wg10000(bench *b)
         sum += K;
     }
     stop(b);
-    result(b, rounds * K, sum);
+    result(b, rounds * K, sum, (uint64_t)(rounds * K));
 }
 
 /* A channel per inner node, as the original has it; a goroutine per node, leaves included. */
@@ -412,7 +382,7 @@ static void skynet(bench *b)
     MUST(GOR_GO(skynet_node, c, 0, leaves));
     MUST(gor_recv(c, &sum));
     stop(b);
-    result(b, nodes, (uint64_t)sum);
+    result(b, nodes, (uint64_t)sum, sum_below(leaves));
     gor_chan_release(c);
 }
 
@@ -431,47 +401,12 @@ static void *fib_node(void *arg)
     return (void *)(left + right);
 }
 
-/* Forks that fib_node(n) makes: one in every call with n >= 2, which is fib(n + 1) - 1 of them. */
-static int64_t fib_forks(int64_t n)
-{
-    int64_t low = 0, high = 1;         /* fib(i), fib(i + 1) */
-    for (int64_t i = 0; i < n; i++) {
-        int64_t next = low + high;
-        low = high;
-        high = next;
-    }
-    return high - 1;
-}
-
 static void fib(bench *b)
 {
     start(b);
     intptr_t sum = (intptr_t)fib_node((void *)(intptr_t)b->n);
     stop(b);
-    result(b, fib_forks(b->n), (uint64_t)sum);
-}
-
-/* Bit sets over the columns of the next row: all, taken, and attacked along both diagonals. */
-typedef struct board {
-    uint32_t all, taken, left, right;
-} board;
-
-static uint32_t board_free(board b)
-{
-    return b.all & ~(b.taken | b.left | b.right);
-}
-
-static board board_put(board b, uint32_t queen)
-{
-    return (board){ b.all, b.taken | queen, (b.left | queen) << 1, (b.right | queen) >> 1 };
-}
-
-static int64_t queens_count_forks(board b)
-{
-    int64_t forks = 0;
-    for (uint32_t rest = board_free(b); rest; rest &= rest - 1)
-        forks += 1 + queens_count_forks(board_put(b, rest & -rest));
-    return forks;
+    result(b, fib_forks(b->n), (uint64_t)sum, (uint64_t)fib_value(b->n));
 }
 
 static void *queens_node(void *arg)
@@ -494,38 +429,27 @@ static void *queens_node(void *arg)
 
 static void nqueens(bench *b)
 {
-    if (b->n < 1 || b->n > 16)
-        fail("nqueens: N is 1 to 16", -EINVAL);
-    board root = { (1u << b->n) - 1, 0, 0, 0 };
+    board root = board_of(b->n);
 
     start(b);
     intptr_t found = (intptr_t)queens_node(&root);
     stop(b);
-    result(b, queens_count_forks(root), (uint64_t)found);
+    result(b, queens_count_forks(root), (uint64_t)found, queens_value(b->n));
 }
 
 static void scale_range(size_t lo, size_t hi, void *arg)
 {
-    float *x = arg;
-    for (size_t i = lo; i < hi; i++)
-        x[i] = x[i] * 0.5f + 1.0f;
+    floats_scale(arg, lo, hi);
 }
 
-/* The values are such that floats hold them exactly, fused multiply-add or not. */
 static void parallel_for(bench *b)
 {
-    float *x = must_alloc(b->n, sizeof *x);
-    double sum = 0;
+    float *x = floats_new(b->n);
 
-    for (int64_t i = 0; i < b->n; i++)
-        x[i] = (float)(i & 1023);
     start(b);
     MUST(gor_parallel_for(0, (size_t)b->n, 0, scale_range, x));
     stop(b);
-    for (int64_t i = 0; i < b->n; i++)
-        sum += x[i];
-    result(b, b->n, (uint64_t)sum);
-    free(x);
+    floats_result(b, x);
 }
 
 /* -- locks ------------------------------------------------------------------------------------ */
@@ -544,6 +468,7 @@ static void mutex_worker(void *arg)
         g->value++;
         gor_mutex_unlock(&g->mutex);
     }
+    w->sum = (uint64_t)w->n;
 }
 
 static void mutex_by(bench *b, int k)
@@ -595,7 +520,7 @@ static void rwmutex(bench *b)
 static void never(void *arg)
 {
     (void)arg;
-    fail("a stopped timer ran", -EINVAL);
+    bench_die("timer", "a stopped timer ran");
 }
 
 static void timer(bench *b)
@@ -609,7 +534,7 @@ static void timer(bench *b)
         pending += gor_timer_stop(&t);
     }
     stop(b);
-    result(b, b->n, pending);
+    result(b, b->n, pending, (uint64_t)b->n);
 }
 
 static void timer_reset(bench *b)
@@ -625,7 +550,7 @@ static void timer_reset(bench *b)
         pending += gor_timer_stop(&t);
     }
     stop(b);
-    result(b, b->n, pending);
+    result(b, b->n, pending, (uint64_t)b->n);
 }
 
 static void sleep_1ms(void *arg)
@@ -639,39 +564,21 @@ static void sleepers(bench *b)
 {
     uint8_t *slot = must_alloc(b->n, 1);
     gor_wg wg = {0};
-    uint64_t sum = 0;
 
     start(b);
     for (int64_t i = 0; i < b->n; i++)
         MUST(gor_wg_go(&wg, sleep_1ms, &slot[i]));
     MUST(gor_wg_wait(&wg));
     stop(b);
-    for (int64_t i = 0; i < b->n; i++)
-        sum += slot[i];
-    result(b, b->n, sum);
+    result(b, b->n, sum_bytes(slot, b->n), (uint64_t)b->n);
     free(slot);
-}
-
-static int64_t cpu_ns(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * GOR_SEC +
-           (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * GOR_US;
 }
 
 static void idle(bench *b)
 {
     int64_t before = cpu_ns();
     MUST(gor_sleep(b->n * GOR_MS));
-    b->elapsed = cpu_ns() - before;
-    result(b, b->n, (uint64_t)(b->elapsed / GOR_US));
-}
-
-static int by_value(const void *x, const void *y)
-{
-    int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
-    return (a > b) - (a < b);
+    idle_result(b, before);
 }
 
 static void wakeup(bench *b)
@@ -683,12 +590,7 @@ static void wakeup(bench *b)
         MUST(gor_sleep(GOR_MS));
         late[i] = gor_now() - due;
     }
-    qsort(late, b->n, sizeof *late, by_value);
-    b->elapsed = late[b->n / 2];
-    snprintf(b->extra, sizeof b->extra, " p50_ns=%" PRId64 " p99_ns=%" PRId64,
-             late[b->n / 2], late[b->n * 99 / 100]);
-    result(b, 1, (uint64_t)b->n);
-    free(late);
+    late_result(b, late);
 }
 
 /* -- many at once ----------------------------------------------------------------------------- */
@@ -701,25 +603,15 @@ static void ctx_tree(bench *b)
     start(b);
     for (int64_t i = 0; i < b->n; i++)
         if (!(c[i] = gor_ctx_with_cancel(i ? c[(i - 1) / 10] : gor_ctx_background())))
-            fail("gor_ctx_with_cancel", -ENOMEM);
+            bench_die("gor_ctx_with_cancel", "out of memory");
     gor_ctx_cancel(c[0], 0);
     for (int64_t i = 0; i < b->n; i++)
         cancelled += gor_ctx_err(c[i]) == -ECANCELED;
     for (int64_t i = 0; i < b->n; i++)
         gor_ctx_release(c[i]);
     stop(b);
-    result(b, b->n, cancelled);
+    result(b, b->n, cancelled, (uint64_t)b->n);
     free(c);
-}
-
-static int64_t rss_bytes(void)
-{
-    long total = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f || fscanf(f, "%ld %ld", &total, &resident) != 2)
-        fail("/proc/self/statm", -EIO);
-    fclose(f);
-    return resident * sysconf(_SC_PAGESIZE);
 }
 
 typedef struct parking {
@@ -735,43 +627,203 @@ static void park(void *arg)
     gor_wg_done(&p->ended);
 }
 
+static void park_all(parking *p, int64_t n)
+{
+    gor_wg_add(&p->ready, n);
+    gor_wg_add(&p->ended, n);
+    for (int64_t i = 0; i < n; i++)
+        MUST(gor_go(park, p));
+    MUST(gor_wg_wait(&p->ready));
+}
+
+static void release_all(parking *p)
+{
+    MUST(gor_chan_close(p->gate));
+    MUST(gor_wg_wait(&p->ended));
+}
+
 static void parked1m(bench *b)
 {
     parking p = { .gate = must_chan(0, 0) };
     int64_t before = rss_bytes();
 
     start(b);
-    gor_wg_add(&p.ready, b->n);
-    gor_wg_add(&p.ended, b->n);
-    for (int64_t i = 0; i < b->n; i++)
-        MUST(gor_go(park, &p));
-    MUST(gor_wg_wait(&p.ready));
+    park_all(&p, b->n);
     stop(b);
     int64_t spawn_ns = b->elapsed, bytes = rss_bytes() - before;
 
     start(b);
-    MUST(gor_chan_close(p.gate));
-    MUST(gor_wg_wait(&p.ended));
+    release_all(&p);
     stop(b);
-    snprintf(b->extra, sizeof b->extra,
-             " spawn_ns=%" PRId64 " release_ns=%" PRId64 " bytes_per_goroutine=%" PRId64,
-             spawn_ns / b->n, (b->elapsed - spawn_ns) / b->n, bytes / b->n);
-    result(b, b->n, (uint64_t)b->n);
+    parked_result(b, spawn_ns, bytes, (uint64_t)b->n);
     gor_chan_release(p.gate);
+}
+
+/* -- growth: the same operation among N goroutines -------------------------------------------- */
+
+/* Many goroutines that all exist before the clock starts and after it stops: what it measures is
+ * the operation. The gate holds them at both ends. */
+typedef struct crowd {
+    gor_chan *begin, *end;             /* gates: closed to open */
+    gor_wg    ready, done;
+    gor_chan *c;
+    int64_t   turns;
+    uint64_t  sum;                     /* of what each has done */
+} crowd;
+
+static crowd *crowd_new(int64_t n, void (*fn)(void *), int64_t n_turns, gor_chan *c)
+{
+    crowd *all = must_alloc(1, sizeof *all);
+    all->begin = must_chan(0, 0);
+    all->end = must_chan(0, 0);
+    all->turns = n_turns;
+    all->c = c;
+    gor_wg_add(&all->ready, n);
+    gor_wg_add(&all->done, n);
+    for (int64_t i = 0; i < n; i++)
+        MUST(gor_go(fn, all));
+    MUST(gor_wg_wait(&all->ready));
+    return all;
+}
+
+static void crowd_arrive(crowd *all)
+{
+    gor_wg_done(&all->ready);
+    gor_chan_recv(all->begin, NULL, 0);
+}
+
+static void crowd_leave(crowd *all, int64_t did)
+{
+    __atomic_fetch_add(&all->sum, (uint64_t)did, __ATOMIC_RELAXED);
+    gor_wg_done(&all->done);
+    gor_chan_recv(all->end, NULL, 0);
+    gor_wg_done(&all->ready);
+}
+
+static void crowd_free(crowd *all, int64_t n)
+{
+    gor_wg_add(&all->ready, n);
+    MUST(gor_chan_close(all->end));
+    MUST(gor_wg_wait(&all->ready));
+    gor_chan_release(all->begin);
+    gor_chan_release(all->end);
+    free(all);
+}
+
+static void grow_yielder(void *arg)
+{
+    crowd *all = arg;
+    int64_t i = 0;
+    crowd_arrive(all);
+    for (; i < all->turns; i++)
+        gor_yield();
+    crowd_leave(all, i);
+}
+
+static void grow_yield(bench *b)
+{
+    int64_t each = turns(b->n, 20000000, 20, 20000);
+    crowd *all = crowd_new(b->n, grow_yielder, each, NULL);
+
+    start(b);
+    MUST(gor_chan_close(all->begin));
+    MUST(gor_wg_wait(&all->done));
+    stop(b);
+    result(b, b->n * each, all->sum, (uint64_t)(b->n * each));
+    crowd_free(all, b->n);
+}
+
+static void grow_sender(void *arg)
+{
+    crowd *all = arg;
+    crowd_arrive(all);
+    for (int64_t i = 0; i < all->turns; i++)
+        MUST(gor_send(all->c, &i));
+    crowd_leave(all, all->turns);
+}
+
+static void grow_channel(bench *b)
+{
+    int64_t each = turns(b->n, 8000000, 8, 8000), v;
+    gor_chan *c = must_chan(sizeof v, 0);
+    crowd *all = crowd_new(b->n, grow_sender, each, c);
+    uint64_t sum = 0;
+
+    start(b);
+    MUST(gor_chan_close(all->begin));
+    for (int64_t i = 0; i < b->n * each; i++) {
+        MUST(gor_recv(c, &v));
+        sum += (uint64_t)v;
+    }
+    stop(b);
+    result(b, b->n * each, sum, (uint64_t)b->n * sum_below(each));
+    MUST(gor_wg_wait(&all->done));
+    crowd_free(all, b->n);
+    gor_chan_release(c);
+}
+
+static void grow_ring(bench *b)
+{
+    ring_time(b, b->n, b->n * turns(b->n, 4000000, 4, 4000));
+}
+
+static uint64_t next_random(uint64_t *x)
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+    return *x;
+}
+
+static void grow_timer(bench *b)
+{
+    gor_timer *t = must_alloc(b->n, sizeof *t);
+    int64_t ops = b->n * turns(b->n, 4000000, 4, 4000);
+    uint64_t pending = 0, x = 88172645463325252u;
+
+    for (int64_t i = 0; i < b->n; i++)
+        MUST(gor_timer_start(&t[i], (3600 + (int64_t)(next_random(&x) % 3600)) * GOR_SEC, never,
+                             NULL));
+    start(b);
+    for (int64_t i = 0; i < ops; i++) {
+        int64_t at = (int64_t)(next_random(&x) % (uint64_t)b->n);
+        pending += gor_timer_reset(&t[at], (3600 + (int64_t)(next_random(&x) % 3600)) * GOR_SEC);
+    }
+    stop(b);
+    result(b, ops, pending, (uint64_t)ops);
+    for (int64_t i = 0; i < b->n; i++)
+        gor_timer_stop(&t[i]);
+    free(t);
+}
+
+/* Start n that park, release them, wait for their ends. */
+static void park_round(int64_t n)
+{
+    parking p = { .gate = must_chan(0, 0) };
+
+    park_all(&p, n);
+    release_all(&p);
+    gor_chan_release(p.gate);
+}
+
+static void grow_spawn(bench *b)
+{
+    int64_t rounds = turns(b->n, 1000000, 1, 1000);
+
+    park_round(b->n);                  /* memory is there before the clock starts */
+    start(b);
+    for (int64_t i = 0; i < rounds; i++)
+        park_round(b->n);
+    stop(b);
+    result(b, b->n * rounds, (uint64_t)(b->n * rounds), (uint64_t)(b->n * rounds));
 }
 
 /* -- the table -------------------------------------------------------------------------------- */
 
-typedef struct bench_case {
-    const char *name;
-    int64_t     default_n;
-    void      (*fn)(bench *b);
-} bench_case;
-
-/* The comments say what one op is; go/main.go has the same. */
+/* The comments say what one op is; the other programs mean the same. */
 static const bench_case cases[] = {
     { "yield2",        10000000, yield2 },        /* a yield; 2 goroutines                       */
-    { "yield1000",      5000000, yield1000 },     /* a yield; 1,000 goroutines                   */
+    { "yield1000",     10000000, yield1000 },     /* a yield; 1,000 goroutines                   */
     { "pingpong",       3000000, pingpong },      /* a round trip, two values; two unbuffered    */
     { "oneway",         5000000, oneway },        /* a value, 1 sender to 1 receiver; unbuffered */
     { "buffered",      10000000, buffered },      /* a value, 1 sender to 1 receiver; buffer 128 */
@@ -802,82 +854,41 @@ static const bench_case cases[] = {
                                                      looked at, released; fan-out 10             */
     { "parked1m",       1000000, parked1m },      /* a goroutine started, parked on one channel,
                                                      released by close, ended                    */
-    { "idle",             10000, idle },          /* CPU time of 1 ms of idleness; N is in ms,
-                                                     check is the CPU time in us                 */
+    { "idle",             10000, idle },          /* CPU time of 1 ms of idleness; N is in ms    */
     { "wakeup",            1000, wakeup },        /* how late a sleep of 1 ms ends with nothing
                                                      else to run: the median (p50_ns, p99_ns)    */
+    { "grow_yield",        1000, grow_yield },    /* a yield; N goroutines                       */
+    { "grow_channel",      1000, grow_channel },  /* a value, N senders to one receiver;
+                                                     unbuffered                                  */
+    { "grow_ring",         1000, grow_ring },     /* a hop in a ring of N; unbuffered            */
+    { "grow_timer",        1000, grow_timer },    /* one of N pending timers, drawn at random,
+                                                     set anew                                    */
+    { "grow_spawn",        1000, grow_spawn },    /* a goroutine started, parked, released and
+                                                     ended; N at once                            */
 };
-
-enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* -- main ------------------------------------------------------------------------------------- */
 
-static int list(void)
+static struct { bench *b; void (*fn)(bench *b); } chosen;
+
+static int run_chosen(void *arg)
 {
-    for (int i = 0; i < N_CASES; i++)
-        printf("%s %" PRId64 "\n", cases[i].name, cases[i].default_n);
+    (void)arg;
+    chosen.b->procs = gor_procs(0);
+    chosen.fn(chosen.b);
     return 0;
 }
 
-static const bench_case *find_case(const char *name)
+static void run(bench *b, void (*fn)(bench *b))
 {
-    for (int i = 0; i < N_CASES; i++)
-        if (strcmp(cases[i].name, name) == 0)
-            return &cases[i];
-    return NULL;
-}
+    gor_options o = { .procs = b->procs };
 
-/* Not getrusage: its peak outlives exec, so it is at least that of the program that started us. */
-static long peak_rss_kb(void)
-{
-    char line[256];
-    long kb = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmHWM: %ld", &kb) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kb;
-}
-
-static const bench_case *chosen;
-
-static int run_case(void *arg)
-{
-    bench *b = arg;
-    int procs = gor_procs(0);
-
-    chosen->fn(b);
-    printf("case=%s n=%" PRId64 " procs=%d ns_per_op=%.3f rss_kb=%ld check=%" PRIu64 "%s\n",
-           chosen->name, b->n, procs, (double)b->elapsed / (double)(b->ops ? b->ops : 1),
-           peak_rss_kb(), b->check, b->extra);
-    return 0;
+    chosen.b = b;
+    chosen.fn = fn;
+    MUST(gor_run_with(&o, run_chosen, NULL));
 }
 
 int main(int argc, char **argv)
 {
-    bench b = {0};
-    gor_options o = {0};
-
-    if (argc == 2 && strcmp(argv[1], "list") == 0)
-        return list();
-    if (argc < 2 || argc > 4 || !(chosen = find_case(argv[1]))) {
-        fprintf(stderr, "usage: bench list | bench CASE [N [PROCS]]\n");
-        return 2;
-    }
-    if (argc > 2)
-        b.n = atoll(argv[2]);
-    if (argc > 3)
-        o.procs = atoi(argv[3]);
-    if (b.n < 0 || o.procs < 0) {
-        fprintf(stderr, "bench: N and PROCS are 0 or more\n");
-        return 2;
-    }
-    if (b.n == 0)
-        b.n = chosen->default_n;
-    int rc = gor_run_with(&o, run_case, &b);
-    if (rc < 0)
-        fail("gor_run_with", rc);
-    return rc;
+    return bench_main(argc, argv, cases, sizeof cases / sizeof cases[0], run);
 }

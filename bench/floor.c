@@ -1,271 +1,405 @@
-/* What the same work costs with plain threads and futexes: the price of leaving it to the kernel.
- * Cases, command line and output line are those of bench.c, which says what an op is.
+/* The floor: what the processor itself takes for the heart of each case, with nothing around it: no
+ * run queue, no locks, no statistics, one thread. Not a runtime, and not a fair opponent: it says
+ * how much of a case could be saved at most. Command line and output line: harness.h.
  *
- *     floor list               the cases, each with its default N
- *     floor CASE [N [PROCS]]   run one; N 0: the case's default; PROCS 0: every CPU allowed
- *
- * Threads have no notion of processors, so PROCS is kept by binding to that many CPUs. */
+ * A context here is a stack pointer. Switching stores rbp, rip and rsp and loads the other's; the
+ * compiler saves what else is live, which in these loops is next to nothing. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <inttypes.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+#include "harness.h"
 
-typedef struct bench {
-    int64_t  n;                        /* in: how much work                                      */
-    int64_t  begin;                    /* ns, while the clock runs                               */
-    int64_t  elapsed;                  /* ns on the clock                                        */
-    int64_t  ops;                      /* out: what ns_per_op divides by                         */
-    uint64_t check;                    /* out: a sum over the results                            */
-} bench;
+#include <sys/mman.h>
 
-static void fail(const char *what, int err)
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "a switch is written for x86-64 and ARM64 only"
+#endif
+
+enum { STACK_SIZE = 16384 };
+
+typedef struct context {
+    void           *sp;
+    struct context *next;
+    void          (*fn)(struct context *self);
+    int64_t         value;             /* handed over by whoever switches here */
+    char           *top;               /* of its stack */
+} context;
+
+#if defined(__x86_64__)
+static inline __attribute__((always_inline)) void swap(void **from, void *to)
 {
-    fprintf(stderr, "floor: %s: %s\n", what, strerror(err));
-    exit(1);
+    __asm__ volatile("leaq -128(%%rsp),%%rsp\n\t"      /* over the red zone */
+                     "pushq %%rbp\n\t"
+                     "leaq 1f(%%rip),%%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "movq %%rsp,(%0)\n\t"
+                     "movq %1,%%rsp\n\t"
+                     "popq %%rax\n\t"
+                     "jmpq *%%rax\n"
+                     "1:\n\t"
+                     "popq %%rbp\n\t"
+                     "subq $-128,%%rsp"
+                     : "+D"(from), "+S"(to)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                       "xmm15");
 }
 
-static int64_t now(void)
+void floor_entry(void);
+__asm__(".text\n.globl floor_entry\nfloor_entry:\n"
+        "    popq %rdi\n"
+        "    popq %rax\n"
+        "    xorl %ebp,%ebp\n"
+        "    call *%rax\n"
+        "    ud2\n");
+
+static void make(context *c, void (*fn)(context *self))
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    uint64_t *top = (uint64_t *)(void *)c->top - 4;
+    top[0] = (uint64_t)(uintptr_t)floor_entry;
+    top[1] = (uint64_t)(uintptr_t)c;
+    top[2] = (uint64_t)(uintptr_t)fn;
+    c->sp = top;
+}
+#else
+static inline __attribute__((always_inline)) void swap(void **from, void *to)
+{
+    register void **f __asm__("x0") = from;
+    register void *t __asm__("x1") = to;
+    __asm__ volatile("adr x2,1f\n\t"
+                     "stp x29,x2,[sp,#-16]!\n\t"
+                     "mov x3,sp\n\t"
+                     "str x3,[x0]\n\t"
+                     "mov sp,x1\n\t"
+                     "ldp x29,x2,[sp],#16\n\t"
+                     "br x2\n"
+                     "1:"
+                     : "+r"(f), "+r"(t)
+                     :
+                     : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
+                       "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24",
+                       "x25", "x26", "x27", "x28", "x30", "memory", "cc", "v0", "v1", "v2", "v3",
+                       "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15",
+                       "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
+                       "v27", "v28", "v29", "v30", "v31");
 }
 
-static void start(bench *b)
+void floor_entry(void);
+__asm__(".text\n.globl floor_entry\nfloor_entry:\n"
+        "    ldp x0,x1,[sp],#16\n"
+        "    mov x29,#0\n"
+        "    blr x1\n"
+        "    brk #1\n");
+
+static void make(context *c, void (*fn)(context *self))
 {
-    b->begin = now();
+    uint64_t *top = (uint64_t *)(void *)c->top - 4;
+    top[0] = 0;
+    top[1] = (uint64_t)(uintptr_t)floor_entry;
+    top[2] = (uint64_t)(uintptr_t)c;
+    top[3] = (uint64_t)(uintptr_t)fn;
+    c->sp = top;
+}
+#endif
+
+/* n contexts in a ring; each begins in fn. Starts of stacks are spread over the sets of the cache,
+ * as any runtime must do. */
+static context *contexts_new(int64_t n, void (*fn)(context *self))
+{
+    context *c = must_alloc(n, sizeof *c);
+    char *stacks = mmap(NULL, (size_t)n * STACK_SIZE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stacks == MAP_FAILED)
+        bench_die("mmap", "out of memory");
+    for (int64_t i = 0; i < n; i++) {
+        c[i].top = stacks + (i + 1) * STACK_SIZE - (i & 15) * 128;
+        c[i].next = &c[(i + 1) % n];
+        make(&c[i], fn);
+    }
+    return c;
 }
 
-static void stop(bench *b, int64_t ops, uint64_t check)
+static context outside;                /* the program's own stack */
+
+/* -- switching -------------------------------------------------------------------------------- */
+
+static int64_t left;                   /* switches to do */
+static uint64_t done;
+
+static void pass_on(context *self)
 {
-    b->elapsed = now() - b->begin;
-    b->ops = ops;
-    b->check = check;
+    for (;;) {
+        done++;
+        if (--left <= 0)
+            swap(&self->sp, outside.sp);
+        swap(&self->sp, self->next->sp);
+    }
 }
 
-static pthread_t spawn(void *(*fn)(void *), void *arg)
+static void ring_of(bench *b, int64_t contexts)
 {
-    pthread_t t;
-    int err = pthread_create(&t, NULL, fn, arg);
-    if (err)
-        fail("pthread_create", err);
-    return t;
+    context *c = contexts_new(contexts, pass_on);
+
+    left = contexts;                   /* all have begun before the clock runs */
+    swap(&outside.sp, c[0].sp);
+    left = b->n;
+    done = 0;
+    start(b);
+    swap(&outside.sp, c[contexts - 1].sp);
+    stop(b);
+    result(b, b->n, done, (uint64_t)b->n);
 }
 
-static void *join(pthread_t t)
+static void yield2(bench *b)
 {
-    void *value;
-    int err = pthread_join(t, &value);
-    if (err)
-        fail("pthread_join", err);
-    return value;
+    ring_of(b, 2);
 }
 
-/* -- pingpong --------------------------------------------------------------------------------- */
-
-enum { PING, PONG };
-
-/* A value and whose turn it is to take it; the one whose turn it is not sleeps in the kernel. */
-typedef struct baton {
-    _Atomic uint32_t turn;
-    int64_t          value;            /* belongs to the one whose turn it is */
-    int64_t          n;
-} baton;
-
-static int64_t baton_take(baton *b, uint32_t me)
+static void yield1000(bench *b)
 {
-    uint32_t turn;
-    while ((turn = atomic_load_explicit(&b->turn, memory_order_acquire)) != me)
-        syscall(SYS_futex, &b->turn, FUTEX_WAIT_PRIVATE, turn, NULL, NULL, 0);
-    return b->value;
+    ring_of(b, 1000);
 }
 
-static void baton_give(baton *b, uint32_t to, int64_t value)
+static void grow_yield(bench *b)
 {
-    b->value = value;
-    atomic_store_explicit(&b->turn, to, memory_order_release);
-    syscall(SYS_futex, &b->turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    int64_t contexts = b->n;
+
+    b->n = contexts * turns(contexts, 20000000, 20, 20000);
+    ring_of(b, contexts);
+    b->n = contexts;
 }
 
-static void *echo(void *arg)
+/* -- handing over a value --------------------------------------------------------------------- */
+
+static void echo(context *self)
 {
-    baton *b = arg;
-    for (int64_t i = 0; i < b->n; i++)
-        baton_give(b, PING, baton_take(b, PONG));
-    return NULL;
+    for (;;) {
+        outside.value = self->value;
+        swap(&self->sp, outside.sp);
+    }
 }
 
 static void pingpong(bench *b)
 {
-    baton baton = { .turn = PING, .n = b->n };
-    pthread_t t = spawn(echo, &baton);
+    context *c = contexts_new(1, echo);
     uint64_t sum = 0;
 
     start(b);
     for (int64_t i = 0; i < b->n; i++) {
-        baton_give(&baton, PONG, i);
-        sum += (uint64_t)baton_take(&baton, PING);
+        c->value = i;
+        swap(&outside.sp, c->sp);
+        sum += (uint64_t)outside.value;
     }
-    stop(b, b->n, sum);
-    join(t);
+    stop(b);
+    result(b, b->n, sum, sum_below(b->n));
 }
 
-/* -- mutex ------------------------------------------------------------------------------------ */
-
-typedef struct guarded {
-    pthread_mutex_t mutex;
-    uint64_t        value;
-    int64_t         n;                 /* for each thread */
-} guarded;
-
-static void *mutex_worker(void *arg)
+static void ring1000(bench *b)
 {
-    guarded *g = arg;
-    for (int64_t i = 0; i < g->n; i++) {
-        pthread_mutex_lock(&g->mutex);
-        g->value++;
-        pthread_mutex_unlock(&g->mutex);
-    }
-    return NULL;
+    ring_of(b, 1000);
 }
 
-/* In threads of their own even for one: glibc's mutex is no real lock before the first thread. */
-static void mutex_by(bench *b, int k)
+static void grow_ring(bench *b)
 {
-    guarded g = { .mutex = PTHREAD_MUTEX_INITIALIZER, .n = b->n < k ? 1 : b->n / k };
-    pthread_t t[8];
+    int64_t contexts = b->n;
 
-    start(b);
-    for (int i = 0; i < k; i++)
-        t[i] = spawn(mutex_worker, &g);
-    for (int i = 0; i < k; i++)
-        join(t[i]);
-    stop(b, g.n * k, g.value);
+    b->n = contexts * turns(contexts, 4000000, 4, 4000);
+    ring_of(b, contexts);
+    b->n = contexts;
 }
 
-static void mutex(bench *b)
-{
-    mutex_by(b, 1);
-}
+/* -- beginning and ending --------------------------------------------------------------------- */
 
-static void mutex8(bench *b)
+static void add_one(context *self)
 {
-    mutex_by(b, 8);
-}
-
-/* -- spawn_join ------------------------------------------------------------------------------- */
-
-static void *add_one(void *arg)
-{
-    *(int64_t *)arg += 1;
-    return NULL;
+    self->value++;
+    swap(&self->sp, outside.sp);
 }
 
 static void spawn_join(bench *b)
 {
+    context *c = contexts_new(1, add_one);
     uint64_t sum = 0;
 
     start(b);
     for (int64_t i = 0; i < b->n; i++) {
-        int64_t v = i;
-        join(spawn(add_one, &v));
-        sum += (uint64_t)v;
+        c->value = i;
+        make(c, add_one);
+        swap(&outside.sp, c->sp);
+        sum += (uint64_t)c->value;
     }
-    stop(b, b->n, sum);
+    stop(b);
+    result(b, b->n, sum, sum_below(b->n + 1));
 }
 
-/* -- main ------------------------------------------------------------------------------------- */
+static void mark(context *self)
+{
+    *(uint8_t *)(uintptr_t)self->value = 1;
+    swap(&self->sp, outside.sp);
+}
 
-typedef struct bench_case {
-    const char *name;
-    int64_t     default_n;             /* smaller than in bench.c where an op takes far longer */
-    void      (*fn)(bench *b);
-} bench_case;
+static void spawn_wait(bench *b)
+{
+    context *c = contexts_new(1, mark);
+    uint8_t *slot = must_alloc(b->n, 1);
+
+    start(b);
+    for (int64_t i = 0; i < b->n; i++) {
+        c->value = (int64_t)(uintptr_t)&slot[i];
+        make(c, mark);
+        swap(&outside.sp, c->sp);
+    }
+    stop(b);
+    result(b, b->n, sum_bytes(slot, b->n), (uint64_t)b->n);
+    free(slot);
+}
+
+/* -- plain calls ------------------------------------------------------------------------------ */
+
+/* Called through a pointer that the compiler does not see through: one call per fork, as a forked
+ * function is called. */
+static int64_t fib_node(int64_t n);
+static int64_t (*volatile fib_call)(int64_t) = fib_node;
+
+static int64_t fib_node(int64_t n)
+{
+    if (n < 2)
+        return n;
+    return fib_call(n - 1) + fib_node(n - 2);
+}
+
+static void fib(bench *b)
+{
+    start(b);
+    int64_t sum = fib_node(b->n);
+    stop(b);
+    result(b, fib_forks(b->n), (uint64_t)sum, (uint64_t)fib_value(b->n));
+}
+
+static uint64_t queens_node(board here);
+static uint64_t (*volatile queens_call)(board) = queens_node;
+
+static uint64_t queens_node(board here)
+{
+    uint64_t found = 0;
+    if (here.taken == here.all)
+        return 1;
+    for (uint32_t rest = board_free(here); rest; rest &= rest - 1)
+        found += queens_call(board_put(here, rest & -rest));
+    return found;
+}
+
+static void nqueens(bench *b)
+{
+    board root = board_of(b->n);
+
+    start(b);
+    uint64_t found = queens_node(root);
+    stop(b);
+    result(b, queens_count_forks(root), found, queens_value(b->n));
+}
+
+static void parallel_for(bench *b)
+{
+    float *x = floats_new(b->n);
+
+    start(b);
+    floats_scale(x, 0, (size_t)b->n);
+    stop(b);
+    floats_result(b, x);
+}
+
+/* -- single instructions ---------------------------------------------------------------------- */
+
+static void tryrecv_empty(bench *b)
+{
+    volatile int64_t count = 0;
+    uint64_t empty = 0;
+
+    start(b);
+    for (int64_t i = 0; i < b->n; i++)
+        empty += count == 0;
+    stop(b);
+    result(b, b->n, empty, (uint64_t)b->n);
+}
+
+/* A swap to lock, a plain store to unlock. */
+static void mutex(bench *b)
+{
+    uint32_t word = 0;
+    volatile uint64_t value = 0;
+
+    start(b);
+    for (int64_t i = 0; i < b->n; i++) {
+        while (__atomic_exchange_n(&word, 1, __ATOMIC_ACQUIRE) != 0)
+            ;
+        value = value + 1;
+        __atomic_store_n(&word, 0, __ATOMIC_RELEASE);
+    }
+    stop(b);
+    result(b, b->n, value, (uint64_t)b->n);
+}
+
+static void locked(bench *b)
+{
+    uint64_t value = 0;
+
+    start(b);
+    for (int64_t i = 0; i < b->n; i++)
+        __atomic_fetch_add(&value, 1, __ATOMIC_SEQ_CST);
+    stop(b);
+    result(b, b->n, value, (uint64_t)b->n);
+}
+
+static void fault(bench *b)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)b->n * page;
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t sum = 0;
+
+    if (p == MAP_FAILED)
+        bench_die("mmap", "out of memory");
+    madvise(p, size, MADV_NOHUGEPAGE);
+    start(b);
+    for (int64_t i = 0; i < b->n; i++)
+        p[(size_t)i * page] = 1;
+    stop(b);
+    for (int64_t i = 0; i < b->n; i++)
+        sum += (uint64_t)p[(size_t)i * page];
+    result(b, b->n, sum, (uint64_t)b->n);
+    munmap(p, size);
+}
+
+/* -- the table -------------------------------------------------------------------------------- */
 
 static const bench_case cases[] = {
-    { "pingpong",    100000, pingpong },   /* a round trip, two values                           */
-    { "spawn_join",   50000, spawn_join }, /* a thread, its result waited for before the next    */
-    { "mutex",     50000000, mutex },      /* a lock, an increment, an unlock; alone             */
-    { "mutex8",    20000000, mutex8 },     /* the same; 8 threads                                */
+    { "switch",       200000000, yield2 },        /* a switch; 2 contexts                        */
+    { "locked",       100000000, locked },        /* a locked add                                */
+    { "fault",           200000, fault },         /* the first touch of a page                   */
+    { "yield2",       200000000, yield2 },        /* a switch                                    */
+    { "yield1000",     50000000, yield1000 },     /* a switch; 1,000 stacks do not fit in L1     */
+    { "pingpong",     100000000, pingpong },      /* two switches, two values through memory     */
+    { "tryrecv_empty", 200000000, tryrecv_empty }, /* a load and a comparison                    */
+    { "spawn_wait",    50000000, spawn_wait },    /* a first frame, two switches, a byte         */
+    { "spawn_join",    50000000, spawn_join },    /* a first frame, two switches                 */
+    { "fib",                 36, fib },           /* a call by pointer and a call                */
+    { "nqueens",             13, nqueens },       /* a call by pointer                           */
+    { "parallel_for", 100000000, parallel_for },  /* the loop, on one processor                  */
+    { "ring1000",      50000000, ring1000 },      /* a switch                                    */
+    { "mutex",        100000000, mutex },         /* a locked swap, an increment, a store        */
+    { "grow_yield",        1000, grow_yield },    /* a switch; N contexts                        */
+    { "grow_ring",         1000, grow_ring },     /* the same                                    */
 };
 
-enum { N_CASES = sizeof cases / sizeof cases[0] };
-
-static int list(void)
+/* One thread, whatever PROCS says. */
+static void run(bench *b, void (*fn)(bench *b))
 {
-    for (int i = 0; i < N_CASES; i++)
-        printf("%s %" PRId64 "\n", cases[i].name, cases[i].default_n);
-    return 0;
-}
-
-static const bench_case *find_case(const char *name)
-{
-    for (int i = 0; i < N_CASES; i++)
-        if (strcmp(cases[i].name, name) == 0)
-            return &cases[i];
-    return NULL;
-}
-
-/* Bind to the first n of the CPUs allowed; n 0: to all. Returns how many that are. */
-static int bind_cpus(int n)
-{
-    cpu_set_t allowed, chosen;
-    int kept = 0;
-
-    if (sched_getaffinity(0, sizeof allowed, &allowed))
-        fail("sched_getaffinity", errno);
-    CPU_ZERO(&chosen);
-    for (int cpu = 0; cpu < CPU_SETSIZE && (n == 0 || kept < n); cpu++)
-        if (CPU_ISSET(cpu, &allowed)) {
-            CPU_SET(cpu, &chosen);
-            kept++;
-        }
-    if (sched_setaffinity(0, sizeof chosen, &chosen))
-        fail("sched_setaffinity", errno);
-    return kept;
-}
-
-/* Not getrusage: its peak outlives exec, so it is at least that of the program that started us. */
-static long peak_rss_kb(void)
-{
-    char line[256];
-    long kb = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmHWM: %ld", &kb) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kb;
+    b->procs = 1;
+    fn(b);
 }
 
 int main(int argc, char **argv)
 {
-    const bench_case *c;
-    bench b = {0};
-
-    if (argc == 2 && strcmp(argv[1], "list") == 0)
-        return list();
-    if (argc < 2 || argc > 4 || !(c = find_case(argv[1]))) {
-        fprintf(stderr, "usage: floor list | floor CASE [N [PROCS]]\n");
-        return 2;
-    }
-    if (argc > 2)
-        b.n = atoll(argv[2]);
-    if (b.n <= 0)
-        b.n = c->default_n;
-    int procs = bind_cpus(argc > 3 ? atoi(argv[3]) : 0);
-    c->fn(&b);
-    printf("case=%s n=%" PRId64 " procs=%d ns_per_op=%.3f rss_kb=%ld check=%" PRIu64 "\n",
-           c->name, b.n, procs, (double)b.elapsed / (double)b.ops, peak_rss_kb(), b.check);
-    return 0;
+    return bench_main(argc, argv, cases, sizeof cases / sizeof cases[0], run);
 }

@@ -1,3 +1,3 @@
 module gorbench
 
-go 1.26
+go 1.19

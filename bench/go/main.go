@@ -1,8 +1,5 @@
-// The benchmark cases of bench/bench.c for Go: same names, same work, same command line, same
-// output line.
-//
-//	bench list               the cases, each with its default N
-//	bench CASE [N [PROCS]]   run one; N 0: the case's default; PROCS 0: the runtime's default
+// The benchmark cases of bench/bench.c for Go: same names, same work. Command line, output line and
+// exit status are those of bench/harness.h. Builds with Go 1.19 and later.
 package main
 
 import (
@@ -12,9 +9,10 @@ import (
 	"math/bits"
 	"os"
 	"runtime"
-	"slices"
+	"sort"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +25,7 @@ type bench struct {
 	elapsed time.Duration // on the clock so far
 	ops     int           // out: what ns_per_op divides by
 	check   uint64        // out: a sum over the results
+	want    uint64        // out: what check must be
 	extra   string        // out: more " key=value" for the end of the line
 }
 
@@ -43,14 +42,36 @@ func (b *bench) stop() {
 	b.elapsed += time.Since(b.begin)
 }
 
-func (b *bench) result(ops int, check uint64) {
+func (b *bench) result(ops int, check, want uint64) {
 	b.ops = ops
 	b.check = check
+	b.want = want
 }
 
 // The share of n for each of k workers: at least 1, so that a tiny N still runs all of them.
 func share(n, k int) int {
-	return max(1, n/k)
+	if n < k {
+		return 1
+	}
+	return n / k
+}
+
+// How often each of n does its work in a growth case: about total in all, and for few of them not
+// more than most times, so that a tiny N is quick.
+func turns(n, total, least, most int) int {
+	each := total / n
+	if each < least {
+		return least
+	}
+	if each > most {
+		return most
+	}
+	return each
+}
+
+// 0 + 1 + ... + n - 1
+func sumBelow(n int) uint64 {
+	return uint64(n) * uint64(n-1) / 2
 }
 
 // workers are goroutines alike, each of which leaves a sum.
@@ -61,8 +82,12 @@ type workers struct {
 
 func startWorkers(k int, fn func() uint64) *workers {
 	w := &workers{sum: make([]uint64, k)}
-	for i := range k {
-		w.wg.Go(func() { w.sum[i] = fn() })
+	w.wg.Add(k)
+	for i := range w.sum {
+		go func(sum *uint64) {
+			*sum = fn()
+			w.wg.Done()
+		}(&w.sum[i])
 	}
 	return w
 }
@@ -82,14 +107,14 @@ func (b *bench) timeWorkers(k int, fn func(n int) uint64) {
 	b.start()
 	sum := startWorkers(k, func() uint64 { return fn(n) }).join()
 	b.stop()
-	b.result(n*k, sum)
+	b.result(n*k, sum, uint64(n*k))
 }
 
 // -- switching --------------------------------------------------------------------------------
 
 func yieldWorker(n int) uint64 {
 	var done uint64
-	for range n {
+	for i := 0; i < n; i++ {
 		runtime.Gosched()
 		done++
 	}
@@ -115,17 +140,17 @@ func pingpong(b *bench) {
 	}()
 	var sum uint64
 	b.start()
-	for i := range b.n {
+	for i := 0; i < b.n; i++ {
 		ping <- i
 		sum += uint64(<-pong)
 	}
 	b.stop()
-	b.result(b.n, sum)
+	b.result(b.n, sum, sumBelow(b.n))
 	close(ping)
 }
 
 func sendAll(c chan<- int, n int) {
-	for i := range n {
+	for i := 0; i < n; i++ {
 		c <- i
 	}
 }
@@ -149,7 +174,7 @@ func (b *bench) stream(capacity, k int) {
 	close(c)
 	sum := receivers.join()
 	b.stop()
-	b.result(n*k, sum)
+	b.result(n*k, sum, uint64(k)*sumBelow(n))
 }
 
 func oneway(b *bench) {
@@ -176,7 +201,7 @@ func select4(b *bench) {
 	for i := range c {
 		go sendAll(c[i], n)
 	}
-	for range n * 4 {
+	for i := 0; i < n*4; i++ {
 		select {
 		case v := <-c0:
 			sum += uint64(v)
@@ -189,14 +214,14 @@ func select4(b *bench) {
 		}
 	}
 	b.stop()
-	b.result(n*4, sum)
+	b.result(n*4, sum, 4*sumBelow(n))
 }
 
 func tryrecvEmpty(b *bench) {
 	c := make(chan int, 1)
 	var empty uint64
 	b.start()
-	for range b.n {
+	for i := 0; i < b.n; i++ {
 		select {
 		case <-c:
 		default:
@@ -204,7 +229,7 @@ func tryrecvEmpty(b *bench) {
 		}
 	}
 	b.stop()
-	b.result(b.n, empty)
+	b.result(b.n, empty, uint64(b.n))
 }
 
 // Member of a ring: takes the hops left from its left neighbour, hands one less to the right.
@@ -219,24 +244,43 @@ func ringWorker(in <-chan int, out, done chan<- int) {
 	}
 }
 
-func ring1000(b *bench) {
-	const k = 1000
-	done := make(chan int)
-	c := make([]chan int, k)
-	for i := range c {
-		c[i] = make(chan int)
+type ring struct {
+	c    []chan int
+	done chan int
+}
+
+func startRing(n int) ring {
+	r := ring{make([]chan int, n), make(chan int)}
+	for i := range r.c {
+		r.c[i] = make(chan int)
 	}
-	for i := range c {
-		go ringWorker(c[i], c[(i+1)%k], done)
+	for i := range r.c {
+		go ringWorker(r.c[i], r.c[(i+1)%n], r.done)
 	}
+	return r
+}
+
+// So many hops. Returns how many are left at the end: 0.
+func (r ring) run(hops int) int {
+	r.c[0] <- hops
+	return <-r.done
+}
+
+// Once around before the clock starts: then all have started, and wait.
+func (b *bench) timeRing(members, hops int) {
+	r := startRing(members)
+	r.run(members)
 	b.start()
-	c[0] <- b.n
-	left := <-done
+	left := r.run(hops)
 	b.stop()
-	b.result(b.n, uint64(b.n-left))
-	for i := range c {
-		close(c[i])
+	b.result(hops, uint64(hops-left), uint64(hops))
+	for i := range r.c {
+		close(r.c[i])
 	}
+}
+
+func ring1000(b *bench) {
+	b.timeRing(1000, b.n)
 }
 
 // -- starting goroutines ----------------------------------------------------------------------
@@ -247,7 +291,8 @@ func spawnWait(b *bench) {
 	var wg sync.WaitGroup
 	b.start()
 	wg.Add(b.n)
-	for i := range b.n {
+	for i := 0; i < b.n; i++ {
+		i := i
 		go func() {
 			slot[i] = 1
 			wg.Done()
@@ -255,7 +300,7 @@ func spawnWait(b *bench) {
 	}
 	wg.Wait()
 	b.stop()
-	b.result(b.n, sumBytes(slot))
+	b.result(b.n, sumBytes(slot), uint64(b.n))
 }
 
 func sumBytes(slot []byte) uint64 {
@@ -271,12 +316,13 @@ func spawnJoin(b *bench) {
 	c := make(chan int)
 	var sum uint64
 	b.start()
-	for i := range b.n {
+	for i := 0; i < b.n; i++ {
+		i := i
 		go func() { c <- i + 1 }()
 		sum += uint64(<-c)
 	}
 	b.stop()
-	b.result(b.n, sum)
+	b.result(b.n, sum, sumBelow(b.n+1))
 }
 
 func wg10000(b *bench) {
@@ -285,16 +331,16 @@ func wg10000(b *bench) {
 	var wg sync.WaitGroup
 	var sum uint64
 	b.start()
-	for range rounds {
+	for i := 0; i < rounds; i++ {
 		wg.Add(k)
-		for range k {
+		for i := 0; i < k; i++ {
 			go wg.Done()
 		}
 		wg.Wait()
 		sum += k
 	}
 	b.stop()
-	b.result(rounds*k, sum)
+	b.result(rounds*k, sum, uint64(rounds*k))
 }
 
 // A channel per inner node, as the original has it; a goroutine per node, leaves included.
@@ -304,11 +350,11 @@ func skynetNode(out chan<- int, first, size int) {
 		return
 	}
 	in := make(chan int)
-	for i := range 10 {
+	for i := 0; i < 10; i++ {
 		go skynetNode(in, first+i*(size/10), size/10)
 	}
 	sum := 0
-	for range 10 {
+	for i := 0; i < 10; i++ {
 		sum += <-in
 	}
 	out <- sum
@@ -326,7 +372,7 @@ func skynet(b *bench) {
 	go skynetNode(c, 0, leaves)
 	sum := <-c
 	b.stop()
-	b.result(nodes, uint64(sum))
+	b.result(nodes, uint64(sum), sumBelow(leaves))
 }
 
 // -- fork-join --------------------------------------------------------------------------------
@@ -342,20 +388,20 @@ func fibNode(n int) int {
 	return <-c + right
 }
 
-// Forks that fibNode(n) makes: one in every call with n >= 2, which is fib(n + 1) - 1 of them.
-func fibForks(n int) int {
+func fibValue(n int) int {
 	low, high := 0, 1 // fib(i), fib(i + 1)
-	for range n {
+	for i := 0; i < n; i++ {
 		low, high = high, low+high
 	}
-	return high - 1
+	return low
 }
 
+// Forks: one in every call of fibNode with n >= 2, which is fib(n + 1) - 1 of them.
 func fib(b *bench) {
 	b.start()
 	sum := fibNode(b.n)
 	b.stop()
-	b.result(fibForks(b.n), uint64(sum))
+	b.result(fibValue(b.n+1)-1, uint64(sum), uint64(fibValue(b.n)))
 }
 
 // Bit sets over the columns of the next row: all, taken, and attacked along both diagonals.
@@ -394,11 +440,14 @@ func queensNode(b board) int {
 		go func() { results <- queensNode(next) }()
 	}
 	found := 0
-	for range n {
+	for i := 0; i < n; i++ {
 		found += <-results
 	}
 	return found
 }
+
+var queensValue = [...]uint64{1, 1, 0, 0, 2, 10, 4, 40, 92, 352, 724, 2680, 14200, 73712, 365596,
+	2279184, 14772512}
 
 func nqueens(b *bench) {
 	if b.n < 1 || b.n > 16 {
@@ -408,7 +457,7 @@ func nqueens(b *bench) {
 	b.start()
 	found := queensNode(root)
 	b.stop()
-	b.result(queensCountForks(root), uint64(found))
+	b.result(queensCountForks(root), uint64(found), queensValue[b.n])
 }
 
 func scaleRange(x []float32) {
@@ -427,16 +476,23 @@ func parallelFor(b *bench) {
 	chunks := 4 * runtime.GOMAXPROCS(0)
 	b.start()
 	var wg sync.WaitGroup
-	for i := range chunks {
-		wg.Go(func() { scaleRange(x[i*b.n/chunks : (i+1)*b.n/chunks]) })
+	for i := 0; i < chunks; i++ {
+		part := x[i*b.n/chunks : (i+1)*b.n/chunks]
+		wg.Add(1)
+		go func() {
+			scaleRange(part)
+			wg.Done()
+		}()
 	}
 	wg.Wait()
 	b.stop()
 	var sum float64
-	for _, v := range x {
+	var before uint64
+	for i, v := range x {
 		sum += float64(v)
+		before += uint64(i & 1023)
 	}
-	b.result(b.n, uint64(sum))
+	b.result(b.n, uint64(2*sum), before+2*uint64(b.n))
 }
 
 // -- locks ------------------------------------------------------------------------------------
@@ -449,12 +505,12 @@ type guarded struct {
 func (b *bench) mutexBy(k int) {
 	var g guarded
 	b.timeWorkers(k, func(n int) uint64 {
-		for range n {
+		for i := 0; i < n; i++ {
 			g.mutex.Lock()
 			g.value++
 			g.mutex.Unlock()
 		}
-		return 0
+		return uint64(n)
 	})
 	b.check = g.value
 }
@@ -476,7 +532,7 @@ func rwmutex(b *bench) {
 	g := rwGuarded{value: 1}
 	b.timeWorkers(8, func(n int) uint64 {
 		var sum uint64
-		for range n {
+		for i := 0; i < n; i++ {
 			g.mutex.RLock()
 			sum += g.value
 			g.mutex.RUnlock()
@@ -501,12 +557,12 @@ func count(yes bool) uint64 {
 func timer(b *bench) {
 	var pending uint64
 	b.start()
-	for range b.n {
+	for i := 0; i < b.n; i++ {
 		t := time.AfterFunc(time.Hour, never)
 		pending += count(t.Stop())
 	}
 	b.stop()
-	b.result(b.n, pending)
+	b.result(b.n, pending, uint64(b.n))
 }
 
 func timerReset(b *bench) {
@@ -514,12 +570,12 @@ func timerReset(b *bench) {
 	t := time.AfterFunc(time.Hour, never)
 	t.Stop()
 	b.start()
-	for range b.n {
+	for i := 0; i < b.n; i++ {
 		t.Reset(time.Hour)
 		pending += count(t.Stop())
 	}
 	b.stop()
-	b.result(b.n, pending)
+	b.result(b.n, pending, uint64(b.n))
 }
 
 func sleepers(b *bench) {
@@ -527,7 +583,8 @@ func sleepers(b *bench) {
 	var wg sync.WaitGroup
 	b.start()
 	wg.Add(b.n)
-	for i := range b.n {
+	for i := 0; i < b.n; i++ {
+		i := i
 		go func() {
 			begin := time.Now()
 			time.Sleep(time.Millisecond)
@@ -537,7 +594,7 @@ func sleepers(b *bench) {
 	}
 	wg.Wait()
 	b.stop()
-	b.result(b.n, sumBytes(slot))
+	b.result(b.n, sumBytes(slot), uint64(b.n))
 }
 
 func cpuTime() time.Duration {
@@ -552,7 +609,7 @@ func idle(b *bench) {
 	before := cpuTime()
 	time.Sleep(time.Duration(b.n) * time.Millisecond)
 	b.elapsed = cpuTime() - before
-	b.result(b.n, uint64(b.elapsed.Microseconds()))
+	b.result(b.n, uint64(b.n), uint64(b.n))
 }
 
 func wakeup(b *bench) {
@@ -562,10 +619,14 @@ func wakeup(b *bench) {
 		time.Sleep(time.Millisecond)
 		late[i] = time.Since(begin) - time.Millisecond
 	}
-	slices.Sort(late)
+	sort.Slice(late, func(i, j int) bool { return late[i] < late[j] })
+	var onTime uint64
+	for _, d := range late {
+		onTime += count(d >= 0)
+	}
 	b.elapsed = late[b.n/2]
 	b.extra = fmt.Sprintf(" p50_ns=%d p99_ns=%d", late[b.n/2], late[b.n*99/100])
-	b.result(1, uint64(b.n))
+	b.result(1, onTime, uint64(b.n))
 }
 
 // -- many at once -----------------------------------------------------------------------------
@@ -590,7 +651,7 @@ func ctxTree(b *bench) {
 		cancel[i]()
 	}
 	b.stop()
-	b.result(b.n, cancelled)
+	b.result(b.n, cancelled, uint64(b.n))
 }
 
 func rssBytes() int {
@@ -605,32 +666,154 @@ func rssBytes() int {
 	return resident * os.Getpagesize()
 }
 
+type parking struct {
+	gate         chan struct{} // closed to release all
+	ready, ended sync.WaitGroup
+}
+
+func (p *parking) park(n int) {
+	p.gate = make(chan struct{})
+	p.ready.Add(n)
+	p.ended.Add(n)
+	for i := 0; i < n; i++ {
+		go func() {
+			p.ready.Done()
+			<-p.gate
+			p.ended.Done()
+		}()
+	}
+	p.ready.Wait()
+}
+
+func (p *parking) release() {
+	close(p.gate)
+	p.ended.Wait()
+}
+
 func parked1m(b *bench) {
-	gate := make(chan struct{}) // closed to release all
-	var ready, ended sync.WaitGroup
+	var p parking
 	before := rssBytes()
 
 	b.start()
-	ready.Add(b.n)
-	ended.Add(b.n)
-	for range b.n {
-		go func() {
-			ready.Done()
-			<-gate
-			ended.Done()
-		}()
-	}
-	ready.Wait()
+	p.park(b.n)
 	b.stop()
 	spawn, bytes := b.elapsed, rssBytes()-before
 
 	b.start()
-	close(gate)
-	ended.Wait()
+	p.release()
 	b.stop()
 	b.extra = fmt.Sprintf(" spawn_ns=%d release_ns=%d bytes_per_goroutine=%d",
 		int(spawn)/b.n, int(b.elapsed-spawn)/b.n, bytes/b.n)
-	b.result(b.n, uint64(b.n))
+	b.result(b.n, uint64(b.n), uint64(b.n))
+}
+
+// -- growth: the same operation among N goroutines --------------------------------------------
+
+// Many goroutines that all exist before the clock starts and after it stops: what it measures is
+// the operation. The gates hold them at both ends.
+type crowd struct {
+	begin, end  chan struct{}
+	ready, done sync.WaitGroup
+	sum         uint64 // of what each has done
+}
+
+func newCrowd(n int, fn func() int) *crowd {
+	all := &crowd{begin: make(chan struct{}), end: make(chan struct{})}
+	all.ready.Add(n)
+	all.done.Add(n)
+	for i := 0; i < n; i++ {
+		go func() {
+			all.ready.Done()
+			<-all.begin
+			did := fn()
+			atomic.AddUint64(&all.sum, uint64(did))
+			all.done.Done()
+			<-all.end
+			all.ready.Done()
+		}()
+	}
+	all.ready.Wait()
+	return all
+}
+
+func (all *crowd) free(n int) {
+	all.ready.Add(n)
+	close(all.end)
+	all.ready.Wait()
+}
+
+func growYield(b *bench) {
+	each := turns(b.n, 20000000, 20, 20000)
+	all := newCrowd(b.n, func() int { return int(yieldWorker(each)) })
+	b.start()
+	close(all.begin)
+	all.done.Wait()
+	b.stop()
+	b.result(b.n*each, all.sum, uint64(b.n*each))
+	all.free(b.n)
+}
+
+func growChannel(b *bench) {
+	each := turns(b.n, 8000000, 8, 8000)
+	c := make(chan int)
+	all := newCrowd(b.n, func() int { sendAll(c, each); return each })
+	var sum uint64
+	b.start()
+	close(all.begin)
+	for i := 0; i < b.n*each; i++ {
+		sum += uint64(<-c)
+	}
+	b.stop()
+	b.result(b.n*each, sum, uint64(b.n)*sumBelow(each))
+	all.done.Wait()
+	all.free(b.n)
+}
+
+func growRing(b *bench) {
+	b.timeRing(b.n, b.n*turns(b.n, 4000000, 4, 4000))
+}
+
+func nextRandom(x *uint64) uint64 {
+	*x ^= *x << 13
+	*x ^= *x >> 7
+	*x ^= *x << 17
+	return *x
+}
+
+func someHours(x *uint64) time.Duration {
+	return time.Duration(3600+nextRandom(x)%3600) * time.Second
+}
+
+func growTimer(b *bench) {
+	t := make([]*time.Timer, b.n)
+	ops := b.n * turns(b.n, 4000000, 4, 4000)
+	var pending, x uint64 = 0, 88172645463325252
+	for i := range t {
+		t[i] = time.AfterFunc(someHours(&x), never)
+	}
+	b.start()
+	for i := 0; i < ops; i++ {
+		at := nextRandom(&x) % uint64(b.n)
+		pending += count(t[at].Reset(someHours(&x)))
+	}
+	b.stop()
+	b.result(ops, pending, uint64(ops))
+}
+
+func growSpawn(b *bench) {
+	rounds := turns(b.n, 1000000, 1, 1000)
+	round := func() {
+		var p parking
+		p.park(b.n)
+		p.release()
+	}
+	round() // memory is there before the clock starts
+	b.start()
+	for i := 0; i < rounds; i++ {
+		round()
+	}
+	b.stop()
+	b.result(b.n*rounds, uint64(b.n*rounds), uint64(b.n*rounds))
 }
 
 // -- the table --------------------------------------------------------------------------------
@@ -646,7 +829,7 @@ var cases = []benchCase{
 	// a yield; 2 goroutines
 	{"yield2", 10000000, yield2},
 	// a yield; 1,000 goroutines
-	{"yield1000", 5000000, yield1000},
+	{"yield1000", 10000000, yield1000},
 	// a round trip, two values; two unbuffered
 	{"pingpong", 3000000, pingpong},
 	// a value, 1 sender to 1 receiver; unbuffered
@@ -691,10 +874,20 @@ var cases = []benchCase{
 	{"ctx_tree", 100000, ctxTree},
 	// a goroutine started, parked on one channel, released by close, ended
 	{"parked1m", 1000000, parked1m},
-	// CPU time of 1 ms of idleness; N is in ms, check is the CPU time in us
+	// CPU time of 1 ms of idleness; N is in ms
 	{"idle", 10000, idle},
 	// how late a sleep of 1 ms ends with nothing else to run: the median (p50_ns, p99_ns)
 	{"wakeup", 1000, wakeup},
+	// a yield; N goroutines
+	{"grow_yield", 1000, growYield},
+	// a value, N senders to one receiver; unbuffered
+	{"grow_channel", 1000, growChannel},
+	// a hop in a ring of N; unbuffered
+	{"grow_ring", 1000, growRing},
+	// one of N pending timers, drawn at random, set anew
+	{"grow_timer", 1000, growTimer},
+	// a goroutine started, parked, released and ended; N at once
+	{"grow_spawn", 1000, growSpawn},
 }
 
 // -- main -------------------------------------------------------------------------------------
@@ -726,6 +919,15 @@ func usage() {
 	os.Exit(2)
 }
 
+func find(name string) *benchCase {
+	for i := range cases {
+		if cases[i].name == name {
+			return &cases[i]
+		}
+	}
+	return nil
+}
+
 // Argument i as a count; 0 if it is not given.
 func argument(i int) int {
 	if len(os.Args) <= i {
@@ -746,19 +948,23 @@ func main() {
 	if len(os.Args) < 2 || len(os.Args) > 4 {
 		usage()
 	}
-	at := slices.IndexFunc(cases, func(c benchCase) bool { return c.name == os.Args[1] })
-	if at < 0 {
-		usage()
+	c := find(os.Args[1])
+	if c == nil {
+		fmt.Fprintf(os.Stderr, "bench: no case %s here\n", os.Args[1])
+		os.Exit(3)
 	}
 	b := &bench{n: argument(2)}
 	if b.n == 0 {
-		b.n = cases[at].defaultN
+		b.n = c.defaultN
 	}
 	if procs := argument(3); procs > 0 {
 		runtime.GOMAXPROCS(procs)
 	}
-	cases[at].fn(b)
+	c.fn(b)
+	if b.check != b.want {
+		fail(c.name, fmt.Sprintf("wrong result %d, not %d", b.check, b.want))
+	}
 	fmt.Printf("case=%s n=%d procs=%d ns_per_op=%.3f rss_kb=%d check=%d%s\n",
-		cases[at].name, b.n, runtime.GOMAXPROCS(0),
-		float64(b.elapsed.Nanoseconds())/float64(max(1, b.ops)), peakRSS(), b.check, b.extra)
+		c.name, b.n, runtime.GOMAXPROCS(0), float64(b.elapsed.Nanoseconds())/float64(b.ops),
+		peakRSS(), b.check, b.extra)
 }
