@@ -133,8 +133,9 @@
  *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
  *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
  *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on; a
- *   goroutine started before that may wait for a stack until another one ends.
+ *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
+ *   each goroutine that was started has address space for its stack. Its pages are another matter:
+ *   the kernel hands them out as they are touched, and kills a process when it has none.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.
@@ -329,8 +330,9 @@ typedef struct gor_attr {
 } gor_attr;
 
 /* Start fn(arg) as a goroutine. A macro: reports name fn and the call's file and line.
- * Returns 0; -ENOMEM no memory, or no address space for another stack (nothing was started);
- * -ESRCH no runtime; -EINVAL fn is NULL. Any thread. Parks: never.
+ * Returns 0: it will run, its stack is reserved; -ENOMEM no memory, or no address space for
+ * another stack (nothing was started); -ESRCH no runtime; -EINVAL fn is NULL. Any thread.
+ * Parks: never.
  * Orders: what was done before the call is visible to fn. */
 #define gor_go(fn, arg) gor__go_at((fn), (arg), #fn "\0" GOR__HERE)
 
@@ -1328,7 +1330,8 @@ typedef gor_ctx     ctx_t;
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
- *   starved       a G that found no memory for a stack; runs when another one ends.
+ *   promise       a stack that exists and that nobody else can take: every goroutine has one when
+ *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
  *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
@@ -2560,6 +2563,11 @@ static void gor__free(void *p, size_t size)
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway; everything below that page has been given back if the list is
  *                long.
+ *             I3 Who may come to need a stack has been promised one: each G of the default class
+ *                from when it was made, others while their goroutine lives, a processor for each
+ *                stack that its cache may hold. There are never more promises than stacks, so a
+ *                goroutine that was started finds one when it first runs. A promise costs address
+ *                space only.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
@@ -2571,20 +2579,25 @@ static void gor__free(void *p, size_t size)
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
-#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping, or one stack if that is larger */
+#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
+#define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
 typedef struct gor__chunk {
     struct gor__chunk *next;
+    struct gor__chunk *next_uncut;
     char  *base;
     size_t size;
+    size_t cut;                        /* bytes that have become stacks            */
 } gor__chunk;
 
 typedef struct gor__stack_class {
-    char  *free;                       /* listed stacks, by their lowest address   */
-    gor__au64 n_free;
-    char  *fresh, *fresh_end;          /* not yet cut                              */
+    char       *free;                  /* listed stacks, by their lowest address   */
+    gor__au64   n_free;
+    gor__chunk *uncut;                 /* chunks that are not yet cut up           */
+    size_t      n_all;                 /* stacks there are, cut or not             */
+    size_t      n_promised;            /* I3                                       */
 } gor__stack_class;
 
 static struct {
@@ -2596,7 +2609,6 @@ static struct {
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
-    gor__au64        n_bound;
 } gor__stacks;
 
 static int gor__stack_class_of(size_t size)
@@ -2640,70 +2652,103 @@ static char *gor__stack_guard(char *lo)
     return lo + GOR__UNGUARDED;
 }
 
-/* Map another chunk for class k. Called without the lock; false if there is no address space. */
-static bool gor__stack_map(int k)
+static void gor__lock_stacks(void) { gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY); }
+static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY); }
+
+/* How many stacks of class k the next mapping should hold, if n are wanted: a quarter of those
+ * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
+static size_t gor__chunk_stacks(int k, size_t n)
+{
+    size_t size = GOR__MIN_STACK_SIZE << k, more = GOR__ASAN ? 0 : gor__stacks.cls[k].n_all / 4;
+    if (more > GOR__STACK_CHUNK_MAX / size)
+        more = GOR__STACK_CHUNK_MAX / size;
+    if (more < GOR__STACK_CHUNK / size)
+        more = GOR__STACK_CHUNK / size;
+    return n > more ? n : more;
+}
+
+/* Map another chunk for class k: n stacks, or as many as there is room for. Called without the
+ * lock; false if there is room for none. */
+static bool gor__stack_map(int k, size_t n)
 {
     size_t size = GOR__MIN_STACK_SIZE << k;
-    size_t chunk_size = size > GOR__STACK_CHUNK ? size : GOR__STACK_CHUNK;
-    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
-    char *base = c ? (char *)gor__os_reserve(chunk_size) : NULL;
     gor__stack_class *cls = &gor__stacks.cls[k];
-    bool ours;
-
-    if (!base && c && chunk_size > size) {     /* little is left: take one stack */
-        chunk_size = size;
-        base = (char *)gor__os_reserve(chunk_size);
-    }
+    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
+    char *base = NULL;
+    for (; c && n && !base; n = base ? n : n / 2)
+        base = (char *)gor__os_reserve(n * size);
+    gor__au32_store_rlx(&gor__stacks.exhausted, base == NULL);
     if (!base) {
         gor__free(c, sizeof *c);
         return false;
     }
     c->base = base;
-    c->size = chunk_size;
-    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
-    ours = cls->fresh >= cls->fresh_end;       /* else another thread was quicker */
-    if (ours) {
-        c->next = gor__stacks.chunks;
-        gor__stacks.chunks = c;
-        cls->fresh = base;
-        cls->fresh_end = base + chunk_size;
-    }
-    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-    if (!ours) {
-        gor__os_release(base, chunk_size);
-        gor__free(c, sizeof *c);
-    } else {
-        gor__san_root(base, chunk_size);
-    }
+    c->size = n * size;
+    c->cut = 0;
+    gor__lock_stacks();
+    c->next = gor__stacks.chunks;
+    gor__stacks.chunks = c;
+    c->next_uncut = cls->uncut;
+    cls->uncut = c;
+    cls->n_all += n;
+    gor__unlock_stacks();
+    gor__san_root(base, c->size);
     return true;
 }
 
-/* A stack of class k, or NULL: out of memory or address space. */
+/* Promise up to n stacks of class k. Returns how many; 0: out of memory or address space. */
+static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    for (;;) {
+        size_t left, want;
+        gor__lock_stacks();
+        left = cls->n_all - cls->n_promised;
+        if (left > n)
+            left = n;
+        cls->n_promised += left;
+        want = gor__chunk_stacks(k, n);
+        gor__unlock_stacks();
+        if (left || !gor__stack_map(k, want))
+            return left;
+    }
+}
+
+static void gor__stack_unpromise(int k, size_t n)
+{
+    gor__lock_stacks();
+    gor__stacks.cls[k].n_promised -= n;
+    gor__unlock_stacks();
+}
+
+static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
+{
+    gor__chunk *c = cls->uncut;
+    char *lo = c->base + c->cut;
+    c->cut += size;
+    if (c->cut == c->size)
+        cls->uncut = c->next_uncut;
+    return lo;
+}
+
+/* A stack of class k. The caller has a promise, and so there is one (I3). */
 static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
-    for (;;) {
-        char *lo = NULL;
-        bool fresh = false;
-        gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
-        if (cls->free) {
-            lo = cls->free;
-            cls->free = *gor__stack_link(lo, size);
-            gor__au64_add(&cls->n_free, (uint64_t)-1);
-        } else if (cls->fresh < cls->fresh_end) {
-            lo = cls->fresh;
-            cls->fresh += size;
-            fresh = true;
-        }
-        gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-        if (fresh)
-            lo = gor__stack_guard(lo);
-        if (lo || !gor__stack_map(k)) {
-            gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
-            return lo;
-        }
+    char *lo;
+    bool fresh;
+    gor__lock_stacks();
+    lo = cls->free;
+    fresh = lo == NULL;
+    if (fresh) {
+        lo = gor__stack_cut_locked(cls, size);
+    } else {
+        cls->free = *gor__stack_link(lo, size);
+        gor__au64_add(&cls->n_free, (uint64_t)-1);
     }
+    gor__unlock_stacks();
+    return fresh ? gor__stack_guard(lo) : lo;
 }
 
 /* Give a stack back to its class; a long list gives the pages below the first back as well. */
@@ -2713,12 +2758,11 @@ static void gor__stack_put(char *lo, int k)
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
-    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    gor__lock_stacks();
     *gor__stack_link(lo, size) = cls->free;
     cls->free = lo;
     gor__au64_add(&cls->n_free, 1);
-    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-    gor__au32_store_rlx(&gor__stacks.exhausted, 0);
+    gor__unlock_stacks();
 }
 
 /* Where the first frame goes: below the link word, at one of 16 colours. */
@@ -2928,6 +2972,7 @@ typedef struct gor__p {
     gor__aptr   gfree;                 /* dead Gs                                              */
     gor__au32   n_gfree;
     gor__au32   n_stacks;
+    gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
@@ -3025,11 +3070,12 @@ static struct {
     gor__au32   n_idle_m;
     gor__m     *all_m;
     gor__au32   n_spinning;
-    gor__gqueue global, high, low, starved;
+    gor__gqueue global, high, low;
     gor__ai64   high_since;            /* high has not been empty since then                   */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
-    size_t      n_gfree;
+    gor__g     *gbare;                 /* there was no address space for a stack               */
+    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
     gor__gslab *slabs;
     gor__au64   next_id;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */
@@ -3729,50 +3775,98 @@ GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
 
 /* -- memory of goroutines ------------------------------------------------------------------ */
 
-/* More Gs for the global list. False: out of memory. */
-static bool gor__g_slab(void)
+/* Move up to n Gs from one list to another. Returns how many. */
+static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 {
-    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
-    if (!s)
-        return false;
-    gor__lock_sched();
-    s->next = gor__rt.slabs;
-    gor__rt.slabs = s;
-    for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
-        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
-        gor__aptr_store_rlx(&s->g[i].link, gor__rt.gfree);
-        gor__rt.gfree = &s->g[i];
-        gor__rt.n_gfree++;
+    uint32_t moved = 0;
+    for (; moved < n && *from; moved++) {
+        gor__g *g = *from;
+        *from = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__aptr_store_rlx(&g->link, *to);
+        *to = g;
     }
-    gor__unlock_sched();
-    return true;
+    return moved;
 }
 
-/* Up to n Gs from the global list, linked. */
+/* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
+static gor__g *gor__g_slab(uint32_t *n)
+{
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    gor__g *list = NULL;
+    *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
+    for (uint32_t i = 0; i < *n; i++) {
+        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
+        gor__aptr_store_rlx(&s->g[i].link, list);
+        list = &s->g[i];
+    }
+    if (s) {
+        gor__lock_sched();
+        s->next = gor__rt.slabs;
+        gor__rt.slabs = s;
+        gor__unlock_sched();
+    }
+    return list;
+}
+
+/* More Gs for the global list, each with the promise of a stack ([stack] I3). Those for which
+ * there is none stay bare. False: out of memory or address space. */
+static bool gor__g_more(void)
+{
+    gor__g *list = NULL;
+    uint32_t n, promised;
+    gor__lock_sched();
+    n = gor__g_move(&gor__rt.gbare, &list, GOR__CACHE_CAP);
+    gor__unlock_sched();
+    if (!list)
+        list = gor__g_slab(&n);
+    promised = n ? (uint32_t)gor__stack_promise(gor__rt.stack_class, n) : 0;
+    gor__lock_sched();
+    gor__g_move(&list, &gor__rt.gfree, promised);
+    gor__g_move(&list, &gor__rt.gbare, n);
+    if (promised)
+        gor__au32_store_rlx(&gor__rt.g_cap, GOR__CACHE_CAP);
+    gor__unlock_sched();
+    return promised > 0;
+}
+
+/* No more can be made: from now on dead Gs are left where every processor finds them, and those
+ * that idle processors keep come there at once. False: there were none. */
+static bool gor__g_collect(void)
+{
+    bool found;
+    gor__lock_sched();
+    gor__au32_store_rlx(&gor__rt.g_cap, 0);
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
+        gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+        gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
+        gor__aptr_store_rlx(&p->gfree, NULL);
+        gor__au32_store_rlx(&p->n_gfree, 0);
+    }
+    found = gor__rt.gfree != NULL;
+    gor__unlock_sched();
+    return found;
+}
+
+/* Up to n Gs from the global list, linked; *got of them. */
 static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
 {
     gor__g *list = NULL;
-    *got = 0;
     gor__lock_sched();
-    while (*got < n && gor__rt.gfree) {
-        gor__g *g = gor__rt.gfree;
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__rt.n_gfree--;
-        gor__aptr_store_rlx(&g->link, list);
-        list = g;
-        ++*got;
-    }
+    *got = gor__g_move(&gor__rt.gfree, &list, n);
     gor__unlock_sched();
     return list;
 }
 
 static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
 {
-    uint32_t n;
-    gor__g *g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
-    if (!g && gor__g_slab())
-        g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
-    if (p && g) {
+    uint32_t n, cap = p ? gor__au32_load_rlx(&gor__rt.g_cap) : 0;
+    gor__g *g;
+    if (p && cap == 0 && gor__au64_load_rlx(&p->started) % 1024 == 0)
+        gor__g_more();                             /* there may be room again */
+    while ((g = gor__g_batch(cap ? cap / 2 : 1, &n)) == NULL)
+        if (!gor__g_more() && !gor__g_collect())
+            return NULL;
+    if (p) {
         gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
         gor__au32_store_rlx(&p->n_gfree, n - 1);
     }
@@ -3794,28 +3888,30 @@ GOR__INLINE gor__g *gor__g_get(gor__p *p)
     return g;
 }
 
-/* Half of the P's dead Gs go to the global list. */
-static GOR__NOINLINE void gor__gfree_spill(gor__p *p)
+/* g and half of the dead Gs that the P has go to the global list; all, if none can be made. */
+static GOR__NOINLINE void gor__gfree_spill(gor__p *p, gor__g *g)
 {
+    uint32_t keep = gor__au32_load_rlx(&gor__rt.g_cap) / 2;
+    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
     gor__lock_sched();
-    for (int i = 0; i < GOR__CACHE_CAP / 2; i++) {
-        gor__g *g = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-        gor__rt.gfree = g;
-        gor__rt.n_gfree++;
-    }
-    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - GOR__CACHE_CAP / 2);
+    gor__g_move(&list, &gor__rt.gfree, gor__au32_load_rlx(&p->n_gfree) - keep);
+    gor__g_move(&g, &gor__rt.gfree, 1);
     gor__unlock_sched();
+    gor__aptr_store_rlx(&p->gfree, list);
+    gor__au32_store_rlx(&p->n_gfree, keep);
 }
 
 GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 {
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&p->n_gfree) >= GOR__CACHE_CAP))
-        gor__gfree_spill(p);
+    uint32_t n = gor__au32_load_rlx(&p->n_gfree);
+    if (GOR__UNLIKELY(n >= gor__au32_load_rlx(&gor__rt.g_cap))) {
+        gor__aptr_store_rlx(&g->link, NULL);
+        gor__gfree_spill(p, g);
+        return;
+    }
     gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
     gor__aptr_store_rlx(&p->gfree, g);
-    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) + 1);
+    gor__au32_store_rlx(&p->n_gfree, n + 1);
 }
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */
@@ -3826,8 +3922,8 @@ static char *gor__stack_take(gor__p *p, int k)
     char *lo;
     if (k != gor__rt.stack_class || n == 0)
         return gor__stack_get(k);
-    if (n <= GOR__STACK_QUARANTINE && (lo = gor__stack_get(k)) != NULL)
-        return lo;
+    if (n <= GOR__STACK_QUARANTINE)
+        return gor__stack_get(k);
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -3836,26 +3932,38 @@ static char *gor__stack_take(gor__p *p, int k)
     return lo;
 }
 
-/* A stack has become free while goroutines wait for one: let one of them try again. */
-static GOR__NOINLINE void gor__starved_retry(void)
+/* May the P keep more stacks? Each needs a promise ([stack] I3). */
+static bool gor__stack_keep_more(gor__p *p)
 {
-    gor__g *g;
-    gor__lock_sched();
-    g = gor__gq_pop(&gor__rt.starved);
-    if (g)
-        gor__gq_push(&gor__rt.global, g);
-    gor__unlock_sched();
+    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap);
+    if (cap == GOR__CACHE_CAP || gor__au32_load_rlx(&gor__stacks.exhausted))
+        return false;
+    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? GOR__CACHE_CAP - cap : 8);
+    if (cap == gor__au32_load_rlx(&p->stacks_cap))
+        return false;
+    gor__au32_store_rlx(&p->stacks_cap, cap);
+    return true;
+}
+
+static GOR__NOINLINE void gor__stack_drop_slow(gor__p *p, char *lo, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    if (k == gor__rt.stack_class && gor__stack_keep_more(p)) {
+        gor__aptr_store_rlx(&p->stacks[n], lo);
+        gor__au32_store_rlx(&p->n_stacks, n + 1);
+        return;
+    }
+    gor__stack_put(lo, k);
+    if (k != gor__rt.stack_class)
+        gor__stack_unpromise(k, 1);
 }
 
 static void gor__stack_drop(gor__p *p, char *lo, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks);
     gor__san_clean(gor__stack_lo(lo), GOR__MIN_STACK_SIZE << k);
-    if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
-        gor__au32_load_rlx(&gor__stacks.exhausted)) {
-        gor__stack_put(lo, k);
-        if (gor__au32_load_rlx(&gor__rt.starved.n))
-            gor__starved_retry();
+    if (k != gor__rt.stack_class || n == gor__au32_load_rlx(&p->stacks_cap)) {
+        gor__stack_drop_slow(p, lo, k);
         return;
     }
     gor__aptr_store_rlx(&p->stacks[n], lo);
@@ -3871,20 +3979,16 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     gor__g_set_bounds(g, lo, size);
 }
 
-/* Bind a stack, with its first frame, to a goroutine that has not run yet. False: none to be
- * had. */
-static bool gor__bind_stack(gor__p *p, gor__g *g)
+/* Bind a stack, with its first frame, to a goroutine that has not run yet. It was promised one. */
+static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = gor__stack_take(p, k);
-    if (!lo)
-        return false;
     if (gor__stack_lo(lo) != lo)
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     gor__first_frame(g);
     gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);
-    return true;
 }
 
 /* The stack of a goroutine that has ended, or will not begin, goes back. */
@@ -4068,16 +4172,19 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
     return 0;
 }
 
-/* When the last goroutine to start got no stack: is there one now? It stays for the next to run. */
-static bool gor__stack_there(int k)
+/* A G comes with the promise of a stack of the default class ([stack] I3). One of another class is
+ * promised here, and no more once it has been given back: gor__stack_drop. */
+GOR__INLINE bool gor__promise_odd(uint32_t traits)
 {
-    char *lo;
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__stacks.exhausted) == 0))
-        return true;
-    lo = gor__stack_get(k);
-    if (lo)
-        gor__stack_put(lo, k);
-    return lo != NULL;
+    int k = (int)(traits & GOR__TRAIT_CLASS);
+    return GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1;
+}
+
+static void gor__unpromise_odd(uint32_t traits)
+{
+    int k = (int)(traits & GOR__TRAIT_CLASS);
+    if (k != gor__rt.stack_class)
+        gor__stack_unpromise(k, 1);
 }
 
 /* Where the argument is kept: in the G, or in a block of its own. */
@@ -4145,7 +4252,6 @@ static void gor__g_give_back(gor__g *g)
     gor__lock_sched();
     gor__aptr_store_rlx(&g->link, gor__rt.gfree);
     gor__rt.gfree = g;
-    gor__rt.n_gfree++;
     gor__unlock_sched();
 }
 
@@ -4170,26 +4276,25 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
         return -ESRCH;
     if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
         return -EINVAL;
-    if (!gor__stack_there((int)(traits & GOR__TRAIT_CLASS)))
+    if (!gor__promise_odd(traits))
         return -ENOMEM;
     g = gor__g_get(p);
-    if (!g)
-        return -ENOMEM;
-    rc = gor__g_init(m, g, s, traits);
-    if (rc != 0) {
-        gor__g_give_back(g);
+    rc = g ? gor__g_init(m, g, s, traits) : -ENOMEM;
+    if (GOR__UNLIKELY(rc != 0)) {
+        if (g)
+            gor__g_give_back(g);
+        gor__unpromise_odd(traits);
         return rc;
     }
     *out = g;
     return 0;
 }
 
-/* Undo gor__g_make. The caller holds a P. */
+/* Undo gor__g_make; g has no stack yet. The caller holds a P. */
 static void gor__g_discard(gor__m *m, gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
-    if (gor__aptr_load_rlx(&g->stack))
-        gor__unbind_stack(gor__m_p(m), g);
+    gor__unpromise_odd(gor__au32_load_rlx(&g->traits));
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__g_give_back(g);
@@ -4270,8 +4375,8 @@ static void gor__taskq_run(void *arg)
 }
 
 /* Make a goroutine of the oldest task of q, under the forker's own context. NULL: there is none, or
- * no memory: then it stays forked, for its joiner. Goroutine and stack come first: a task once
- * taken must run. */
+ * no memory: then it stays forked, for its joiner. The goroutine comes first: a task once taken
+ * must run. */
 static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
 {
     gor__spec spec;
@@ -4284,7 +4389,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     spec.site = "gor_fork\0";
     if (gor__g_make(m, &spec, &g) != 0)
         return NULL;
-    t = gor__bind_stack(gor__m_p(m), g) ? gor__taskq_take_oldest(q) : NULL;
+    t = gor__taskq_take_oldest(q);
     if (!t) {
         gor__g_discard(m, g);
         return NULL;
@@ -4367,7 +4472,10 @@ GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
     uint32_t hold = gor__au32_load_acq(&g->hold);
     if (GOR__LIKELY(hold == 0))
         return true;
-    return hold == GOR__NO_STACK && gor__bind_stack(p, g);
+    if (hold != GOR__NO_STACK)
+        return false;
+    gor__bind_stack(p, g);
+    return true;
 }
 
 /* From here on g is ours: it is about to run on this M. */
@@ -4921,7 +5029,7 @@ static void gor__wait_off_cpu(gor__g *g)
             gor__os_yield();
 }
 
-/* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
+/* Run g until its M comes back to g0. */
 GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
@@ -4931,16 +5039,8 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
         gor__run_locked_elsewhere(m, g);
         return;
     }
-    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) {
-        if (!gor__bind_stack(p, g)) {
-            gor__lock_sched();
-            gor__gq_push(&gor__rt.starved, g);
-            gor__unlock_sched();
-            if (gor__stack_there((int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS)))
-                gor__starved_retry();              /* one was given back meanwhile */
-            return;
-        }
-    }
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
+        gor__bind_stack(p, g);
     gor__au64_bump(&p->switches);
     gor__hold_cpu(g);
     gor__switch_to(m, &m->g0, g);
@@ -9212,8 +9312,6 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
     rc = gor__g_make(m, &s, &g);
-    if (rc == 0 && !gor__bind_stack(gor__m_p(m), g))
-        rc = -ENOMEM;
     *out = m;
     if (rc != 0)
         return rc;
@@ -9398,6 +9496,17 @@ GOR__UNUSED static int gor__check_lists_locked(void)
     return bad;
 }
 
+GOR__UNUSED static int gor__check_promises(void)
+{
+    int bad = 0;
+    gor__lock_stacks();
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        if (gor__stacks.cls[k].n_promised > gor__stacks.cls[k].n_all)
+            bad = 9;                               /* [stack] I3 */
+    gor__unlock_stacks();
+    return bad;
+}
+
 GOR__UNUSED static int gor__check_world(void)
 {
     int bad;
@@ -9407,6 +9516,7 @@ GOR__UNUSED static int gor__check_world(void)
     gor__unlock_sched();
     for (uint32_t i = 0; !bad && i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         bad = gor__check_timers(&gor__p_at(i)->timers);
+    bad = bad ? bad : gor__check_promises();
     gor__leave(m);
     if (bad)
         fprintf(stderr, "gor: invariant %d does not hold\n", bad);

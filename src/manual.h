@@ -133,8 +133,9 @@
  *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
  *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
  *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on; a
- *   goroutine started before that may wait for a stack until another one ends.
+ *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
+ *   each goroutine that was started has address space for its stack. Its pages are another matter:
+ *   the kernel hands them out as they are touched, and kills a process when it has none.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.

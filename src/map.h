@@ -37,7 +37,8 @@
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
- *   starved       a G that found no memory for a stack; runs when another one ends.
+ *   promise       a stack that exists and that nobody else can take: every goroutine has one when
+ *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
  *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was

@@ -68,8 +68,6 @@ static int fill_address_space(void)
             gor_wg_done(&wg);
         else
             n++;
-        if (n % 64 == 0)
-            gor_yield();               /* let them run: a stack is bound at the first run */
     }
     printf("%s after %s\n", gor_strerror(rc), n > 0 ? "some" : "none");
     gor_chan_close(c);

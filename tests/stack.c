@@ -29,6 +29,37 @@ TEST(a_stack_can_be_used_down_to_near_its_reserved_size)
     }
 }
 
+static void wait_for_close(void *p)
+{
+    gor_recv((gor_chan *)p, NULL);
+}
+
+static size_t promised(gor__stack_class *cls)
+{
+    gor__lock_stacks();
+    size_t n = cls->n_promised;
+    gor__unlock_stacks();
+    return n;
+}
+
+TEST(a_stack_of_an_odd_size_is_promised_until_its_goroutine_ends)
+{
+    enum { N = 40 };
+    gor_attr a = { .stack_size = 128u << 10 };
+    gor__stack_class *cls = &gor__stacks.cls[gor__stack_class_of(a.stack_size)];
+    gor_chan *c = gor_chan_new(0, 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < N; i++)
+            IS(gor_go_with(&a, wait_for_close, c), 0);
+        IS(promised(cls), N);
+        gor_chan_close(c);
+        WAIT_FOR(promised(cls) == 0 && test_stats().goroutines == 1);
+        gor_chan_release(c);
+        c = gor_chan_new(0, 0);
+    }
+    gor_chan_release(c);
+}
+
 static void come_and_go(void *p)
 {
     size_t n = 8192;

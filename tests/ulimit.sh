@@ -10,8 +10,10 @@ $CC -std=c11 $CFLAGS -I"$ROOT" tests/ulimit_spawn.c -o "$dir/spawn" -pthread $LD
 
 for kib in 300000 1000000 4000000; do
     for procs in 1 2 8; do
-        try "with $kib KiB of address space, procs $procs" \
-            sh -c "ulimit -v $kib; GORMAXPROCS=$procs timeout 60 $RUNNER $dir/spawn"
+        for stack in 16384 262144 2097152; do
+            try "with $kib KiB of address space, procs $procs, stacks of $stack bytes" \
+                sh -c "ulimit -v $kib; GORMAXPROCS=$procs timeout 60 $RUNNER $dir/spawn $stack"
+        done
     done
 done
 finish

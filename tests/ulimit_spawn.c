@@ -1,5 +1,6 @@
-/* Start goroutines that park, until gor_go says -ENOMEM; then everything must still work: the ones
- * that were started, a channel, a timer, another goroutine in the place of one that ended. */
+/* Start goroutines that park, without ever making way for them, until gor_go says -ENOMEM. Then
+ * everything must still work: every one that was started begins while all the others are there; so
+ * do a channel, a timer, and as many goroutines in the place of those that ended. */
 #define GOR_IMPLEMENTATION
 #include "gor.h"
 
@@ -35,7 +36,8 @@ static int fail(const char *what, long got)
 
 GOR_MAIN
 {
-    long n = 0, most = argc > 1 ? strtol(argv[1], NULL, 10) : 1000000;
+    gor_attr attr = { .stack_size = argc > 1 ? (size_t)strtol(argv[1], NULL, 10) : 0 };
+    long n = 0;
     int rc = 0, v = 0;
 
     gate = gor_chan_new(1, 0);
@@ -43,14 +45,13 @@ GOR_MAIN
     pipe_out = gor_chan_new(sizeof(int), 0);
     if (gor_go(echo, NULL) != 0)
         return fail("the first gor_go", 0);
-    while (n < most && (rc = gor_go(park, NULL)) == 0)
-        if (++n % 16 == 0)
-            gor_yield();               /* let them park: a stack is bound at the first run */
+    while (n < 1000000 && (rc = gor_go_with(&attr, park, NULL)) == 0)
+        n++;
     printf("%ld goroutines, then %s\n", n, gor_strerror(rc));
     if (rc != -ENOMEM)
         return fail("gor_go without address space gives", rc);
     for (int i = 0; i < 100; i++)
-        if ((rc = gor_go(park, NULL)) == 0)
+        if ((rc = gor_go_with(&attr, park, NULL)) == 0)
             n++;
         else if (rc != -ENOMEM)
             return fail("gor_go, once more", rc);
@@ -61,10 +62,12 @@ GOR_MAIN
             return fail("an echo", i);
     if ((rc = gor_sleep(GOR_MS)) != 0)
         return fail("gor_sleep", rc);
-    if (atomic_load(&n_began) == 0 || atomic_load(&n_ended) != 0)
-        return fail("parked", atomic_load(&n_began));
 
-    /* Those that wait for a stack get one when others end. */
+    /* Each that was started has its stack. */
+    for (int i = 0; i < 20000 && atomic_load(&n_began) < n; i++)
+        gor_sleep(GOR_MS);
+    if (atomic_load(&n_began) != n || atomic_load(&n_ended) != 0)
+        return fail("began", atomic_load(&n_began));
     gor_chan_close(gate);
     for (int i = 0; i < 20000 && gor_num_goroutines() > 2; i++)
         gor_sleep(GOR_MS);
@@ -72,11 +75,11 @@ GOR_MAIN
         return fail("ended", atomic_load(&n_ended));
 
     /* What they held is there for others. */
-    gor_wg wg = { 0 };
     for (long i = 0; i < n; i++)
-        if ((rc = gor_wg_go(&wg, park, NULL)) != 0)
+        if ((rc = gor_go_with(&attr, park, NULL)) != 0)
             return fail("gor_go after the others have ended", i);
-    gor_wg_wait(&wg);
+    for (int i = 0; i < 20000 && gor_num_goroutines() > 2; i++)
+        gor_sleep(GOR_MS);
     gor_chan_close(pipe_in);
     if (gor_recv(pipe_out, &v) != -EPIPE)
         return fail("the end of the echo", v);

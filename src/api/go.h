@@ -11,8 +11,9 @@ typedef struct gor_attr {
 } gor_attr;
 
 /* Start fn(arg) as a goroutine. A macro: reports name fn and the call's file and line.
- * Returns 0; -ENOMEM no memory, or no address space for another stack (nothing was started);
- * -ESRCH no runtime; -EINVAL fn is NULL. Any thread. Parks: never.
+ * Returns 0: it will run, its stack is reserved; -ENOMEM no memory, or no address space for
+ * another stack (nothing was started); -ESRCH no runtime; -EINVAL fn is NULL. Any thread.
+ * Parks: never.
  * Orders: what was done before the call is visible to fn. */
 #define gor_go(fn, arg) gor__go_at((fn), (arg), #fn "\0" GOR__HERE)
 

@@ -127,6 +127,17 @@ GOR__UNUSED static int gor__check_lists_locked(void)
     return bad;
 }
 
+GOR__UNUSED static int gor__check_promises(void)
+{
+    int bad = 0;
+    gor__lock_stacks();
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        if (gor__stacks.cls[k].n_promised > gor__stacks.cls[k].n_all)
+            bad = 9;                               /* [stack] I3 */
+    gor__unlock_stacks();
+    return bad;
+}
+
 GOR__UNUSED static int gor__check_world(void)
 {
     int bad;
@@ -136,6 +147,7 @@ GOR__UNUSED static int gor__check_world(void)
     gor__unlock_sched();
     for (uint32_t i = 0; !bad && i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         bad = gor__check_timers(&gor__p_at(i)->timers);
+    bad = bad ? bad : gor__check_promises();
     gor__leave(m);
     if (bad)
         fprintf(stderr, "gor: invariant %d does not hold\n", bad);

@@ -6,6 +6,11 @@
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway; everything below that page has been given back if the list is
  *                long.
+ *             I3 Who may come to need a stack has been promised one: each G of the default class
+ *                from when it was made, others while their goroutine lives, a processor for each
+ *                stack that its cache may hold. There are never more promises than stacks, so a
+ *                goroutine that was started finds one when it first runs. A promise costs address
+ *                space only.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
@@ -17,20 +22,25 @@
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
-#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping, or one stack if that is larger */
+#define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
+#define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
 typedef struct gor__chunk {
     struct gor__chunk *next;
+    struct gor__chunk *next_uncut;
     char  *base;
     size_t size;
+    size_t cut;                        /* bytes that have become stacks            */
 } gor__chunk;
 
 typedef struct gor__stack_class {
-    char  *free;                       /* listed stacks, by their lowest address   */
-    gor__au64 n_free;
-    char  *fresh, *fresh_end;          /* not yet cut                              */
+    char       *free;                  /* listed stacks, by their lowest address   */
+    gor__au64   n_free;
+    gor__chunk *uncut;                 /* chunks that are not yet cut up           */
+    size_t      n_all;                 /* stacks there are, cut or not             */
+    size_t      n_promised;            /* I3                                       */
 } gor__stack_class;
 
 static struct {
@@ -42,7 +52,6 @@ static struct {
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
-    gor__au64        n_bound;
 } gor__stacks;
 
 static int gor__stack_class_of(size_t size)
@@ -86,70 +95,103 @@ static char *gor__stack_guard(char *lo)
     return lo + GOR__UNGUARDED;
 }
 
-/* Map another chunk for class k. Called without the lock; false if there is no address space. */
-static bool gor__stack_map(int k)
+static void gor__lock_stacks(void) { gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY); }
+static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY); }
+
+/* How many stacks of class k the next mapping should hold, if n are wanted: a quarter of those
+ * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
+static size_t gor__chunk_stacks(int k, size_t n)
+{
+    size_t size = GOR__MIN_STACK_SIZE << k, more = GOR__ASAN ? 0 : gor__stacks.cls[k].n_all / 4;
+    if (more > GOR__STACK_CHUNK_MAX / size)
+        more = GOR__STACK_CHUNK_MAX / size;
+    if (more < GOR__STACK_CHUNK / size)
+        more = GOR__STACK_CHUNK / size;
+    return n > more ? n : more;
+}
+
+/* Map another chunk for class k: n stacks, or as many as there is room for. Called without the
+ * lock; false if there is room for none. */
+static bool gor__stack_map(int k, size_t n)
 {
     size_t size = GOR__MIN_STACK_SIZE << k;
-    size_t chunk_size = size > GOR__STACK_CHUNK ? size : GOR__STACK_CHUNK;
-    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
-    char *base = c ? (char *)gor__os_reserve(chunk_size) : NULL;
     gor__stack_class *cls = &gor__stacks.cls[k];
-    bool ours;
-
-    if (!base && c && chunk_size > size) {     /* little is left: take one stack */
-        chunk_size = size;
-        base = (char *)gor__os_reserve(chunk_size);
-    }
+    gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
+    char *base = NULL;
+    for (; c && n && !base; n = base ? n : n / 2)
+        base = (char *)gor__os_reserve(n * size);
+    gor__au32_store_rlx(&gor__stacks.exhausted, base == NULL);
     if (!base) {
         gor__free(c, sizeof *c);
         return false;
     }
     c->base = base;
-    c->size = chunk_size;
-    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
-    ours = cls->fresh >= cls->fresh_end;       /* else another thread was quicker */
-    if (ours) {
-        c->next = gor__stacks.chunks;
-        gor__stacks.chunks = c;
-        cls->fresh = base;
-        cls->fresh_end = base + chunk_size;
-    }
-    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-    if (!ours) {
-        gor__os_release(base, chunk_size);
-        gor__free(c, sizeof *c);
-    } else {
-        gor__san_root(base, chunk_size);
-    }
+    c->size = n * size;
+    c->cut = 0;
+    gor__lock_stacks();
+    c->next = gor__stacks.chunks;
+    gor__stacks.chunks = c;
+    c->next_uncut = cls->uncut;
+    cls->uncut = c;
+    cls->n_all += n;
+    gor__unlock_stacks();
+    gor__san_root(base, c->size);
     return true;
 }
 
-/* A stack of class k, or NULL: out of memory or address space. */
+/* Promise up to n stacks of class k. Returns how many; 0: out of memory or address space. */
+static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    for (;;) {
+        size_t left, want;
+        gor__lock_stacks();
+        left = cls->n_all - cls->n_promised;
+        if (left > n)
+            left = n;
+        cls->n_promised += left;
+        want = gor__chunk_stacks(k, n);
+        gor__unlock_stacks();
+        if (left || !gor__stack_map(k, want))
+            return left;
+    }
+}
+
+static void gor__stack_unpromise(int k, size_t n)
+{
+    gor__lock_stacks();
+    gor__stacks.cls[k].n_promised -= n;
+    gor__unlock_stacks();
+}
+
+static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
+{
+    gor__chunk *c = cls->uncut;
+    char *lo = c->base + c->cut;
+    c->cut += size;
+    if (c->cut == c->size)
+        cls->uncut = c->next_uncut;
+    return lo;
+}
+
+/* A stack of class k. The caller has a promise, and so there is one (I3). */
 static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
-    for (;;) {
-        char *lo = NULL;
-        bool fresh = false;
-        gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
-        if (cls->free) {
-            lo = cls->free;
-            cls->free = *gor__stack_link(lo, size);
-            gor__au64_add(&cls->n_free, (uint64_t)-1);
-        } else if (cls->fresh < cls->fresh_end) {
-            lo = cls->fresh;
-            cls->fresh += size;
-            fresh = true;
-        }
-        gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-        if (fresh)
-            lo = gor__stack_guard(lo);
-        if (lo || !gor__stack_map(k)) {
-            gor__au32_store_rlx(&gor__stacks.exhausted, lo == NULL);
-            return lo;
-        }
+    char *lo;
+    bool fresh;
+    gor__lock_stacks();
+    lo = cls->free;
+    fresh = lo == NULL;
+    if (fresh) {
+        lo = gor__stack_cut_locked(cls, size);
+    } else {
+        cls->free = *gor__stack_link(lo, size);
+        gor__au64_add(&cls->n_free, (uint64_t)-1);
     }
+    gor__unlock_stacks();
+    return fresh ? gor__stack_guard(lo) : lo;
 }
 
 /* Give a stack back to its class; a long list gives the pages below the first back as well. */
@@ -159,12 +201,11 @@ static void gor__stack_put(char *lo, int k)
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
-    gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY);
+    gor__lock_stacks();
     *gor__stack_link(lo, size) = cls->free;
     cls->free = lo;
     gor__au64_add(&cls->n_free, 1);
-    gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY);
-    gor__au32_store_rlx(&gor__stacks.exhausted, 0);
+    gor__unlock_stacks();
 }
 
 /* Where the first frame goes: below the link word, at one of 16 colours. */

@@ -381,8 +381,6 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
     rc = gor__g_make(m, &s, &g);
-    if (rc == 0 && !gor__bind_stack(gor__m_p(m), g))
-        rc = -ENOMEM;
     *out = m;
     if (rc != 0)
         return rc;

@@ -170,6 +170,7 @@ typedef struct gor__p {
     gor__aptr   gfree;                 /* dead Gs                                              */
     gor__au32   n_gfree;
     gor__au32   n_stacks;
+    gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
@@ -267,11 +268,12 @@ static struct {
     gor__au32   n_idle_m;
     gor__m     *all_m;
     gor__au32   n_spinning;
-    gor__gqueue global, high, low, starved;
+    gor__gqueue global, high, low;
     gor__ai64   high_since;            /* high has not been empty since then                   */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
-    size_t      n_gfree;
+    gor__g     *gbare;                 /* there was no address space for a stack               */
+    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
     gor__gslab *slabs;
     gor__au64   next_id;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */

@@ -35,7 +35,7 @@ static void gor__wait_off_cpu(gor__g *g)
             gor__os_yield();
 }
 
-/* Run g until its M comes back to g0. g waits for memory if there is no stack for it. */
+/* Run g until its M comes back to g0. */
 GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
@@ -45,16 +45,8 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
         gor__run_locked_elsewhere(m, g);
         return;
     }
-    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) {
-        if (!gor__bind_stack(p, g)) {
-            gor__lock_sched();
-            gor__gq_push(&gor__rt.starved, g);
-            gor__unlock_sched();
-            if (gor__stack_there((int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS)))
-                gor__starved_retry();              /* one was given back meanwhile */
-            return;
-        }
-    }
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
+        gor__bind_stack(p, g);
     gor__au64_bump(&p->switches);
     gor__hold_cpu(g);
     gor__switch_to(m, &m->g0, g);

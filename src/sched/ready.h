@@ -104,50 +104,98 @@ GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
 
 /* -- memory of goroutines ------------------------------------------------------------------ */
 
-/* More Gs for the global list. False: out of memory. */
-static bool gor__g_slab(void)
+/* Move up to n Gs from one list to another. Returns how many. */
+static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 {
-    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
-    if (!s)
-        return false;
-    gor__lock_sched();
-    s->next = gor__rt.slabs;
-    gor__rt.slabs = s;
-    for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
-        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
-        gor__aptr_store_rlx(&s->g[i].link, gor__rt.gfree);
-        gor__rt.gfree = &s->g[i];
-        gor__rt.n_gfree++;
+    uint32_t moved = 0;
+    for (; moved < n && *from; moved++) {
+        gor__g *g = *from;
+        *from = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__aptr_store_rlx(&g->link, *to);
+        *to = g;
     }
-    gor__unlock_sched();
-    return true;
+    return moved;
 }
 
-/* Up to n Gs from the global list, linked. */
+/* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
+static gor__g *gor__g_slab(uint32_t *n)
+{
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    gor__g *list = NULL;
+    *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
+    for (uint32_t i = 0; i < *n; i++) {
+        gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
+        gor__aptr_store_rlx(&s->g[i].link, list);
+        list = &s->g[i];
+    }
+    if (s) {
+        gor__lock_sched();
+        s->next = gor__rt.slabs;
+        gor__rt.slabs = s;
+        gor__unlock_sched();
+    }
+    return list;
+}
+
+/* More Gs for the global list, each with the promise of a stack ([stack] I3). Those for which
+ * there is none stay bare. False: out of memory or address space. */
+static bool gor__g_more(void)
+{
+    gor__g *list = NULL;
+    uint32_t n, promised;
+    gor__lock_sched();
+    n = gor__g_move(&gor__rt.gbare, &list, GOR__CACHE_CAP);
+    gor__unlock_sched();
+    if (!list)
+        list = gor__g_slab(&n);
+    promised = n ? (uint32_t)gor__stack_promise(gor__rt.stack_class, n) : 0;
+    gor__lock_sched();
+    gor__g_move(&list, &gor__rt.gfree, promised);
+    gor__g_move(&list, &gor__rt.gbare, n);
+    if (promised)
+        gor__au32_store_rlx(&gor__rt.g_cap, GOR__CACHE_CAP);
+    gor__unlock_sched();
+    return promised > 0;
+}
+
+/* No more can be made: from now on dead Gs are left where every processor finds them, and those
+ * that idle processors keep come there at once. False: there were none. */
+static bool gor__g_collect(void)
+{
+    bool found;
+    gor__lock_sched();
+    gor__au32_store_rlx(&gor__rt.g_cap, 0);
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
+        gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+        gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
+        gor__aptr_store_rlx(&p->gfree, NULL);
+        gor__au32_store_rlx(&p->n_gfree, 0);
+    }
+    found = gor__rt.gfree != NULL;
+    gor__unlock_sched();
+    return found;
+}
+
+/* Up to n Gs from the global list, linked; *got of them. */
 static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
 {
     gor__g *list = NULL;
-    *got = 0;
     gor__lock_sched();
-    while (*got < n && gor__rt.gfree) {
-        gor__g *g = gor__rt.gfree;
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__rt.n_gfree--;
-        gor__aptr_store_rlx(&g->link, list);
-        list = g;
-        ++*got;
-    }
+    *got = gor__g_move(&gor__rt.gfree, &list, n);
     gor__unlock_sched();
     return list;
 }
 
 static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
 {
-    uint32_t n;
-    gor__g *g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
-    if (!g && gor__g_slab())
-        g = gor__g_batch(p ? GOR__CACHE_CAP / 2 : 1, &n);
-    if (p && g) {
+    uint32_t n, cap = p ? gor__au32_load_rlx(&gor__rt.g_cap) : 0;
+    gor__g *g;
+    if (p && cap == 0 && gor__au64_load_rlx(&p->started) % 1024 == 0)
+        gor__g_more();                             /* there may be room again */
+    while ((g = gor__g_batch(cap ? cap / 2 : 1, &n)) == NULL)
+        if (!gor__g_more() && !gor__g_collect())
+            return NULL;
+    if (p) {
         gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
         gor__au32_store_rlx(&p->n_gfree, n - 1);
     }
@@ -169,28 +217,30 @@ GOR__INLINE gor__g *gor__g_get(gor__p *p)
     return g;
 }
 
-/* Half of the P's dead Gs go to the global list. */
-static GOR__NOINLINE void gor__gfree_spill(gor__p *p)
+/* g and half of the dead Gs that the P has go to the global list; all, if none can be made. */
+static GOR__NOINLINE void gor__gfree_spill(gor__p *p, gor__g *g)
 {
+    uint32_t keep = gor__au32_load_rlx(&gor__rt.g_cap) / 2;
+    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
     gor__lock_sched();
-    for (int i = 0; i < GOR__CACHE_CAP / 2; i++) {
-        gor__g *g = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-        gor__rt.gfree = g;
-        gor__rt.n_gfree++;
-    }
-    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - GOR__CACHE_CAP / 2);
+    gor__g_move(&list, &gor__rt.gfree, gor__au32_load_rlx(&p->n_gfree) - keep);
+    gor__g_move(&g, &gor__rt.gfree, 1);
     gor__unlock_sched();
+    gor__aptr_store_rlx(&p->gfree, list);
+    gor__au32_store_rlx(&p->n_gfree, keep);
 }
 
 GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 {
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&p->n_gfree) >= GOR__CACHE_CAP))
-        gor__gfree_spill(p);
+    uint32_t n = gor__au32_load_rlx(&p->n_gfree);
+    if (GOR__UNLIKELY(n >= gor__au32_load_rlx(&gor__rt.g_cap))) {
+        gor__aptr_store_rlx(&g->link, NULL);
+        gor__gfree_spill(p, g);
+        return;
+    }
     gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
     gor__aptr_store_rlx(&p->gfree, g);
-    gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) + 1);
+    gor__au32_store_rlx(&p->n_gfree, n + 1);
 }
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */
@@ -201,8 +251,8 @@ static char *gor__stack_take(gor__p *p, int k)
     char *lo;
     if (k != gor__rt.stack_class || n == 0)
         return gor__stack_get(k);
-    if (n <= GOR__STACK_QUARANTINE && (lo = gor__stack_get(k)) != NULL)
-        return lo;
+    if (n <= GOR__STACK_QUARANTINE)
+        return gor__stack_get(k);
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -211,26 +261,38 @@ static char *gor__stack_take(gor__p *p, int k)
     return lo;
 }
 
-/* A stack has become free while goroutines wait for one: let one of them try again. */
-static GOR__NOINLINE void gor__starved_retry(void)
+/* May the P keep more stacks? Each needs a promise ([stack] I3). */
+static bool gor__stack_keep_more(gor__p *p)
 {
-    gor__g *g;
-    gor__lock_sched();
-    g = gor__gq_pop(&gor__rt.starved);
-    if (g)
-        gor__gq_push(&gor__rt.global, g);
-    gor__unlock_sched();
+    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap);
+    if (cap == GOR__CACHE_CAP || gor__au32_load_rlx(&gor__stacks.exhausted))
+        return false;
+    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? GOR__CACHE_CAP - cap : 8);
+    if (cap == gor__au32_load_rlx(&p->stacks_cap))
+        return false;
+    gor__au32_store_rlx(&p->stacks_cap, cap);
+    return true;
+}
+
+static GOR__NOINLINE void gor__stack_drop_slow(gor__p *p, char *lo, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    if (k == gor__rt.stack_class && gor__stack_keep_more(p)) {
+        gor__aptr_store_rlx(&p->stacks[n], lo);
+        gor__au32_store_rlx(&p->n_stacks, n + 1);
+        return;
+    }
+    gor__stack_put(lo, k);
+    if (k != gor__rt.stack_class)
+        gor__stack_unpromise(k, 1);
 }
 
 static void gor__stack_drop(gor__p *p, char *lo, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks);
     gor__san_clean(gor__stack_lo(lo), GOR__MIN_STACK_SIZE << k);
-    if (k != gor__rt.stack_class || n == GOR__CACHE_CAP ||
-        gor__au32_load_rlx(&gor__stacks.exhausted)) {
-        gor__stack_put(lo, k);
-        if (gor__au32_load_rlx(&gor__rt.starved.n))
-            gor__starved_retry();
+    if (k != gor__rt.stack_class || n == gor__au32_load_rlx(&p->stacks_cap)) {
+        gor__stack_drop_slow(p, lo, k);
         return;
     }
     gor__aptr_store_rlx(&p->stacks[n], lo);
@@ -246,20 +308,16 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     gor__g_set_bounds(g, lo, size);
 }
 
-/* Bind a stack, with its first frame, to a goroutine that has not run yet. False: none to be
- * had. */
-static bool gor__bind_stack(gor__p *p, gor__g *g)
+/* Bind a stack, with its first frame, to a goroutine that has not run yet. It was promised one. */
+static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = gor__stack_take(p, k);
-    if (!lo)
-        return false;
     if (gor__stack_lo(lo) != lo)
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     gor__first_frame(g);
     gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);
-    return true;
 }
 
 /* The stack of a goroutine that has ended, or will not begin, goes back. */

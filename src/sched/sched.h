@@ -67,7 +67,10 @@ GOR__INLINE bool gor__can_switch(gor__p *p, gor__g *g)
     uint32_t hold = gor__au32_load_acq(&g->hold);
     if (GOR__LIKELY(hold == 0))
         return true;
-    return hold == GOR__NO_STACK && gor__bind_stack(p, g);
+    if (hold != GOR__NO_STACK)
+        return false;
+    gor__bind_stack(p, g);
+    return true;
 }
 
 /* From here on g is ours: it is about to run on this M. */

@@ -54,16 +54,19 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
     return 0;
 }
 
-/* When the last goroutine to start got no stack: is there one now? It stays for the next to run. */
-static bool gor__stack_there(int k)
+/* A G comes with the promise of a stack of the default class ([stack] I3). One of another class is
+ * promised here, and no more once it has been given back: gor__stack_drop. */
+GOR__INLINE bool gor__promise_odd(uint32_t traits)
 {
-    char *lo;
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__stacks.exhausted) == 0))
-        return true;
-    lo = gor__stack_get(k);
-    if (lo)
-        gor__stack_put(lo, k);
-    return lo != NULL;
+    int k = (int)(traits & GOR__TRAIT_CLASS);
+    return GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1;
+}
+
+static void gor__unpromise_odd(uint32_t traits)
+{
+    int k = (int)(traits & GOR__TRAIT_CLASS);
+    if (k != gor__rt.stack_class)
+        gor__stack_unpromise(k, 1);
 }
 
 /* Where the argument is kept: in the G, or in a block of its own. */
@@ -131,7 +134,6 @@ static void gor__g_give_back(gor__g *g)
     gor__lock_sched();
     gor__aptr_store_rlx(&g->link, gor__rt.gfree);
     gor__rt.gfree = g;
-    gor__rt.n_gfree++;
     gor__unlock_sched();
 }
 
@@ -156,26 +158,25 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
         return -ESRCH;
     if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
         return -EINVAL;
-    if (!gor__stack_there((int)(traits & GOR__TRAIT_CLASS)))
+    if (!gor__promise_odd(traits))
         return -ENOMEM;
     g = gor__g_get(p);
-    if (!g)
-        return -ENOMEM;
-    rc = gor__g_init(m, g, s, traits);
-    if (rc != 0) {
-        gor__g_give_back(g);
+    rc = g ? gor__g_init(m, g, s, traits) : -ENOMEM;
+    if (GOR__UNLIKELY(rc != 0)) {
+        if (g)
+            gor__g_give_back(g);
+        gor__unpromise_odd(traits);
         return rc;
     }
     *out = g;
     return 0;
 }
 
-/* Undo gor__g_make. The caller holds a P. */
+/* Undo gor__g_make; g has no stack yet. The caller holds a P. */
 static void gor__g_discard(gor__m *m, gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
-    if (gor__aptr_load_rlx(&g->stack))
-        gor__unbind_stack(gor__m_p(m), g);
+    gor__unpromise_odd(gor__au32_load_rlx(&g->traits));
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__g_give_back(g);

@@ -73,8 +73,8 @@ static void gor__taskq_run(void *arg)
 }
 
 /* Make a goroutine of the oldest task of q, under the forker's own context. NULL: there is none, or
- * no memory: then it stays forked, for its joiner. Goroutine and stack come first: a task once
- * taken must run. */
+ * no memory: then it stays forked, for its joiner. The goroutine comes first: a task once taken
+ * must run. */
 static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
 {
     gor__spec spec;
@@ -87,7 +87,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     spec.site = "gor_fork\0";
     if (gor__g_make(m, &spec, &g) != 0)
         return NULL;
-    t = gor__bind_stack(gor__m_p(m), g) ? gor__taskq_take_oldest(q) : NULL;
+    t = gor__taskq_take_oldest(q);
     if (!t) {
         gor__g_discard(m, g);
         return NULL;
