@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #include "api/base.h"
 #include "api/go.h"
@@ -16,6 +19,7 @@
 #include "api/sync.h"
 #include "api/ctx.h"
 #include "api/time.h"
+#include "api/io.h"
 #include "api/debug.h"
 #include "api/short.h"
 
@@ -33,6 +37,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -41,8 +49,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,6 +68,8 @@
 #include "arch/aarch64.h"
 #include "os/linux.h"
 #include "os/altstack.h"
+#include "os/epoll.h"
+#include "os/kqueue.h"
 #include "base/spin.h"
 #include "mem/alloc.h"
 #include "mem/stack.h"
@@ -70,6 +85,7 @@
 #include "sched/start.h"
 #include "sched/machine.h"
 #include "wait/wait.h"
+#include "sched/poll.h"
 #include "debug/report.h"
 #include "run/life.h"
 #include "sync/chan.h"
@@ -81,6 +97,11 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "io/fd.h"
+#include "io/net.h"
+#include "io/file.h"
+#include "io/dial.h"
+#include "io/signal.h"
 #include "run/sysmon.h"
 #include "run/run.h"
 #include "debug/look.h"
