@@ -155,6 +155,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 /* ==== [base] results, time, options, running ================================================ */
 
@@ -1105,6 +1108,142 @@ GOR_API bool gor_limiter_allow(gor_limiter *l, int n);
 GOR_API int gor_limiter_wait(gor_limiter *l, int n);
 GOR_API int gor_limiter_wait_until(gor_limiter *l, int n, int64_t deadline);
 
+/* ==== [io] file descriptors, network, files, processes, signals ============================= */
+
+/* What the calls of this part have in common:
+ *   fd        sockets, pipes, terminals, files. A call tries at once, and parks only if it must;
+ *             O_NONBLOCK is set on the way, but for standard streams and terminals, which are
+ *             shared with others. What cannot be waited for (regular files) goes through gor_block.
+ *   deadline  absolute ns on the gor_now() clock; GOR_FOREVER waits; a past time tries once
+ * Returns   what it says; -EBADF not open, or closed by gor_fd_close meanwhile; -ETIMEDOUT;
+ *           -ECANCELED own context done; -ENOMEM; or what the system said, as a negative errno.
+ *           Never -EAGAIN, -EINTR. Nothing is lost by a call that ended early but what it says.
+ * Any thread: outside of goroutines the thread blocks. Parks: yes. SIGPIPE kills nobody here: see
+ * SIGNALS in the manual. */
+
+enum gor_direction { GOR_READ = 1, GOR_WRITE = 2 };
+
+/* Read up to n bytes. Returns the bytes read, at least one; 0: the end, or n is 0. */
+GOR_API ssize_t gor_read(int fd, void *buf, size_t n);
+GOR_API ssize_t gor_read_until(int fd, void *buf, size_t n, int64_t deadline);
+
+/* Write up to n bytes. Returns the bytes written; -EPIPE nobody reads any more. */
+GOR_API ssize_t gor_write(int fd, const void *buf, size_t n);
+GOR_API ssize_t gor_write_until(int fd, const void *buf, size_t n, int64_t deadline);
+
+/* Read n bytes. Returns n, or less if the end comes first. After an error the bytes that came
+ * before it are in buf, uncounted. */
+GOR_API ssize_t gor_read_full(int fd, void *buf, size_t n);
+GOR_API ssize_t gor_read_full_until(int fd, void *buf, size_t n, int64_t deadline);
+
+/* Write n bytes. Returns n. After an error some may have been written. */
+GOR_API ssize_t gor_write_all(int fd, const void *buf, size_t n);
+GOR_API ssize_t gor_write_all_until(int fd, const void *buf, size_t n, int64_t deadline);
+
+/* As gor_read and gor_write, from and to n pieces. -EINVAL n is out of range. */
+GOR_API ssize_t gor_readv(int fd, const struct iovec *v, int n);
+GOR_API ssize_t gor_readv_until(int fd, const struct iovec *v, int n, int64_t deadline);
+GOR_API ssize_t gor_writev(int fd, const struct iovec *v, int n);
+GOR_API ssize_t gor_writev_until(int fd, const struct iovec *v, int n, int64_t deadline);
+
+/* Take a connection. Returns its fd, non-blocking and close-on-exec, to be closed by gor_fd_close;
+ * -EMFILE, -ENFILE out of descriptors: the connection stays in the queue, close some and go on.
+ *   addr, len   as accept(2): the peer's address; both may be NULL */
+GOR_API int gor_accept(int fd, struct sockaddr *addr, socklen_t *len);
+GOR_API int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline);
+
+/* Connect a socket. Returns 0; -ECONNREFUSED and the like. */
+GOR_API int gor_connect(int fd, const struct sockaddr *addr, socklen_t len);
+GOR_API int gor_connect_until(int fd, const struct sockaddr *addr, socklen_t len,
+                              int64_t deadline);
+
+/* As recvfrom(2) and sendto(2) on a socket of any kind; addr and len may be NULL. */
+GOR_API ssize_t gor_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+                             socklen_t *len);
+GOR_API ssize_t gor_recvfrom_until(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+                                   socklen_t *len, int64_t deadline);
+GOR_API ssize_t gor_sendto(int fd, const void *buf, size_t n, int flags,
+                           const struct sockaddr *addr, socklen_t len);
+GOR_API ssize_t gor_sendto_until(int fd, const void *buf, size_t n, int flags,
+                                 const struct sockaddr *addr, socklen_t len, int64_t deadline);
+
+/* Wait until a read or a write of fd would not block: for libraries that have a socket of their
+ * own (libpq, libcurl, hiredis). fd may be closed by close(2) when nobody waits for it.
+ *   what   GOR_READ, GOR_WRITE, or both: either
+ * Returns which of them, or-ed; an error or a hang-up counts as both. -EINVAL what. */
+GOR_API int gor_wait_fd(int fd, int what);
+GOR_API int gor_wait_fd_until(int fd, int what, int64_t deadline);
+
+/* Close fd, and wake everyone who waits for it, with -EBADF. An fd that a gor call made, or read
+ * or wrote, is closed by this call; close(2) would leave its waiters asleep.
+ * Returns 0; -EBADF; what close(2) said. Any thread. Parks: never. */
+GOR_API int gor_fd_close(int fd);
+
+/* -- the network: "tcp" "tcp4" "tcp6" "udp" "udp4" "udp6" with "host:port", "[::1]:80", ":80";
+ * "unix" with a path, "@name" without a file -------------------------------------------------- */
+
+/* An address, as the socket calls want it. */
+typedef struct gor_addr {
+    struct sockaddr_storage sa;
+    socklen_t len;
+} gor_addr;
+
+/* Listen, with SO_REUSEADDR; "udp": bind. An empty host is every address, port 0 any free one: ask
+ * getsockname(2). A "unix" path that exists is -EADDRINUSE.
+ *   backlog   connections that may wait; 0 or less: SOMAXCONN
+ * Returns the fd; -EINVAL an unknown network, or an address of wrong form; -ENAMETOOLONG; -ENOENT
+ * the name has no address; -EADDRINUSE, -EACCES, -EMFILE, ... */
+GOR_API int gor_listen(const char *network, const char *addr, int backlog);
+
+/* Connect to an address; a name's addresses are tried in turn, each a quarter second after the
+ * one before or as soon as that has failed, the families alternating; the first to answer wins
+ * (RFC 8305). TCP_NODELAY is set. Returns the fd; else as gor_listen and gor_connect. */
+GOR_API int gor_dial(const char *network, const char *addr, int64_t deadline);
+
+/* The addresses of addr, in the order in which gor_dial tries them.
+ *   out, max   room for so many
+ * Returns how many there are room for; -ENOENT the name has none; -ETIMEDOUT, ... as above. The
+ * system's resolver runs on a thread of its own and may outlive the call. */
+GOR_API int gor_resolve(const char *network, const char *addr, gor_addr *out, int max,
+                        int64_t deadline);
+
+/* -- files and processes: each call through gor_block, so a slow disk or a FIFO without a reader
+ * holds a thread, never a processor; not ended by deadlines and contexts ----------------------- */
+
+/* As open(2), close-on-exec. Returns the fd, to be closed by gor_fd_close. */
+GOR_API int gor_open(const char *path, int flags, mode_t mode);
+
+/* As pread(2), pwrite(2), fsync(2). */
+GOR_API ssize_t gor_pread(int fd, void *buf, size_t n, int64_t offset);
+GOR_API ssize_t gor_pwrite(int fd, const void *buf, size_t n, int64_t offset);
+GOR_API int gor_fsync(int fd);
+
+/* Wait for a child process to end, as waitpid(2).
+ *   pid      above 0: by a pidfd where the kernel has one, so deadline and context end the wait;
+ *            otherwise, and for -1 (any child) and the like, through gor_block
+ *   status   out, may be NULL
+ * Returns the child's pid; -ECHILD no such child; -ETIMEDOUT, -ECANCELED. */
+GOR_API int gor_wait_pid(pid_t pid, int *status);
+GOR_API int gor_wait_pid_until(pid_t pid, int *status, int64_t deadline);
+
+/* -- signals as values ------------------------------------------------------------------------- */
+
+/* Send each of n signals that arrives from now on, as an int, to c, whose element size is that of
+ * an int; what c has no room for is dropped, so give it capacity. Several channels may ask for
+ * one signal. The signal's usual effect is off meanwhile.
+ * Returns 0; -EINVAL a signal that cannot be caught or is the runtime's (SIGSEGV, SIGBUS, ...), c
+ * is NULL; -EMSGSIZE; -ESRCH no runtime; -ENOMEM. c is retained. Any thread. Parks: never. */
+GOR_API int gor_signal_notify(gor_chan *c, const int *sigs, size_t n);
+
+/* No more signals to c. Signals that nobody asks for any more have their earlier effect again.
+ * Returns 0; -ENOENT c had none. */
+GOR_API int gor_signal_stop(gor_chan *c);
+
+/* A context that is cancelled when one of the signals comes, and until then holds them off; the
+ * first one only: a second Ctrl-C has its usual effect. NULL: out of memory, no runtime, or a
+ * signal that cannot be had. */
+GOR_API struct gor_ctx *gor_signal_ctx(struct gor_ctx *parent, const int *sigs, size_t n);
+
 /* ==== [debug] failing well, and looking inside ============================================== */
 
 /* Give up: run the goroutine's deferred calls, last in first out. If one of them calls gor_recover,
@@ -1376,6 +1515,10 @@ typedef gor_ctx     ctx_t;
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -1384,8 +1527,13 @@ typedef gor_ctx     ctx_t;
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -1448,13 +1596,24 @@ typedef gor_ctx     ctx_t;
 #define GOR_CHECK 0
 #endif
 
+/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+#ifndef GOR__KQUEUE
+#if defined(__linux__)
+#define GOR__KQUEUE 0
+#else
+#define GOR__KQUEUE 1
+#endif
+#endif
+
 #define GOR__MAX_PROCS      1024
+#define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
+#define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
 
@@ -2168,6 +2327,11 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #endif
 
+/* errno for those who give it back as it was. Two goroutines on one thread are not to be seen
+ * sharing it: what is between reading and restoring it is one system call. */
+GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
+GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
+
 static int64_t gor__os_now(void)
 {
     struct timespec t;
@@ -2428,6 +2592,269 @@ static void gor__os_alt_stack_off(void *p)
     sigaltstack(&off, NULL);
     munmap(p, gor__alt_stack_size());
 }
+
+/* ==== [epoll] the kernel's list of what is ready, on Linux ====================================
+ * What        One epoll instance and one eventfd that breaks a sleep in it. The contract, which
+ *             [kqueue] fulfils too:
+ *               open, close   make and unmake the instance
+ *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
+ *                             tag that its events will carry; what is ready already is an event
+ *               forget        watch fd no longer
+ *               wait          up to max events, sleeping until deadline (0: not at all)
+ *               wake          end one sleep, now or the next; async-signal-safe
+ *               calm          take back a wake: for the one who slept
+ * Runs on     Any stack, any thread. Leaves errno alone.
+ */
+typedef struct gor__os_event {
+    int      fd;                       /* -1: a wake                                           */
+    uint32_t tag;
+    unsigned what;                     /* GOR_READ, GOR_WRITE, GOR__HUNG                       */
+} gor__os_event;
+
+enum { GOR__HUNG = 4 };                /* the other end is closed, or urgent data: see [poll]  */
+
+static bool gor__os_fd_open(int fd)
+{
+    int saved = gor__os_errno();
+    bool is_open = fcntl(fd, F_GETFD) >= 0;
+    gor__os_set_errno(saved);
+    return is_open;
+}
+
+/* What of what fd is ready for; closed and broken is everything. 0: nothing; -EBADF. */
+static int gor__os_fd_ready(int fd, int what)
+{
+    struct pollfd p;
+    int saved = gor__os_errno(), n, found = 0;
+    p.fd = fd;
+    p.events = (short)((what & GOR_READ ? POLLIN : 0) | (what & GOR_WRITE ? POLLOUT : 0));
+    p.revents = 0;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && gor__os_errno() == EINTR);
+    gor__os_set_errno(saved);
+    if (p.revents & POLLNVAL)
+        return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP))
+        found = what;
+    if (p.revents & POLLIN)
+        found |= GOR_READ;
+    if (p.revents & POLLOUT)
+        found |= GOR_WRITE;
+    return found & what;
+}
+
+#if !GOR__KQUEUE
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
+static struct { int epoll, event; gor__au32 coarse; } gor__os_poller = { -1, -1, { 0 } };
+
+static int gor__os_poll_open(void)
+{
+    struct epoll_event e;
+    int saved = gor__os_errno(), rc = 0;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN;                            /* level-triggered: it stays until calmed */
+    e.data.u64 = UINT64_MAX;
+    gor__os_poller.epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (gor__os_poller.epoll >= 0)
+        gor__os_poller.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (gor__os_poller.event < 0 ||
+        epoll_ctl(gor__os_poller.epoll, EPOLL_CTL_ADD, gor__os_poller.event, &e) != 0)
+        rc = -gor__os_errno();
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+static void gor__os_poll_close(void)
+{
+    if (gor__os_poller.event >= 0)
+        close(gor__os_poller.event);
+    if (gor__os_poller.epoll >= 0)
+        close(gor__os_poller.epoll);
+    gor__os_poller.event = gor__os_poller.epoll = -1;
+}
+
+static int gor__os_poll_ctl(int op, int fd, struct epoll_event *e)
+{
+    int saved = gor__os_errno(), rc = epoll_ctl(gor__os_poller.epoll, op, fd, e);
+    if (rc != 0)
+        rc = -gor__os_errno();
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+/* known: it is probably watched already. 0; -EPERM cannot be watched; -EBADF, -ENOMEM, -ENOSPC. */
+static int gor__os_poll_set(int fd, uint32_t tag, unsigned what, bool known)
+{
+    struct epoll_event e;
+    int rc;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLET | (what & GOR_READ ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0u) |
+               (what & GOR_WRITE ? EPOLLOUT : 0u);
+    e.data.u64 = (uint64_t)tag << 32 | (uint32_t)fd;
+    rc = gor__os_poll_ctl(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e);
+    if (rc == -ENOENT || rc == -EEXIST)
+        rc = gor__os_poll_ctl(known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
+    return rc;
+}
+
+static void gor__os_poll_forget(int fd)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
+}
+
+/* Sleep in ns, or, where the kernel cannot (Linux before 5.11), in whole ms. */
+static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
+{
+    int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
+    struct timespec t;
+    if (left <= 0)
+        return epoll_wait(gor__os_poller.epoll, e, max, 0);
+    if (left == GOR_FOREVER)
+        return epoll_wait(gor__os_poller.epoll, e, max, -1);
+    if (gor__au32_load_rlx(&gor__os_poller.coarse) == 0) {
+        int n;
+        t.tv_sec = (time_t)(left / GOR_SEC);
+        t.tv_nsec = (long)(left % GOR_SEC);
+        n = (int)syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL, (size_t)0);
+        if (n >= 0 || gor__os_errno() == EINTR)
+            return n;
+        gor__au32_store_rlx(&gor__os_poller.coarse, 1);
+    }
+    left = (left + GOR_MS - 1) / GOR_MS;
+    return epoll_wait(gor__os_poller.epoll, e, max, left < INT_MAX ? (int)left : INT_MAX);
+}
+
+static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+{
+    struct epoll_event e[GOR__POLL_BATCH];
+    int saved = gor__os_errno(), n = gor__os_epoll_wait(e, max, deadline);
+    gor__os_set_errno(saved);
+    for (int i = 0; i < n; i++) {
+        uint32_t bits = e[i].events;
+        out[i].fd = (int)(uint32_t)e[i].data.u64;
+        out[i].tag = (uint32_t)(e[i].data.u64 >> 32);
+        out[i].what = 0;
+        if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR_READ;
+        if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR_WRITE;
+        if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR__HUNG;
+    }
+    return n > 0 ? n : 0;
+}
+
+static void gor__os_poll_wake(void)
+{
+    uint64_t one = 1;
+    int saved = gor__os_errno();
+    ssize_t n = write(gor__os_poller.event, &one, sizeof one);
+    (void)n;                                       /* full: it is awake as it can be */
+    gor__os_set_errno(saved);
+}
+
+static void gor__os_poll_calm(void)
+{
+    uint64_t count;
+    int saved = gor__os_errno();
+    ssize_t n = read(gor__os_poller.event, &count, sizeof count);
+    (void)n;
+    gor__os_set_errno(saved);
+}
+#endif
+
+/* ==== [kqueue] the kernel's list of what is ready, on macOS and the BSDs ======================
+ * What        The contract of [epoll] by one kqueue: a filter for each direction with EV_CLEAR is
+ *             edge-triggered, EVFILT_USER breaks a sleep. The rest of [os] has no such systems yet;
+ *             -DGOR__KQUEUE=1 compiles this part wherever there is a <sys/event.h>.
+ * Runs on     Any stack, any thread. Leaves errno alone.
+ */
+#if GOR__KQUEUE
+static struct { int kq; } gor__os_poller = { -1 };
+
+static int gor__os_kevent(int fd, int filter, int flags, unsigned fflags, uint32_t tag)
+{
+    struct kevent k;
+    int saved = gor__os_errno(), rc;
+    EV_SET(&k, (uintptr_t)fd, (short)filter, (unsigned short)flags, fflags, 0,
+           (void *)(uintptr_t)tag);
+    rc = kevent(gor__os_poller.kq, &k, 1, NULL, 0, NULL) < 0 ? -gor__os_errno() : 0;
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+static int gor__os_poll_open(void)
+{
+    int saved = gor__os_errno(), rc;
+    gor__os_poller.kq = kqueue();
+    rc = gor__os_poller.kq < 0 ? -gor__os_errno() : 0;
+    gor__os_set_errno(saved);
+    if (rc != 0)
+        return rc;
+    fcntl(gor__os_poller.kq, F_SETFD, FD_CLOEXEC);
+    return gor__os_kevent(0, EVFILT_USER, EV_ADD, 0, 0);
+}
+
+static void gor__os_poll_close(void)
+{
+    if (gor__os_poller.kq >= 0)
+        close(gor__os_poller.kq);
+    gor__os_poller.kq = -1;
+}
+
+/* What is not wanted is let go: the two filters stand for one registration. */
+static int gor__os_poll_set(int fd, uint32_t tag, unsigned what, bool known)
+{
+    int rc = 0;
+    if (what & GOR_READ)
+        rc = gor__os_kevent(fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, tag);
+    else if (known)
+        gor__os_kevent(fd, EVFILT_READ, EV_DELETE, 0, 0);
+    if (rc == 0 && (what & GOR_WRITE))
+        rc = gor__os_kevent(fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, tag);
+    else if (known && !(what & GOR_WRITE))
+        gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+    return rc;
+}
+
+static void gor__os_poll_forget(int fd)
+{
+    gor__os_kevent(fd, EVFILT_READ, EV_DELETE, 0, 0);
+    gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+}
+
+static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+{
+    struct kevent k[GOR__POLL_BATCH];
+    struct timespec t, *tp = &t;
+    int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
+    int saved = gor__os_errno(), n;
+    left = left > 0 ? left : 0;
+    t.tv_sec = (time_t)(left / GOR_SEC);
+    t.tv_nsec = (long)(left % GOR_SEC);
+    if (left == GOR_FOREVER)
+        tp = NULL;
+    n = kevent(gor__os_poller.kq, NULL, 0, k, max, tp);
+    gor__os_set_errno(saved);
+    for (int i = 0; i < n; i++) {
+        out[i].fd = k[i].filter == EVFILT_USER ? -1 : (int)k[i].ident;
+        out[i].tag = (uint32_t)(uintptr_t)k[i].udata;
+        out[i].what = k[i].filter == EVFILT_WRITE ? GOR_WRITE : GOR_READ;
+        if (k[i].flags & (EV_EOF | EV_ERROR))
+            out[i].what |= GOR__HUNG | GOR_READ | GOR_WRITE;
+    }
+    return n > 0 ? n : 0;
+}
+
+static void gor__os_poll_wake(void) { gor__os_kevent(0, EVFILT_USER, 0, NOTE_TRIGGER, 0); }
+static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0, 0); }
+#endif
 
 /* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
  * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
@@ -2988,6 +3415,7 @@ typedef struct gor__p {
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
     bool        asked;
+    gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;
@@ -3023,6 +3451,7 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
+    gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -3080,10 +3509,14 @@ static struct {
     gor__au64   next_id;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */
 
-    gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
+    gor__au32   poller;                /* it exists: fds are waited for                        */
+    gor__au32   polls;                 /* how often somebody looked there                      */
+    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
+    gor__au32   signals;               /* channels that wait for signals                       */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
@@ -3102,6 +3535,8 @@ static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
     void (*g_main)(void);                        /* [life] the outermost frame                 */
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
+    gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
+    void (*signalled)(void);                     /* [signal] hand out what has arrived         */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -3492,6 +3927,11 @@ static void gor__timers_move(gor__timers *to, gor__timers *from)
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
  *                wakes it. It publishes its time before it looks at the heaps a last time.
+ *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
+ *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
+ *                looks at polling. So one of the two sees the other.
+ *             I6 The sleeper sleeps there while some P is idle only: with all Ps busy its events
+ *                are found by those, between goroutines, and it would only take a CPU from them.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -3500,8 +3940,11 @@ static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED
 
 static void gor__m_wake(gor__m *m)
 {
-    gor__au32_store_rel(&m->park, 1);              /* rel m.park: next_p, spinning */
-    gor__os_futex_wake(&m->park, 1);
+    gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
+    if (gor__au32_load_sc(&m->polling))            /* I5 */
+        gor__os_poll_wake();
+    else
+        gor__os_futex_wake(&m->park, 1);
 }
 
 /* Sleep until woken (true: that wake-up is used up) or until the deadline. */
@@ -3513,6 +3956,24 @@ static bool gor__m_sleep(gor__m *m, int64_t deadline)
             gor__au32_load_acq(&m->park) == 0)
             return false;
     }
+    gor__au32_store_rlx(&m->park, 0);
+    return true;
+}
+
+/* The same in the poller, and until fds are ready: *ready, Gs linked by link, or NULL. */
+static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
+{
+    *ready = NULL;
+    gor__au32_xchg(&m->polling, 1);
+    while (gor__au32_load_sc(&m->park) == 0 && !*ready &&
+           gor__au32_load_sc(&gor__rt.poll_due) == 0) {
+        *ready = gor__up.poll(deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline)
+            break;
+    }
+    gor__au32_xchg(&m->polling, 0);
+    if (gor__au32_load_sc(&m->park) == 0)
+        return false;
     gor__au32_store_rlx(&m->park, 0);
     return true;
 }
@@ -3641,22 +4102,27 @@ static int64_t gor__timers_first(void)
     return first;
 }
 
+/* Let m, which was the sleeper, look around. */
+static void gor__sleeper_wake(gor__m *m)
+{
+    gor__lock_sched();                             /* only an M in the idle list may be woken */
+    m = gor__m_idle_pop_locked(m);
+    gor__unlock_sched();
+    if (m) {
+        m->next_p = NULL;
+        m->spinning = false;
+        gor__m_wake(m);
+    }
+}
+
 /* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
 static void gor__sleeper_tell(int64_t when)
 {
     gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m) {
+    if (!m)
         gor__wake_p();
-    } else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
-        gor__lock_sched();                         /* only an M in the idle list may be woken */
-        m = gor__m_idle_pop_locked(m);
-        gor__unlock_sched();
-        if (m) {
-            m->next_p = NULL;
-            m->spinning = false;
-            gor__m_wake(m);
-        }
-    }
+    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until))
+        gor__sleeper_wake(m);
 }
 
 /* Call after starting a timer that became the first of its heap. */
@@ -3680,6 +4146,7 @@ GOR__INLINE void gor__timer_added(int64_t when)
 static void gor__urgent_update_locked(void)
 {
     gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
+                                         gor__au32_load_rlx(&gor__rt.poll_due) ||
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 
@@ -3745,6 +4212,30 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     if (g)
         gor__runq_append(p, g);
     gor__submitted();
+}
+
+/* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
+ * own ring, where m looks next, is nobody else's business. */
+static void gor__ready_all(gor__m *m, gor__g *list)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    bool tell = list && (!p || gor__aptr_load_rlx(&list->link));
+    while (list) {
+        gor__g *g = list;
+        list = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+        gor__au32_store_rel(&g->state, GOR__RUNNABLE);         /* rel g.state */
+        if (p && gor__is_ordinary(g)) {
+            gor__runq_append(p, g);
+            continue;
+        }
+        gor__lock_sched();
+        gor__gq_push(gor__queue_of_locked(g), g);
+        gor__urgent_update_locked();
+        gor__unlock_sched();
+    }
+    if (tell)
+        gor__submitted();
 }
 
 /* Make g, whose wait the caller has claimed, runnable. Any thread. */
@@ -4290,8 +4781,8 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
     return 0;
 }
 
-/* Undo gor__g_make; g has no stack yet. The caller holds a P. */
-static void gor__g_discard(gor__m *m, gor__g *g)
+/* Undo gor__g_make; g has no stack yet. */
+static void gor__g_discard(gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
     gor__unpromise_odd(gor__au32_load_rlx(&g->traits));
@@ -4391,7 +4882,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         return NULL;
     t = gor__taskq_take_oldest(q);
     if (!t) {
-        gor__g_discard(m, g);
+        gor__g_discard(g);
         return NULL;
     }
     gor__count_start(m);
@@ -4689,10 +5180,32 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
+/* Look at the fds, without waiting; what is ready goes into p's ring. */
+static gor__g *gor__try_poll(gor__m *m, gor__p *p)
+{
+    if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
+        return NULL;
+    gor__ready_all(m, gor__up.poll(0));
+    return gor__pick_local(p);
+}
+
+/* [sysmon] has found that nobody looked at the fds for long. */
+static void gor__poll_overdue(gor__m *m)
+{
+    gor__lock_sched();
+    gor__au32_store_rlx(&gor__rt.poll_due, 0);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__up.signalled();
+    gor__ready_all(m, gor__up.poll(0));
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
     gor__g *g;
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
+        gor__poll_overdue(m);
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
@@ -4721,7 +5234,7 @@ static bool gor__work_anywhere(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
-        gor__au32_load_sc(&gor__rt.low.n))
+        gor__au32_load_sc(&gor__rt.low.n) || gor__au32_load_sc(&gor__rt.poll_due))
         return true;
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
@@ -4792,7 +5305,8 @@ static void gor__p_left(void)
 {
     gor__arch_fence();
     if (!gor__au32_load_rlx(&gor__rt.stopping) &&
-        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER))
+        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER ||
+         (gor__au32_load_rlx(&gor__rt.poller) && !gor__aptr_load_sc(&gor__rt.sleeper))))
         gor__wake_p();
 }
 
@@ -4814,8 +5328,8 @@ static int64_t gor__sleeper_until(gor__m *m)
         return 0;
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0)
         return until;
-    gor__ai64_store_sc(&gor__rt.sleep_until, GOR_FOREVER);     /* no P to run timers with: who */
-    gor__arch_fence();                                         /* gives one up tells us        */
+    gor__aptr_store_sc(&gor__rt.sleeper, NULL);    /* no P to run them with: who gives one up  */
+    gor__arch_fence();                             /* sleeps itself, or wakes somebody         */
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
@@ -4828,24 +5342,52 @@ static int64_t gor__leave_at_locked(const gor__m *m)
     return gor__os_now() + gor__rt.keep_thread_ns;
 }
 
-/* Sleep until someone brings a P, or the first timer is due, or for so long that the thread is not
- * worth keeping: its state is ENDING then. */
+/* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
+ * leave_at at most. */
+static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
+{
+    int64_t until;
+    *ready = NULL;
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return true;
+    until = gor__sleeper_until(m);
+    if (until != 0 && gor__au32_load_sc(&gor__rt.poller) &&
+        gor__aptr_load_rlx(&gor__rt.sleeper) == m)
+        return gor__m_sleep_polling(m, until, ready);
+    return gor__m_sleep(m, until < leave_at ? until : leave_at);
+}
+
+/* The sleeper has come back with fds that are ready. Timers that are due before [sysmon] next looks
+ * are another's from now on; for later ones it sees that somebody minds them. */
+static void gor__m_polled(gor__m *m, gor__g *ready)
+{
+    int64_t first = gor__timers_first();
+    if (!gor__m_p(m))
+        gor__p_acquire(m, NULL);
+    gor__ready_all(m, ready);
+    if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
+        first < gor__os_now() + 2 * GOR__SYSMON_NS)
+        gor__wake_p();
+}
+
+/* Sleep until someone brings a P, the first timer is due, or fds are ready; or for so long that the
+ * thread is not worth keeping: its state is ENDING then. */
 static void gor__m_idle(gor__m *m)
 {
-    bool woken, listed;
-    int64_t leave_at, until;
+    bool woken, listed, sleeper;
+    gor__g *ready;
+    int64_t leave_at;
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
     leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
-    until = gor__sleeper_until(m);
-    woken = gor__au32_load_sc(&gor__rt.stopping) ||
-            gor__m_sleep(m, until < leave_at ? until : leave_at);
+    woken = gor__m_sleep_idle(m, leave_at, &ready);
+    sleeper = gor__aptr_load_rlx(&gor__rt.sleeper) == m;
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
-    if (listed && !woken && until == GOR_FOREVER && leave_at != GOR_FOREVER)
+    if (listed && !woken && !sleeper && leave_at != GOR_FOREVER && gor__os_now() >= leave_at)
         gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
@@ -4855,6 +5397,8 @@ static void gor__m_idle(gor__m *m)
     if (m->next_p)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
+    if (ready)
+        gor__m_polled(m, ready);
 }
 
 /* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
@@ -4903,6 +5447,8 @@ static gor__g *gor__find_work(gor__m *m)
         g = gor__stress_hit(2) ? gor__try_steal(m, p) : NULL;
         if (!g)
             g = gor__try_own(m, p);
+        if (!g)
+            g = gor__try_poll(m, p);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
             if (m->spinning)
@@ -5674,6 +6220,396 @@ static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t am
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
     return gor__wait_in(lock, q, &n, deadline, own, false);
+}
+
+/* ==== [poll] who waits for which file descriptor =================================================
+ * What        A descriptor, pd, for each fd number that a call has seen, with the waiters of its
+ *             two directions. The sleeper ([idle] I5), and Ms that run out of work, take events
+ *             from the kernel and claim the waits that they end.
+ * Protocol    A call loads seq; tries; if the system would block, it waits under the pd's lock, but
+ *             only if seq is still what it was. An event counts seq up under the lock, then takes
+ *             all waiters: they try again. So what came after the attempt is seen, and nobody is
+ *             asleep while there is something for him, however many share a direction.
+ * Invariants  I1 pds live until gor_stop, at their fd's place; a stale pointer is safe.
+ *             I2 gen counts the owners of a number. It changes under the lock, when gor_fd_close
+ *                closes the fd or a gor call is given the number by the system. A waiter, an
+ *                attempt and an event of an earlier gen end with -EBADF, or are dropped.
+ *             I3 An attempt counts busy up, then looks at gen; gor_fd_close changes gen, then
+ *                waits until busy is 0, and only then closes: no attempt hits the number's next
+ *                owner. Attempts do not block. While locks are elided no attempt is ever seen from
+ *                outside, so busy is not needed.
+ *             I4 The kernel is told while the lock is held: an fd can be closed only before or
+ *                after, so that no old registration is put over a new one.
+ *             I5 Of an fd that a gor call made (GOR__PD_OURS) we know that gor_fd_close closes it,
+ *                so it is registered once; a direction is added when it is first waited for. Any
+ *                other may be closed behind our back, by a library: each wait registers anew.
+ *             I6 A wait's P counts fd_waits up before the wait and whichever P runs it then counts
+ *                down: [sysmon] adds them up, no counter is shared.
+ *             I7 The sleeper polls without a P. So a pd's lock is never elided, and what needs a P
+ *                it leaves to others: Gs are handed on ([ready]), signals by poll_due.
+ * Drained     A TCP socket that gave less than was asked for has no more: the next read need not
+ *             ask, unless an event came since, or the end or urgent data has been seen (HUNG),
+ *             which a short read may stop at.
+ * Locks       pd.lock (OBJECT). Held over epoll_ctl, which I4 needs; about a microsecond.
+ * Source      netpoll of the Go runtime. We differ: any number of waiters and seq instead of one
+ *             waiter with a ready state, which needs a lock around each read.
+ * Tests       tests/io.c
+ */
+enum gor__pd_flag {
+    GOR__PD_OURS = 1,                  /* I5                                                   */
+    GOR__PD_KNOWN = 2,                 /* registered                                           */
+    GOR__PD_HUNG = 4,
+    GOR__PD_STREAM = 8,                /* TCP: see Drained                                     */
+    GOR__PD_SOCKET = 16,
+    GOR__PD_FILE = 32,                 /* cannot be waited for: gor_block                      */
+    GOR__PD_IN = 64, GOR__PD_OUT = 128 /* registered for                                       */
+};
+
+enum { GOR__IN, GOR__OUT };            /* directions: place in seq and waiters                 */
+
+typedef struct gor__pd {
+    gor__spin lock;
+    gor__au32 gen;                     /* I2                                                   */
+    gor__au32 busy;                    /* I3                                                   */
+    gor__au32 flags;                   /* written under the lock, read anywhere                */
+    gor__au32 seq[2];                  /* events so far, even; written under the lock          */
+    gor__au32 drained;                 /* seq when a read emptied the socket; 1: it did not    */
+    gor__wq   waiters[2];
+} gor__pd;
+
+/* Block k holds the pds of fds [64 << (k - 1), 64 << k), block 0 those of [0, 64). */
+#define GOR__PD_BLOCKS 26
+static struct { gor__spin lock; gor__aptr block[GOR__PD_BLOCKS]; } gor__polls;
+
+static size_t gor__pd_block_size(int k) { return (size_t)64 << (k > 0 ? k - 1 : 0); }
+
+/* Which block holds fd, and where. */
+static int gor__pd_place(int fd, size_t *at)
+{
+    int k = fd < 64 ? 0 : 32 - 6 - __builtin_clz((unsigned)fd);
+    *at = (size_t)fd - (k ? gor__pd_block_size(k) : 0);
+    return k;
+}
+
+/* Make block k, unless another is quicker. NULL: out of memory. */
+static GOR__NOINLINE gor__pd *gor__pd_block_new(int k)
+{
+    size_t n = gor__pd_block_size(k);
+    gor__pd *block = (gor__pd *)gor__zalloc(n * sizeof *block), *first;
+    if (!block)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        gor__au32_store_rlx(&block[i].drained, 1);
+    if (!gor__aptr_cas(&gor__polls.block[k], NULL, block)) {
+        first = (gor__pd *)gor__aptr_load_acq(&gor__polls.block[k]);
+        gor__free(block, n * sizeof *block);
+        block = first;
+    }
+    return block;
+}
+
+/* The pd of fd, if it has been seen. */
+GOR__INLINE gor__pd *gor__pd_seen(int fd)
+{
+    size_t at;
+    gor__pd *block;
+    if (GOR__UNLIKELY(fd < 0))
+        return NULL;
+    block = (gor__pd *)gor__aptr_load_acq(&gor__polls.block[gor__pd_place(fd, &at)]);
+    return block ? block + at : NULL;
+}
+
+static GOR__NOINLINE int gor__pd_make(int fd, gor__pd **out)
+{
+    size_t at;
+    gor__pd *block;
+    if (fd < 0 || !gor__os_fd_open(fd))            /* no memory for numbers made up */
+        return -EBADF;
+    block = gor__pd_block_new(gor__pd_place(fd, &at));
+    *out = block ? block + at : NULL;
+    return block ? 0 : -ENOMEM;
+}
+
+/* The pd of fd. 0, -EBADF, -ENOMEM. */
+GOR__INLINE int gor__pd_of(int fd, gor__pd **out)
+{
+    *out = gor__pd_seen(fd);
+    return GOR__LIKELY(*out != NULL) ? 0 : gor__pd_make(fd, out);
+}
+
+GOR__INLINE bool gor__pd_is(gor__pd *pd, uint32_t flag)
+{
+    return (gor__au32_load_rlx(&pd->flags) & flag) != 0;
+}
+
+static void gor__pd_lock(gor__pd *pd) { gor__lock_always(&pd->lock, GOR__RANK_OBJECT); }
+static void gor__pd_unlock(gor__pd *pd) { gor__unlock(&pd->lock, GOR__RANK_OBJECT); }
+
+/* -- owners ------------------------------------------------------------------------------------ */
+
+/* The number changes hands: whoever waits for its last owner is to be woken. */
+static gor__node *gor__pd_pass_on_locked(gor__pd *pd, uint32_t flags)
+{
+    gor__node *readers, *writers, **at;
+    gor__au32_store_sc(&pd->gen, gor__au32_load_rlx(&pd->gen) + 1);
+    gor__au32_store_rlx(&pd->flags, flags);
+    gor__au32_store_rlx(&pd->drained, 1);
+    readers = gor__wq_take_all(&pd->waiters[GOR__IN], -EBADF);
+    writers = gor__wq_take_all(&pd->waiters[GOR__OUT], -EBADF);
+    for (at = &readers; *at; at = &(*at)->next)
+        ;
+    *at = writers;
+    return readers;
+}
+
+/* A gor call has made fd, non-blocking. 0 or -ENOMEM. */
+static int gor__pd_adopt(int fd, uint32_t flags)
+{
+    gor__pd *pd;
+    gor__node *list;
+    int rc = gor__pd_of(fd, &pd);
+    if (rc != 0)
+        return rc;
+    gor__pd_lock(pd);
+    list = gor__pd_pass_on_locked(pd, flags | GOR__PD_OURS);
+    gor__pd_unlock(pd);
+    gor__wake_all(list);
+    return 0;
+}
+
+static void gor__pd_add_flag(gor__pd *pd, uint32_t flag)
+{
+    gor__pd_lock(pd);
+    gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | flag);
+    gor__pd_unlock(pd);
+}
+
+/* Before fd is closed: its waiters go, and no attempt is under way when this returns. */
+static void gor__pd_retire(gor__pd *pd, int fd)
+{
+    gor__node *list;
+    gor__pd_lock(pd);
+    if (gor__pd_is(pd, GOR__PD_KNOWN))
+        gor__os_poll_forget(fd);                   /* a copy of fd may keep it alive */
+    list = gor__pd_pass_on_locked(pd, 0);
+    gor__pd_unlock(pd);
+    gor__wake_all(list);
+    gor__arch_fence();
+    while (gor__au32_load_sc(&pd->busy) != 0)
+        gor__os_yield();
+}
+
+/* -- the poller ------------------------------------------------------------------------------ */
+
+/* There is a poller from here on. A sleeper that sleeps in its futex must know ([idle] I5). */
+static GOR__NOINLINE int gor__poll_open(void)
+{
+    int rc = 0;
+    gor__m *sleeper;
+    gor__lock(&gor__polls.lock, GOR__RANK_OBJECT);
+    if (gor__au32_load_rlx(&gor__rt.poller) == 0) {
+        rc = gor__os_poll_open();
+        if (rc == 0)
+            gor__au32_store_sc(&gor__rt.poller, 1);
+        else
+            gor__os_poll_close();
+    }
+    gor__unlock(&gor__polls.lock, GOR__RANK_OBJECT);
+    gor__arch_fence();
+    sleeper = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
+    if (rc == 0 && sleeper)
+        gor__sleeper_wake(sleeper);
+    return rc;
+}
+
+/* A poller for a call that must wait. 0; -ESRCH no runtime that could poll; an errno. */
+static int gor__poll_need(void)
+{
+    if (GOR__LIKELY(gor__au32_load_acq(&gor__rt.poller)))
+        return 0;
+    return gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? gor__poll_open() : -ESRCH;
+}
+
+/* The claimed waits of one event: goroutines go to the end of a list, threads go on at once. */
+static void gor__poll_claimed(gor__node *n, gor__gqueue *ready)
+{
+    while (n) {
+        gor__node *next = n->next;
+        gor__g *g = n->wait->g;
+        if (g)
+            gor__gq_push(ready, g);
+        else
+            gor__wake(n);
+        n = next;
+    }
+}
+
+static void gor__poll_event(const gor__os_event *e, gor__gqueue *ready)
+{
+    gor__pd *pd = gor__pd_seen(e->fd);
+    gor__node *readers = NULL, *writers = NULL;
+    if (!pd)
+        return;
+    gor__pd_lock(pd);
+    if (e->tag == gor__au32_load_rlx(&pd->gen)) {              /* I2 */
+        if (e->what & GOR__HUNG)
+            gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | GOR__PD_HUNG);
+        if (e->what & GOR_READ) {
+            gor__au32_store_rel(&pd->seq[GOR__IN], gor__au32_load_rlx(&pd->seq[GOR__IN]) + 2);
+            readers = gor__wq_take_all(&pd->waiters[GOR__IN], 0);
+        }
+        if (e->what & GOR_WRITE) {
+            gor__au32_store_rel(&pd->seq[GOR__OUT], gor__au32_load_rlx(&pd->seq[GOR__OUT]) + 2);
+            writers = gor__wq_take_all(&pd->waiters[GOR__OUT], 0);
+        }
+    }
+    gor__pd_unlock(pd);
+    gor__poll_claimed(readers, ready);
+    gor__poll_claimed(writers, ready);
+}
+
+/* I7: whoever has a P next hands the signals out. */
+static void gor__poll_signals_later(void)
+{
+    if (gor__au32_load_rlx(&gor__rt.signals) == 0)
+        return;
+    gor__lock_sched();
+    gor__au32_store_sc(&gor__rt.poll_due, 1);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+}
+
+/* Take events, sleeping until deadline; 0: not at all, and the caller has a P. Returns the Gs whose
+ * waits they end, linked by link. Only the sleeper sleeps here, so only he calms: wakes are his. */
+static gor__g *gor__poll(int64_t deadline)
+{
+    gor__os_event e[GOR__POLL_BATCH];
+    gor__gqueue ready = { NULL, NULL, { 0 } };
+    int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
+    gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
+    for (int i = 0; i < n; i++) {
+        if (e[i].fd >= 0) {
+            gor__poll_event(&e[i], &ready);
+            continue;
+        }
+        if (deadline != 0) {
+            gor__os_poll_calm();
+            gor__poll_signals_later();
+        } else {
+            gor__up.signalled();
+        }
+    }
+    return ready.head;
+}
+
+static void gor__poll_close(void)
+{
+    if (gor__au32_load_rlx(&gor__rt.poller))
+        gor__os_poll_close();
+}
+
+static void gor__poll_free(void)
+{
+    for (int k = 0; k < GOR__PD_BLOCKS; k++)
+        gor__free(gor__aptr_xchg(&gor__polls.block[k], NULL),
+                  gor__pd_block_size(k) * sizeof(gor__pd));
+}
+
+/* -- waiting ----------------------------------------------------------------------------------- */
+
+/* Tell the kernel that direction dir is waited for: I5. 0, -EPERM it cannot be, ... */
+static int gor__pd_arm_locked(gor__pd *pd, int fd, int dir)
+{
+    uint32_t flags = gor__au32_load_rlx(&pd->flags);
+    uint32_t bits = dir == GOR__IN ? (uint32_t)GOR__PD_IN : (uint32_t)GOR__PD_OUT;
+    unsigned what;
+    int rc;
+    if (flags & GOR__PD_OURS) {
+        if (flags & bits)
+            return 0;
+        bits |= flags & (GOR__PD_IN | GOR__PD_OUT);
+    } else {
+        bits |= (pd->waiters[GOR__IN].head ? GOR__PD_IN : 0u) |
+                (pd->waiters[GOR__OUT].head ? GOR__PD_OUT : 0u);
+    }
+    what = (bits & GOR__PD_IN ? (unsigned)GOR_READ : 0u) |
+           (bits & GOR__PD_OUT ? (unsigned)GOR_WRITE : 0u);
+    rc = gor__os_poll_set(fd, gor__au32_load_rlx(&pd->gen), what, (flags & GOR__PD_KNOWN) != 0);
+    if (rc == 0)
+        gor__au32_store_rlx(&pd->flags, (flags & ~(uint32_t)(GOR__PD_IN | GOR__PD_OUT)) | bits |
+                                        GOR__PD_KNOWN);
+    return rc;
+}
+
+/* Queue n, unless the fd has been closed or something has come since seen: then the wait ends. */
+static void gor__pd_watch(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t seen, gor__node *n)
+{
+    int rc;
+    bool news = false;
+    gor__pd_lock(pd);
+    rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
+    if (rc == 0)
+        news = gor__au32_load_rlx(&pd->seq[dir]) != seen;
+    if (rc == 0 && !news)
+        gor__wq_put(&pd->waiters[dir], n);
+    gor__pd_unlock(pd);
+    if (rc != 0 || news)
+        gor__wait_give_up(n->wait, n->index, rc);
+}
+
+static void gor__pd_leave(gor__pd *pd, gor__node *n)
+{
+    gor__pd_lock(pd);
+    if (n->queue)
+        gor__wq_remove(n->queue, n);
+    gor__pd_unlock(pd);
+}
+
+/* I6. */
+static void gor__fd_waits_add(uint64_t n)
+{
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    if (p)
+        gor__au64_store_rlx(&p->fd_waits, gor__au64_load_rlx(&p->fd_waits) + n);
+}
+
+static const void *gor__fd_object(int fd) { return (const void *)(intptr_t)fd; }
+
+/* Wait in one direction for what comes after seen. 0: try again; -EBADF, -ETIMEDOUT, -ECANCELED,
+ * -ENOMEM, -EPERM. A foreign thread's wait is one of many sources, so that it is not counted among
+ * those that only goroutines can wake. */
+static int gor__pd_wait(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t seen,
+                        int64_t deadline)
+{
+    gor__cancel *own = gor__own_ctx();
+    gor__wait w;
+    gor__node n;
+    int rc;
+    if (deadline <= gor__ai64_load_rlx(&gor__rt.coarse_ns))
+        return -ETIMEDOUT;                         /* one that passed just now: the timer's task */
+    if (gor__stress_hit(8))
+        return 0;                                  /* an event that was none */
+    gor__pd_lock(pd);
+    rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
+    if (rc != 0 || gor__au32_load_rlx(&pd->seq[dir]) != seen) {
+        gor__pd_unlock(pd);
+        return rc;
+    }
+    gor__wait_init(&w, GOR__WHY_FD, gor__fd_object(fd),
+                   own || deadline != GOR_FOREVER || !gor__self());
+    gor__node_init(&n, &w, 0, NULL);
+    gor__fd_waits_add(1);
+    gor__wq_put(&pd->waiters[dir], &n);
+    gor__pd_unlock(pd);
+    if (w.many)
+        gor__block(&w, deadline, own);
+    else
+        gor__park();
+    gor__fd_waits_add((uint64_t)-1);
+    if (w.which < 0)
+        gor__pd_leave(pd, &n);
+    return w.rc;
 }
 
 /* ==== [report] what the world looks like, in words ===============================================
@@ -6710,9 +7646,10 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
 /* ==== [select] wait for one of several ===========================================================
  * What        Look at all cases at one moment, and run one of those that can, at random; if none
  *             can, queue at all of them and block.
- * Steps       1 check; 2 lock all channels, by rising address; 3 count the cases that can run, take
- *             one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts and tasks, arm
- *             the deadline; 7 block; 8 leave all queues.
+ * Steps       1 check; ask for fds; 2 lock all channels, by rising address; 3 count the cases that
+ *             can run, take one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts,
+ *             tasks and fds, arm the deadline; 7 block; 8 leave all queues. What woke an fd's case
+ *             may have gone again: then from the beginning.
  * Why         Locking all channels makes looking and queueing one step: between two selects that
  *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
  *             so they are queued at one by one.
@@ -6720,12 +7657,14 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
  *             trying all in a shuffled order; most selects need no random number.
  * Tests       tests/select.c
  */
-#define GOR__SELECT_INLINE 8           /* cases that need no memory */
+#define GOR__SELECT_INLINE 8           /* cases that need no memory                            */
+#define GOR__SELECT_AGAIN  INT_MIN     /* an fd that was ready is not any more                  */
 
 typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
+    int        n_fds;                  /* fd cases                                              */
     uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
     size_t     n_locks;
     bool      *hollow;                 /* n: looked ready, and was not                          */
@@ -6739,15 +7678,20 @@ static bool gor__case_is_chan(const gor_case *k)
     return (k->kind == GOR_CASE_RECV || k->kind == GOR_CASE_SEND) && k->object;
 }
 
+static bool gor__case_is_fd(const gor_case *k)
+{
+    return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
+}
+
 /* Step 1: refuse before anything moves. */
 static int gor__select_check(gor__selection *s)
 {
     s->fallback = s->timer = -1;
+    s->n_fds = 0;
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         k->rc = 0;
-        if (k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE)
-            return -ENOSYS;
+        s->n_fds += gor__case_is_fd(k);
         if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
             return -EINVAL;
         if (gor__case_is_chan(k) && !gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
@@ -6778,6 +7722,8 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
     case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
     case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
     case GOR_CASE_DEADLINE: return k->deadline <= now;
+    case GOR_CASE_READABLE:
+    case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
     default:                return false;
     }
 }
@@ -6828,6 +7774,8 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
         if (gor__case_is_chan(k))
             rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value,
                                     woken);
+        else if (gor__case_is_fd(k))
+            rc = k->rc;
         if (rc != GOR__WAIT) {
             *result = gor__select_done(s, (size_t)i, rc);
             return true;
@@ -6887,12 +7835,49 @@ static void gor__select_queue(gor__selection *s)
     }
 }
 
+/* -- fd cases. The case's fields hold the descriptor (object), its gen and seq (size) from before
+ * the fd was asked; rc is the answer: GOR__WAIT, 0 ready, or -EBADF and the like, ready too -- */
+
+static int gor__case_dir(const gor_case *k)
+{
+    return k->kind == GOR_CASE_READABLE ? GOR__IN : GOR__OUT;
+}
+
+static void gor__select_ask_fd(gor_case *k)
+{
+    gor__pd *pd;
+    int rc = gor__pd_of(k->fd, &pd);
+    k->object = NULL;
+    if (rc == 0) {
+        k->object = pd;
+        k->size = (size_t)gor__au32_load_sc(&pd->gen) << 32 |
+                  gor__au32_load_acq(&pd->seq[gor__case_dir(k)]);
+        rc = gor__os_fd_ready(k->fd, k->kind == GOR_CASE_READABLE ? GOR_READ : GOR_WRITE);
+    }
+    k->rc = rc == 0 ? GOR__WAIT : rc > 0 ? 0 : rc;
+}
+
+/* Step 1, fds. Their poller, too. 0 or an errno. */
+static int gor__select_ask(gor__selection *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (gor__case_is_fd(&s->cases[i]))
+            gor__select_ask_fd(&s->cases[i]);
+    return gor__poll_need();
+}
+
 /* Step 6. */
 static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
+        if (gor__case_is_fd(k)) {
+            gor__node_init(n, &s->wait, (int)i, NULL);
+            gor__pd_watch((gor__pd *)k->object, k->fd, (uint32_t)(k->size >> 32),
+                          gor__case_dir(k), (uint32_t)k->size, n);
+            continue;
+        }
         if (!k->object || (k->kind != GOR_CASE_DONE && k->kind != GOR_CASE_JOIN))
             continue;
         gor__node_init(n, &s->wait, (int)i, NULL);
@@ -6918,6 +7903,10 @@ static void gor__select_leave(gor__selection *s)
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
+        if (gor__case_is_fd(k)) {
+            gor__pd_leave((gor__pd *)k->object, n);
+            continue;
+        }
         if ((int)i == s->wait.which || !k->object)
             continue;
         if (gor__case_is_chan(k))
@@ -6933,9 +7922,19 @@ static void gor__select_leave(gor__selection *s)
 static int gor__select_wait(gor__selection *s, gor__cancel *own)
 {
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
+    if (s->n_fds)
+        gor__fd_waits_add(1);
     gor__select_watch(s);
     gor__block(&s->wait, deadline, own);
+    if (s->n_fds)
+        gor__fd_waits_add((uint64_t)-1);
     gor__select_leave(s);
+    if (s->wait.which >= 0 && gor__case_is_fd(&s->cases[s->wait.which]) && s->wait.rc == 0) {
+        gor__select_ask_fd(&s->cases[s->wait.which]);
+        s->wait.rc = s->cases[s->wait.which].rc;
+        if (s->wait.rc == GOR__WAIT)
+            return GOR__SELECT_AGAIN;
+    }
     if (s->wait.which >= 0)
         return gor__select_done(s, (size_t)s->wait.which, s->wait.rc);
     if (s->wait.which == GOR__BY_DEADLINE && s->wait.rc == -ETIMEDOUT)
@@ -6943,11 +7942,13 @@ static int gor__select_wait(gor__selection *s, gor__cancel *own)
     return s->wait.rc;
 }
 
-static int gor__select_run(gor__selection *s)
+static int gor__select_once(gor__selection *s)
 {
     gor__cancel *own = gor__own_ctx();
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
+    if (result == 0 && s->n_fds)
+        result = gor__select_ask(s);
     if (result != 0)
         return result;
     gor__select_sort(s);
@@ -6962,6 +7963,15 @@ static int gor__select_run(gor__selection *s)
     gor__select_queue(s);
     gor__select_unlock(s);
     return gor__select_wait(s, own);
+}
+
+static int gor__select_run(gor__selection *s)
+{
+    int result;
+    do
+        result = gor__select_once(s);
+    while (result == GOR__SELECT_AGAIN);
+    return result;
 }
 
 static int gor__select_large(gor__selection *s)
@@ -8435,6 +9445,1547 @@ int gor_block(int (*fn)(void *), void *arg)
     return rc;
 }
 
+/* ==== [fd] reading and writing file descriptors ================================================
+ * What        gor__io_run tries a system call, and waits while it would block. Each call below is
+ *             an attempt, a function that makes the system call, and the arguments in a gor__io.
+ * Kinds       What is known of an fd that a gor call made stays known (pd flags). Of any other the
+ *             number may have changed hands: its O_NONBLOCK is asked for at each call, and what
+ *             blocks is looked at more closely:
+ *               sockets, pipes   made non-blocking
+ *               terminals, fds 0 to 2   left as they are, because other programs share them:
+ *                                asked before each attempt, and written to a page at a time
+ *               all else         regular files, directories, devices: the call goes through
+ *                                gor_block; a read that the page cache can serve does not need it
+ * SIGPIPE     Sockets: MSG_NOSIGNAL. Elsewhere, at the first write, an empty handler takes the
+ *             place of the default: unlike SIG_IGN it is not inherited through exec. GOR_NO_SIGNALS
+ *             leaves it alone. The runtime's threads have it blocked; this is for the others.
+ * Errno       Is left as it was: results are returned.
+ */
+typedef struct gor__io {               /* one call: its arguments                              */
+    ssize_t (*attempt)(const struct gor__io *io);      /* a result, or a negative errno        */
+    int       fd;
+    int       dir;                     /* GOR__IN, GOR__OUT                                    */
+    uint32_t  kind;                    /* flags of the pd; GOR__SHARED_FD                      */
+    int       flags;
+    int       n_vec;
+    void     *buf;
+    size_t    n;
+    const struct iovec *vec;
+    struct sockaddr *addr;
+    socklen_t *addr_len;
+    socklen_t addr_size;
+    int64_t   offset;
+} gor__io;
+
+enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
+#define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
+
+/* A system call's result; errno gets its old value back. */
+GOR__INLINE ssize_t gor__sys_result(ssize_t n, int saved)
+{
+    if (GOR__UNLIKELY(n < 0)) {
+        n = -gor__os_errno();
+        gor__os_set_errno(saved);
+    }
+    return n;
+}
+
+/* -- SIGPIPE ------------------------------------------------------------------------------- */
+static gor__au32 gor__sigpipe_tamed;
+static void gor__sigpipe_nothing(int sig) { (void)sig; }
+
+static GOR__NOINLINE void gor__sigpipe_tame_slow(void)
+{
+    struct sigaction now, ours;
+    if (gor__au32_xchg(&gor__sigpipe_tamed, 1) || (gor__rt.opt.flags & GOR_NO_SIGNALS))
+        return;
+    if (sigaction(SIGPIPE, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) ||
+        now.sa_handler != SIG_DFL)
+        return;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_handler = gor__sigpipe_nothing;
+    ours.sa_flags = SA_RESTART | SA_ONSTACK;
+    sigaction(SIGPIPE, &ours, NULL);
+}
+
+GOR__INLINE void gor__sigpipe_tame(void)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__sigpipe_tamed) == 0))
+        gor__sigpipe_tame_slow();
+}
+
+static void gor__sigpipe_restore(void)
+{
+    struct sigaction now;
+    if (gor__au32_xchg(&gor__sigpipe_tamed, 0) && sigaction(SIGPIPE, NULL, &now) == 0 &&
+        now.sa_handler == gor__sigpipe_nothing)
+        signal(SIGPIPE, SIG_DFL);
+}
+
+/* -- what an fd is ----------------------------------------------------------------------------- */
+
+/* A blocking fd: make it non-blocking, or say why not. FILE, GOR__SHARED_FD, 0, or an errno. */
+static GOR__NOINLINE int gor__fd_kind_slow(int fd, int flags)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -gor__os_errno();
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
+        (S_ISCHR(st.st_mode) && !isatty(fd)))
+        return GOR__PD_FILE;
+    if (fd <= 2 || S_ISCHR(st.st_mode))
+        return GOR__SHARED_FD;
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -gor__os_errno();
+}
+
+/* What io->fd is, into io->kind. 0, or -EBADF. */
+GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd)
+{
+    int saved, rc;
+    io->kind = gor__au32_load_rlx(&pd->flags);
+    if (GOR__LIKELY(io->kind & GOR__PD_OURS))
+        return 0;
+    io->kind = 0;
+    saved = gor__os_errno();
+    rc = fcntl(io->fd, F_GETFL);
+    if (rc < 0)
+        rc = -gor__os_errno();
+    else
+        rc = rc & O_NONBLOCK ? 0 : gor__fd_kind_slow(io->fd, rc);
+    gor__os_set_errno(saved);
+    if (rc > 0)
+        io->kind = (uint32_t)rc;
+    return rc < 0 ? rc : 0;
+}
+
+/* -- the loop ------------------------------------------------------------------------------ */
+
+static ssize_t gor__io_try(const gor__io *io)
+{
+    ssize_t n;
+    if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD)) {
+        n = gor__os_fd_ready(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE);
+        if (n <= 0)
+            return n == 0 ? -EAGAIN : n;
+    }
+    do
+        n = io->attempt(io);
+    while (n == -EINTR);
+    return n;
+}
+
+/* One attempt, unless the fd has changed hands since gen ([poll] I3). */
+GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
+{
+    bool shared = gor__au32_load_rlx(&gor__shared) != 0;
+    ssize_t n = -EBADF;
+    if (shared)
+        gor__au32_add(&pd->busy, 1);
+    if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
+        n = gor__io_try(io);
+    if (shared)
+        gor__au32_add(&pd->busy, (uint32_t)-1);
+    return n;
+}
+
+/* No runtime, so no poller: the thread blocks by itself. 0: try again. */
+static int gor__io_block_thread(int fd, int what, int64_t deadline)
+{
+    struct pollfd p;
+    int saved = gor__os_errno(), n;
+    int64_t left = deadline == GOR_FOREVER ? GOR_FOREVER : deadline - gor__os_now();
+    if (left <= 0)
+        return -ETIMEDOUT;
+    p.fd = fd;
+    p.events = (short)((what & GOR_READ ? POLLIN : 0) | (what & GOR_WRITE ? POLLOUT : 0));
+    left = left == GOR_FOREVER ? -1 : (left + GOR_MS - 1) / GOR_MS;
+    gor__leave(NULL);
+    n = poll(&p, 1, left < INT_MAX ? (int)left : INT_MAX);
+    gor__enter();
+    n = n < 0 && gor__os_errno() != EINTR ? -gor__os_errno() : 0;
+    gor__os_set_errno(saved);
+    return n;
+}
+
+/* Does a read need no attempt, because the last one emptied the socket? ([poll] Drained) */
+GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen)
+{
+    return (io->kind & GOR__PD_STREAM) && io->dir == GOR__IN && io->flags == 0 &&
+           gor__au32_load_rlx(&pd->drained) == seen && !gor__pd_is(pd, GOR__PD_HUNG);
+}
+
+/* Inside of a gor call. */
+static ssize_t gor__io_loop(const gor__io *io, gor__pd *pd, uint32_t gen, int64_t deadline)
+{
+    for (;;) {
+        uint32_t seen = gor__au32_load_acq(&pd->seq[io->dir]);     /* acq pd.seq */
+        ssize_t n = -EAGAIN;
+        if (!gor__io_drained(io, pd, seen)) {
+            n = gor__io_attempt(io, pd, gen);
+            if (n > 0 && (size_t)n < io->n && (io->kind & GOR__PD_STREAM) &&
+                io->dir == GOR__IN && io->flags == 0)
+                gor__au32_store_rlx(&pd->drained, seen);
+        }
+        if (n != -EAGAIN)
+            return n;
+        n = gor__poll_need();
+        if (n == 0)
+            n = gor__pd_wait(pd, io->fd, gen, io->dir, seen, deadline);
+        else if (n == -ESRCH)
+            n = gor__io_block_thread(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE, deadline);
+        if (n != 0)
+            return n;
+    }
+}
+
+static int gor__io_blocking(void *p)
+{
+    gor__io *io = (gor__io *)p;
+    ssize_t n;
+    do
+        n = io->attempt(io);
+    while (n == -EINTR);
+    io->offset = n;                                /* the result: it may not fit an int */
+    return 0;
+}
+
+static ssize_t gor__try_read(const gor__io *io);
+
+/* What epoll refuses: through gor_block, unless it is a read that the page cache can serve. Inside
+ * of a gor call. */
+static ssize_t gor__io_file(gor__io *io)
+{
+    struct iovec v;
+    v.iov_base = io->buf;
+    v.iov_len = io->n;
+    if (io->attempt == gor__try_read) {
+        int saved = gor__os_errno();
+        ssize_t n = preadv2(io->fd, &v, 1, -1, RWF_NOWAIT);
+        gor__os_set_errno(saved);
+        if (n >= 0)
+            return n;
+    }
+    gor__leave(gor__self());
+    gor_block(gor__io_blocking, io);
+    gor__enter();
+    return (ssize_t)io->offset;
+}
+
+/* The part that all calls share. */
+static ssize_t gor__io_run(gor__io *io, int64_t deadline)
+{
+    gor__pd *pd;
+    ssize_t n;
+    gor__enter();
+    n = gor__own_ctx_err();
+    if (GOR__LIKELY(n == 0))
+        n = gor__pd_of(io->fd, &pd);
+    if (GOR__LIKELY(n == 0)) {                     /* gen first: what fd is holds for it alone */
+        uint32_t gen = gor__au32_load_sc(&pd->gen);
+        n = gor__fd_kind(io, pd);
+        if (GOR__UNLIKELY(n != 0))
+            ;
+        else if (GOR__UNLIKELY(io->kind & GOR__PD_FILE))
+            n = gor__io_file(io);
+        else
+            n = gor__io_loop(io, pd, gen, deadline);
+    }
+    gor__leave(gor__self());
+    return n;
+}
+
+static void gor__io_init(gor__io *io, ssize_t (*attempt)(const gor__io *), int fd, int dir,
+                         const void *buf, size_t n)
+{
+    memset(io, 0, sizeof *io);
+    io->attempt = attempt;
+    io->fd = fd;
+    io->dir = dir;
+    io->buf = gor__unconst(buf);
+    io->n = n;
+}
+
+/* -- reading and writing ----------------------------------------------------------------------- */
+
+static ssize_t gor__try_read(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    return gor__sys_result(read(io->fd, io->buf, io->n), saved);
+}
+
+/* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */
+static bool gor__io_maybe_socket(const gor__io *io)
+{
+    return (io->kind & GOR__PD_SOCKET) ||
+           !(io->kind & (GOR__PD_OURS | GOR__PD_FILE | GOR__SHARED_FD));
+}
+
+static ssize_t gor__try_write(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    size_t size = io->n;
+    if (gor__io_maybe_socket(io)) {
+        ssize_t n = gor__sys_result(send(io->fd, io->buf, size, MSG_NOSIGNAL), saved);
+        if (n != -ENOTSOCK)
+            return n;
+    }
+    if ((io->kind & GOR__SHARED_FD) && size > GOR__SHARED_PIECE)
+        size = GOR__SHARED_PIECE;
+    gor__sigpipe_tame();
+    return gor__sys_result(write(io->fd, io->buf, size), saved);
+}
+
+static ssize_t gor__try_readv(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    return gor__sys_result(readv(io->fd, io->vec, io->n_vec), saved);
+}
+
+static ssize_t gor__try_writev(const gor__io *io)
+{
+    int saved = gor__os_errno(), i = 0;
+    size_t size;
+    if (gor__io_maybe_socket(io)) {
+        struct msghdr msg;
+        ssize_t n;
+        memset(&msg, 0, sizeof msg);
+        msg.msg_iov = (struct iovec *)gor__unconst(io->vec);
+        msg.msg_iovlen = (size_t)io->n_vec;
+        n = gor__sys_result(sendmsg(io->fd, &msg, MSG_NOSIGNAL), saved);
+        if (n != -ENOTSOCK)
+            return n;
+    }
+    gor__sigpipe_tame();
+    if (!(io->kind & GOR__SHARED_FD))
+        return gor__sys_result(writev(io->fd, io->vec, io->n_vec), saved);
+    while (i < io->n_vec - 1 && io->vec[i].iov_len == 0)
+        i++;
+    size = io->n_vec ? io->vec[i].iov_len : 0;
+    if (size > GOR__SHARED_PIECE)
+        size = GOR__SHARED_PIECE;
+    return gor__sys_result(write(io->fd, size ? io->vec[i].iov_base : NULL, size), saved);
+}
+
+ssize_t gor_read_until(int fd, void *buf, size_t n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_read, fd, GOR__IN, buf, n);
+    return gor__io_run(&io, deadline);
+}
+
+ssize_t gor_write_until(int fd, const void *buf, size_t n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_write, fd, GOR__OUT, buf, n);
+    return gor__io_run(&io, deadline);
+}
+
+/* Again and again, until all is done, the end comes, or an error. */
+static ssize_t gor__io_whole(gor__io *io, int64_t deadline)
+{
+    size_t n = io->n, done = 0;
+    char *buf = (char *)io->buf;
+    do {
+        ssize_t now;
+        io->buf = buf + done;
+        io->n = n - done;
+        now = gor__io_run(io, deadline);
+        if (now < 0)
+            return now;
+        if (now == 0)
+            break;
+        done += (size_t)now;
+    } while (done < n);
+    return (ssize_t)done;
+}
+
+ssize_t gor_read_full_until(int fd, void *buf, size_t n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_read, fd, GOR__IN, buf, n);
+    return gor__io_whole(&io, deadline);
+}
+
+ssize_t gor_write_all_until(int fd, const void *buf, size_t n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_write, fd, GOR__OUT, buf, n);
+    return gor__io_whole(&io, deadline);
+}
+
+static ssize_t gor__io_vec(gor__io *io, const struct iovec *v, int n, int64_t deadline)
+{
+    if (n < 0 || n > IOV_MAX || (n > 0 && !v))
+        return -EINVAL;
+    io->vec = v;
+    io->n_vec = n;
+    return gor__io_run(io, deadline);
+}
+
+ssize_t gor_readv_until(int fd, const struct iovec *v, int n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_readv, fd, GOR__IN, NULL, 0);
+    return gor__io_vec(&io, v, n, deadline);
+}
+
+ssize_t gor_writev_until(int fd, const struct iovec *v, int n, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_writev, fd, GOR__OUT, NULL, 0);
+    return gor__io_vec(&io, v, n, deadline);
+}
+
+ssize_t gor_read(int fd, void *buf, size_t n) { return gor_read_until(fd, buf, n, GOR_FOREVER); }
+
+ssize_t gor_write(int fd, const void *buf, size_t n)
+{
+    return gor_write_until(fd, buf, n, GOR_FOREVER);
+}
+
+ssize_t gor_read_full(int fd, void *buf, size_t n)
+{
+    return gor_read_full_until(fd, buf, n, GOR_FOREVER);
+}
+
+ssize_t gor_write_all(int fd, const void *buf, size_t n)
+{
+    return gor_write_all_until(fd, buf, n, GOR_FOREVER);
+}
+
+ssize_t gor_readv(int fd, const struct iovec *v, int n)
+{
+    return gor_readv_until(fd, v, n, GOR_FOREVER);
+}
+
+ssize_t gor_writev(int fd, const struct iovec *v, int n)
+{
+    return gor_writev_until(fd, v, n, GOR_FOREVER);
+}
+
+/* -- waiting for an fd that a library reads ------------------------------------------------ */
+
+/* Wait in both directions, a source each. */
+static int gor__fd_wait_either(gor__pd *pd, int fd, uint32_t gen, const uint32_t *seen,
+                               int64_t deadline)
+{
+    gor__wait w;
+    gor__node n[2];
+    gor__cancel *own = gor__own_ctx();
+    if (deadline != GOR_FOREVER && deadline <= gor__os_now())
+        return -ETIMEDOUT;
+    gor__wait_init(&w, GOR__WHY_FD, gor__fd_object(fd), true);
+    gor__fd_waits_add(1);
+    for (int dir = 0; dir < 2; dir++) {
+        gor__node_init(&n[dir], &w, dir, NULL);
+        gor__pd_watch(pd, fd, gen, dir, seen[dir], &n[dir]);
+    }
+    gor__block(&w, deadline, own);
+    gor__fd_waits_add((uint64_t)-1);
+    gor__pd_leave(pd, &n[GOR__IN]);
+    gor__pd_leave(pd, &n[GOR__OUT]);
+    return w.rc;
+}
+
+/* Until poll(2) says so: an event alone may be somebody else's, or old. */
+static int gor__wait_fd(gor__pd *pd, int fd, int what, int64_t deadline)
+{
+    uint32_t gen = gor__au32_load_sc(&pd->gen), seen[2];
+    int dir = what == GOR_READ ? GOR__IN : GOR__OUT;
+    for (;;) {
+        int rc;
+        seen[GOR__IN] = gor__au32_load_acq(&pd->seq[GOR__IN]);
+        seen[GOR__OUT] = gor__au32_load_acq(&pd->seq[GOR__OUT]);
+        rc = gor__os_fd_ready(fd, what);
+        if (rc != 0)
+            return rc;
+        rc = gor__poll_need();
+        if (rc == -ESRCH)
+            rc = gor__io_block_thread(fd, what, deadline);
+        else if (rc == 0 && what == (GOR_READ | GOR_WRITE))
+            rc = gor__fd_wait_either(pd, fd, gen, seen, deadline);
+        else if (rc == 0)
+            rc = gor__pd_wait(pd, fd, gen, dir, seen[dir], deadline);
+        if (rc != 0)
+            return rc;
+    }
+}
+
+int gor_wait_fd_until(int fd, int what, int64_t deadline)
+{
+    gor__pd *pd;
+    int rc;
+    if (what < GOR_READ || what > (GOR_READ | GOR_WRITE))
+        return -EINVAL;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0)
+        rc = gor__pd_of(fd, &pd);
+    if (rc == 0)
+        rc = gor__wait_fd(pd, fd, what, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_wait_fd(int fd, int what) { return gor_wait_fd_until(fd, what, GOR_FOREVER); }
+
+int gor_fd_close(int fd)
+{
+    gor__pd *pd;
+    gor__m *m;
+    int rc = -EBADF, saved;
+    if (fd < 0)
+        return rc;
+    m = gor__enter();
+    pd = gor__pd_seen(fd);
+    if (pd)
+        gor__pd_retire(pd, fd);
+    saved = gor__os_errno();
+    rc = close(fd) == 0 ? 0 : -gor__os_errno();
+    gor__os_set_errno(saved);
+    gor__leave(m);
+    return rc;
+}
+
+/* ==== [net] sockets =========================================================================== */
+
+/* A new fd of ours; without memory for its pd it is closed again. */
+static int gor__fd_adopted(int fd, uint32_t flags)
+{
+    int rc = gor__pd_adopt(fd, flags);
+    if (rc != 0)
+        close(fd);
+    return rc != 0 ? rc : fd;
+}
+
+/* A connected socket of a family: a TCP one is a stream, and does not wait to fill its segments. */
+static uint32_t gor__socket_flags(int family, int type)
+{
+    bool tcp = (family == AF_INET || family == AF_INET6) && type == SOCK_STREAM;
+    return GOR__PD_SOCKET | (tcp ? (uint32_t)GOR__PD_STREAM : 0u);
+}
+
+static void gor__socket_no_delay(int fd)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static ssize_t gor__try_accept(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    socklen_t size = io->addr_size;
+    ssize_t n = gor__sys_result(accept4(io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC),
+                                saved);
+    if (n >= 0)
+        *io->addr_len = size;
+    return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
+}
+
+int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline)
+{
+    gor__io io;
+    struct sockaddr_storage own;
+    socklen_t size = 0;
+    ssize_t n;
+    if (addr && !len)
+        return -EINVAL;
+    memset(&own, 0, sizeof own);
+    gor__io_init(&io, gor__try_accept, fd, GOR__IN, NULL, 0);
+    io.addr = (struct sockaddr *)&own;
+    io.addr_size = sizeof own;
+    io.addr_len = &size;
+    n = gor__io_run(&io, deadline);
+    if (n < 0)
+        return (int)n;
+    if (addr)
+        memcpy(addr, &own, *len < size ? *len : size);
+    if (len)
+        *len = size;
+    if (own.ss_family != AF_UNIX)
+        gor__socket_no_delay((int)n);
+    return gor__fd_adopted((int)n, gor__socket_flags(own.ss_family, SOCK_STREAM));
+}
+
+int gor_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return gor_accept_until(fd, addr, len, GOR_FOREVER);
+}
+
+/* The first time it begins; after a wait it asks how that went. -EALREADY: a Unix socket whose
+ * backlog is full, of which no event tells when it is not. */
+static ssize_t gor__try_connect(const gor__io *io)
+{
+    int saved = gor__os_errno(), err = 0;
+    socklen_t size = sizeof err;
+    ssize_t n;
+    if (!*io->addr_len) {
+        *io->addr_len = 1;
+        n = gor__sys_result(connect(io->fd, io->addr, io->addr_size), saved);
+        if (n == -EAGAIN)
+            return -EALREADY;
+        return n == -EINPROGRESS || n == -EINTR ? -EAGAIN : n;
+    }
+    if (gor__os_fd_ready(io->fd, GOR_WRITE) == 0)
+        return -EAGAIN;
+    n = gor__sys_result(getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &size), saved);
+    return n < 0 ? n : -err;
+}
+
+int gor_connect_until(int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline)
+{
+    gor__io io;
+    socklen_t begun;
+    int rc, slept;
+    gor__io_init(&io, gor__try_connect, fd, GOR__OUT, NULL, 0);
+    io.addr = (struct sockaddr *)gor__unconst(addr);
+    io.addr_size = len;
+    io.addr_len = &begun;
+    for (;;) {
+        begun = 0;
+        rc = (int)gor__io_run(&io, deadline);
+        if (rc != -EALREADY)
+            return rc;
+        if (deadline != GOR_FOREVER && deadline <= gor__os_now())
+            return -ETIMEDOUT;
+        slept = gor_sleep(GOR_MS);
+        if (slept != 0)
+            return slept;
+    }
+}
+
+int gor_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    return gor_connect_until(fd, addr, len, GOR_FOREVER);
+}
+
+static ssize_t gor__try_recvfrom(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    socklen_t size = io->addr_size;
+    ssize_t n = gor__sys_result(recvfrom(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT,
+                                         io->addr, io->addr ? &size : NULL), saved);
+    if (n >= 0 && io->addr_len)
+        *io->addr_len = size;
+    return n;
+}
+
+ssize_t gor_recvfrom_until(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+                           socklen_t *len, int64_t deadline)
+{
+    gor__io io;
+    if (addr && !len)
+        return -EINVAL;
+    gor__io_init(&io, gor__try_recvfrom, fd, GOR__IN, buf, n);
+    io.flags = flags;
+    io.addr = addr;
+    io.addr_len = len;
+    io.addr_size = addr ? *len : 0;
+    return gor__io_run(&io, deadline);
+}
+
+ssize_t gor_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len)
+{
+    return gor_recvfrom_until(fd, buf, n, flags, addr, len, GOR_FOREVER);
+}
+
+static ssize_t gor__try_sendto(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    return gor__sys_result(sendto(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+                                  io->addr, io->addr_size), saved);
+}
+
+ssize_t gor_sendto_until(int fd, const void *buf, size_t n, int flags,
+                         const struct sockaddr *addr, socklen_t len, int64_t deadline)
+{
+    gor__io io;
+    gor__io_init(&io, gor__try_sendto, fd, GOR__OUT, buf, n);
+    io.flags = flags;
+    io.addr = (struct sockaddr *)gor__unconst(addr);
+    io.addr_size = addr ? len : 0;
+    return gor__io_run(&io, deadline);
+}
+
+ssize_t gor_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr,
+                   socklen_t len)
+{
+    return gor_sendto_until(fd, buf, n, flags, addr, len, GOR_FOREVER);
+}
+
+/* ==== [file] files and processes ==============================================================
+ * What        Calls that block for real, each through gor_block; a child's end by its pidfd, which
+ *             can be waited for like a socket.
+ */
+typedef struct gor__file_call {
+    const char *path;
+    int     fd, flags;
+    mode_t  mode;
+    void   *buf;
+    size_t  n;
+    int64_t offset;
+    ssize_t result;
+    pid_t   pid;
+    int    *status;
+} gor__file_call;
+
+/* Run fn, which leaves its result in c, without a processor. */
+static ssize_t gor__file_run(int (*fn)(void *), gor__file_call *c)
+{
+    int rc, saved;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    gor__leave(gor__self());
+    if (rc != 0)
+        return rc;
+    saved = gor__os_errno();
+    gor_block(fn, c);
+    gor__os_set_errno(saved);
+    return c->result;
+}
+
+/* Store what a system call said; again if a signal ended it. */
+static bool gor__file_result(gor__file_call *c, ssize_t n)
+{
+    c->result = n < 0 ? -gor__os_errno() : n;
+    return c->result != -EINTR;
+}
+
+static int gor__do_open(void *p)
+{
+    gor__file_call *c = (gor__file_call *)p;
+    while (!gor__file_result(c, open(c->path, c->flags | O_CLOEXEC, c->mode)))
+        ;
+    return 0;
+}
+
+static int gor__do_pread(void *p)
+{
+    gor__file_call *c = (gor__file_call *)p;
+    while (!gor__file_result(c, pread(c->fd, c->buf, c->n, (off_t)c->offset)))
+        ;
+    return 0;
+}
+
+static int gor__do_pwrite(void *p)
+{
+    gor__file_call *c = (gor__file_call *)p;
+    while (!gor__file_result(c, pwrite(c->fd, c->buf, c->n, (off_t)c->offset)))
+        ;
+    return 0;
+}
+
+static int gor__do_fsync(void *p)
+{
+    gor__file_call *c = (gor__file_call *)p;
+    while (!gor__file_result(c, fsync(c->fd)))
+        ;
+    return 0;
+}
+
+static int gor__do_waitpid(void *p)
+{
+    gor__file_call *c = (gor__file_call *)p;
+    while (!gor__file_result(c, waitpid(c->pid, c->status, 0)))
+        ;
+    return 0;
+}
+
+/* The flags of an fd that open(2) made: what can be waited for is made non-blocking. */
+static int gor__file_adopt(int fd)
+{
+    int saved = gor__os_errno(), flags = fcntl(fd, F_GETFL), kind, rc = fd;
+    gor__m *m = gor__enter();
+    kind = flags < 0 ? 0 : flags & O_NONBLOCK ? 0 : gor__fd_kind_slow(fd, flags);
+    if (kind >= 0 && kind != GOR__SHARED_FD)       /* a terminal is looked at at each call */
+        rc = gor__fd_adopted(fd, (uint32_t)kind);
+    gor__leave(m);
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+int gor_open(const char *path, int flags, mode_t mode)
+{
+    gor__file_call c;
+    ssize_t fd;
+    if (!path)
+        return -EINVAL;
+    memset(&c, 0, sizeof c);
+    c.path = path;
+    c.flags = flags;
+    c.mode = mode;
+    fd = gor__file_run(gor__do_open, &c);
+    return fd < 0 ? (int)fd : gor__file_adopt((int)fd);
+}
+
+static ssize_t gor__file_at(int (*fn)(void *), int fd, void *buf, size_t n, int64_t offset)
+{
+    gor__file_call c;
+    if (fd < 0)
+        return -EBADF;
+    if (offset < 0)
+        return -EINVAL;
+    memset(&c, 0, sizeof c);
+    c.fd = fd;
+    c.buf = buf;
+    c.n = n;
+    c.offset = offset;
+    return gor__file_run(fn, &c);
+}
+
+ssize_t gor_pread(int fd, void *buf, size_t n, int64_t offset)
+{
+    return gor__file_at(gor__do_pread, fd, buf, n, offset);
+}
+
+ssize_t gor_pwrite(int fd, const void *buf, size_t n, int64_t offset)
+{
+    return gor__file_at(gor__do_pwrite, fd, gor__unconst(buf), n, offset);
+}
+
+int gor_fsync(int fd) { return (int)gor__file_at(gor__do_fsync, fd, NULL, 0, 0); }
+
+/* -- processes ----------------------------------------------------------------------------- */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+/* A pidfd, adopted; -ENOSYS where there is none, or what else is wrong. */
+static int gor__pidfd(pid_t pid)
+{
+    int saved = gor__os_errno(), fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    gor__m *m;
+    fd = fd < 0 ? -gor__os_errno() : fd;
+    gor__os_set_errno(saved);
+    if (fd < 0)
+        return fd;
+    m = gor__enter();
+    fd = gor__fd_adopted(fd, 0);
+    gor__leave(m);
+    return fd;
+}
+
+/* waitpid that does not wait: the pid, 0: still running, or an errno. */
+static int gor__waitpid_now(pid_t pid, int *status)
+{
+    int saved = gor__os_errno(), rc;
+    do
+        rc = (int)waitpid(pid, status, WNOHANG);
+    while (rc < 0 && gor__os_errno() == EINTR);
+    rc = rc < 0 ? -gor__os_errno() : rc;
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+int gor_wait_pid_until(pid_t pid, int *status, int64_t deadline)
+{
+    gor__file_call c;
+    int fd, rc;
+    if (pid > 0) {
+        rc = gor__waitpid_now(pid, status);
+        if (rc != 0)
+            return rc;
+        fd = gor__pidfd(pid);
+        if (fd >= 0) {
+            while ((rc = gor_wait_fd_until(fd, GOR_READ, deadline)) > 0 &&
+                   (rc = gor__waitpid_now(pid, status)) == 0)
+                ;
+            gor_fd_close(fd);
+            return rc;
+        }
+        if (fd != -ENOSYS && fd != -EPERM && fd != -EINVAL)
+            return fd == -ESRCH ? -ECHILD : fd;
+    }
+    memset(&c, 0, sizeof c);
+    c.pid = pid;
+    c.status = status;
+    return (int)gor__file_run(gor__do_waitpid, &c);
+}
+
+int gor_wait_pid(pid_t pid, int *status) { return gor_wait_pid_until(pid, status, GOR_FOREVER); }
+
+/* ==== [dial] addresses, listening, dialing ====================================================
+ * What        "tcp" "host:port" becomes socket addresses, by getaddrinfo on a thread of its own;
+ *             these become sockets.
+ * Dialing     The addresses race: each starts a quarter second after the one before, or as soon as
+ *             that has failed; the first to connect wins and the others are cancelled. A foreign
+ *             thread tries them one after the other.
+ * Source      RFC 8305, Happy Eyeballs.
+ */
+#define GOR__MAX_ADDRS 16
+#define GOR__DIAL_STAGGER (250 * GOR_MS)
+
+typedef struct gor__network { const char *name; int family, type; } gor__network;
+
+static const gor__network gor__networks[] = {
+    { "tcp", AF_UNSPEC, SOCK_STREAM }, { "tcp4", AF_INET, SOCK_STREAM },
+    { "tcp6", AF_INET6, SOCK_STREAM }, { "udp", AF_UNSPEC, SOCK_DGRAM },
+    { "udp4", AF_INET, SOCK_DGRAM },   { "udp6", AF_INET6, SOCK_DGRAM },
+    { "unix", AF_UNIX, SOCK_STREAM }
+};
+
+static const gor__network *gor__network_of(const char *name)
+{
+    for (size_t i = 0; name && i < sizeof gor__networks / sizeof *gor__networks; i++)
+        if (strcmp(gor__networks[i].name, name) == 0)
+            return &gor__networks[i];
+    return NULL;
+}
+
+/* A lookup under way. Two hold it, the caller and the goroutine that asks; the last one frees. */
+typedef struct gor__lookup {
+    gor__au32 refs;
+    gor_chan *done;                    /* closed when rc and list are there                    */
+    struct addrinfo hints, *list;
+    int       rc;
+    bool      no_host;
+    char      host[256];
+    char      port[32];
+} gor__lookup;
+
+/* -- "host:port" ------------------------------------------------------------------------------- */
+
+static bool gor__is_number(const char *s)
+{
+    return *s && s[strspn(s, "0123456789")] == 0;
+}
+
+static int gor__copy_part(char *to, size_t size, const char *from, size_t n)
+{
+    if (n >= size)
+        return -ENAMETOOLONG;
+    memcpy(to, from, n);
+    to[n] = 0;
+    return 0;
+}
+
+/* "host:port", "[v6]:port", ":port". 0, -EINVAL, -ENAMETOOLONG. */
+static int gor__addr_split(const char *addr, gor__lookup *l)
+{
+    const char *colon = strrchr(addr, ':'), *end = colon, *begin = addr;
+    int rc;
+    if (!colon)
+        return -EINVAL;
+    if (*addr == '[') {
+        begin = addr + 1;
+        end = strchr(addr, ']');
+        if (!end || end + 1 != colon)
+            return -EINVAL;
+    } else if (memchr(addr, ':', (size_t)(colon - addr))) {
+        return -EINVAL;                            /* an IPv6 address wants brackets */
+    }
+    rc = gor__copy_part(l->host, sizeof l->host, begin, (size_t)(end - begin));
+    if (rc == 0)
+        rc = gor__copy_part(l->port, sizeof l->port, colon + 1, strlen(colon + 1));
+    if (rc != 0)
+        return rc;
+    if (!l->port[0])
+        l->port[0] = '0', l->port[1] = 0;
+    if (gor__is_number(l->port) && (strlen(l->port) > 9 || atoi(l->port) > 65535))
+        return -EINVAL;
+    if (l->port[0] == '-' || l->port[0] == '+' || strchr(l->port, ' '))
+        return -EINVAL;
+    l->no_host = l->host[0] == 0;
+    return 0;
+}
+
+/* -- looking up -------------------------------------------------------------------------------- */
+
+static int gor__lookup_error(int rc)
+{
+    switch (rc) {
+    case 0:           return 0;
+    case EAI_MEMORY:  return -ENOMEM;
+    case EAI_FAMILY:  return -EAFNOSUPPORT;
+    case EAI_SERVICE: return -EINVAL;
+    case EAI_SYSTEM:  return gor__os_errno() ? -gor__os_errno() : -EIO;
+    case EAI_AGAIN:   return -EHOSTUNREACH;        /* no server answered */
+    case EAI_FAIL:    return -EHOSTUNREACH;
+    default:          return -ENOENT;
+    }
+}
+
+static int gor__lookup_ask(void *p)
+{
+    gor__lookup *l = (gor__lookup *)p;
+    l->rc = gor__lookup_error(getaddrinfo(l->no_host ? NULL : l->host, l->port, &l->hints,
+                                          &l->list));
+    return 0;
+}
+
+static void gor__lookup_release(gor__lookup *l)
+{
+    if (gor__au32_add(&l->refs, (uint32_t)-1) != 1)
+        return;
+    if (l->list)
+        freeaddrinfo(l->list);
+    gor_chan_release(l->done);
+    gor__free(l, sizeof *l);
+}
+
+static void gor__lookup_run(void *p)
+{
+    gor__lookup *l = (gor__lookup *)p;
+    gor_block(gor__lookup_ask, l);
+    gor_chan_close(l->done);
+    gor__lookup_release(l);
+}
+
+/* An address that is a number, or none at all, needs to ask nobody. */
+static bool gor__lookup_numeric(gor__lookup *l)
+{
+    int flags = l->hints.ai_flags;
+    if (!gor__is_number(l->port))
+        return false;
+    l->hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+    gor__lookup_ask(l);
+    l->hints.ai_flags = flags;
+    return l->rc == 0;
+}
+
+/* In a goroutine of its own, so that the deadline and the context can end our wait for it. */
+static int gor__lookup_wait(gor__lookup *l, int64_t deadline)
+{
+    gor__spec spec;
+    int rc;
+    if (!gor__self()) {
+        gor__lookup_ask(l);
+        return l->rc;
+    }
+    l->done = gor_chan_new(0, 0);
+    if (!l->done)
+        return -ENOMEM;
+    memset(&spec, 0, sizeof spec);
+    spec.fn = gor__lookup_run;
+    spec.arg = l;
+    spec.site = "gor_resolve\0";
+    spec.ctx = &gor__no_ctx;
+    gor__au32_add(&l->refs, 1);
+    rc = gor__go(&spec);
+    if (rc != 0)
+        gor__au32_add(&l->refs, (uint32_t)-1);
+    else
+        rc = gor_chan_recv_until(l->done, NULL, 0, deadline);
+    return rc == -EPIPE ? l->rc : rc;
+}
+
+/* Take the addresses, the families alternating, the first one's first. */
+static int gor__lookup_take(const gor__lookup *l, gor_addr *out, int max)
+{
+    const struct addrinfo *first = l->list, *turn[2];
+    int n = 0, family;
+    if (!first)
+        return -ENOENT;
+    family = first->ai_family;
+    turn[0] = turn[1] = first;
+    for (int i = 0; n < max && (turn[0] || turn[1]); i ^= 1) {
+        while (turn[i] && (turn[i]->ai_family == family) != (i == 0))
+            turn[i] = turn[i]->ai_next;
+        if (!turn[i])
+            continue;
+        memset(&out[n], 0, sizeof out[n]);
+        memcpy(&out[n].sa, turn[i]->ai_addr, turn[i]->ai_addrlen);
+        out[n++].len = turn[i]->ai_addrlen;
+        turn[i] = turn[i]->ai_next;
+    }
+    return n;
+}
+
+static int gor__addr_unix(const char *path, gor_addr *out)
+{
+    struct sockaddr_un *un = (struct sockaddr_un *)(void *)&out->sa;
+    size_t n = strlen(path);
+    memset(out, 0, sizeof *out);
+    if (n == 0)
+        return -EINVAL;
+    if (n >= sizeof un->sun_path)
+        return -ENAMETOOLONG;
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, path, n);
+    out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (path[0] != '@'));
+    if (path[0] == '@')
+        un->sun_path[0] = 0;
+    return 1;
+}
+
+/* The addresses of addr, at most max. How many, or a negative errno. */
+static int gor__addrs(const gor__network *net, const char *addr, bool passive, gor_addr *out,
+                      int max, int64_t deadline)
+{
+    gor__lookup *l;
+    int rc;
+    if (!net || !addr || max < 1)
+        return -EINVAL;
+    if (net->family == AF_UNIX)
+        return gor__addr_unix(addr, out);
+    l = (gor__lookup *)gor__zalloc(sizeof *l);
+    if (!l)
+        return -ENOMEM;
+    gor__au32_store_rlx(&l->refs, 1);
+    l->hints.ai_family = net->family;
+    l->hints.ai_socktype = net->type;
+    l->hints.ai_flags = passive ? AI_PASSIVE : 0;
+    rc = gor__addr_split(addr, l);
+    if (rc == 0 && !gor__lookup_numeric(l))
+        rc = gor__lookup_wait(l, deadline);
+    if (rc == 0)
+        rc = gor__lookup_take(l, out, max);
+    gor__lookup_release(l);
+    return rc;
+}
+
+int gor_resolve(const char *network, const char *addr, gor_addr *out, int max, int64_t deadline)
+{
+    int saved = gor__os_errno(), rc = -EINVAL;
+    if (out)
+        rc = gor__addrs(gor__network_of(network), addr, false, out, max, deadline);
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+/* -- listening --------------------------------------------------------------------------------- */
+
+/* A non-blocking socket for an address, or a negative errno. */
+static int gor__socket(const gor_addr *a, int type)
+{
+    int fd = socket(a->sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -gor__os_errno() : fd;
+}
+
+static int gor__listen_setup(int fd, const gor__network *net, const gor_addr *a, bool any,
+                             int backlog)
+{
+    int on = 1, only = !(any && net->family == AF_UNSPEC);
+    if (net->type == SOCK_STREAM && net->family != AF_UNIX)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->sa.ss_family == AF_INET6)               /* [::] for both families if none was named */
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    if (bind(fd, (const struct sockaddr *)&a->sa, a->len) != 0)
+        return -gor__os_errno();
+    if (net->type == SOCK_STREAM && listen(fd, backlog > 0 ? backlog : SOMAXCONN) != 0)
+        return -gor__os_errno();
+    return 0;
+}
+
+static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any, int backlog)
+{
+    int fd = gor__socket(a, net->type), rc;
+    gor__m *m;
+    if (fd < 0)
+        return fd;
+    rc = gor__listen_setup(fd, net, a, any, backlog);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    m = gor__enter();
+    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
+    gor__leave(m);
+    return rc;
+}
+
+int gor_listen(const char *network, const char *addr, int backlog)
+{
+    const gor__network *net = gor__network_of(network);
+    gor_addr a[GOR__MAX_ADDRS];
+    int saved = gor__os_errno(), rc;
+    int n = rc = gor__addrs(net, addr, true, a, GOR__MAX_ADDRS, GOR_FOREVER);
+    bool any = n > 0 && addr[0] == ':';
+    for (int pass = 0; pass < 2 && n > 0; pass++)  /* [::] first: it hears both families */
+        for (int i = 0; i < n; i++) {
+            if (any && (a[i].sa.ss_family == AF_INET6) != (pass == 0))
+                continue;
+            rc = gor__listen_one(net, &a[i], any, backlog);
+            if (rc >= 0)
+                n = 0;
+        }
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+/* -- dialing ----------------------------------------------------------------------------------- */
+
+/* Connect to one address. The fd, adopted, or a negative errno. */
+static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t deadline)
+{
+    int fd = gor__socket(a, net->type), rc;
+    gor__m *m;
+    if (fd < 0)
+        return fd;
+    m = gor__enter();
+    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
+    gor__leave(m);
+    if (rc < 0)
+        return rc;
+    rc = gor_connect_until(fd, (const struct sockaddr *)&a->sa, a->len, deadline);
+    if (rc != 0) {
+        gor_fd_close(fd);
+        return rc;
+    }
+    if (net->type == SOCK_STREAM && net->family != AF_UNIX) {
+        gor__socket_no_delay(fd);
+        gor__pd_add_flag(gor__pd_seen(fd), GOR__PD_STREAM);
+    }
+    return fd;
+}
+
+typedef struct gor__race {
+    const gor__network *net;
+    const gor_addr *a;
+    int64_t   deadline;
+    gor_chan *results;                 /* of int: an fd or an error; room for all              */
+    gor_ctx  *ctx;
+    int       next;                    /* the address to start with next                       */
+} gor__race;
+
+typedef struct gor__racer { gor__race *race; int i; } gor__racer;
+
+static void gor__race_run(void *p)
+{
+    gor__racer *r = (gor__racer *)p;
+    int rc = gor__dial_one(r->race->net, &r->race->a[r->i], r->race->deadline);
+    gor_chan_send(r->race->results, &rc, sizeof rc);
+}
+
+static int gor__race_start(gor__race *race)
+{
+    gor__racer r;
+    gor__spec spec;
+    r.race = race;
+    r.i = race->next++;
+    memset(&spec, 0, sizeof spec);
+    spec.fn = gor__race_run;
+    spec.site = "gor_dial\0";
+    spec.copy = &r;
+    spec.copy_size = sizeof r;
+    spec.ctx = (gor__cancel *)(void *)race->ctx;
+    return gor__go(&spec);
+}
+
+/* Start them in turn until one has connected, or all have failed, or we have to end. Returns how
+ * many have not reported. */
+static int gor__race_watch(gor__race *race, int n, int *result)
+{
+    int running = 0, rc = 0;
+    bool start = true;
+    *result = 0;
+    while ((start && race->next < n) || running > 0) {
+        int64_t until = race->deadline, soon = gor__os_now() + GOR__DIAL_STAGGER;
+        int got = 0;
+        if (start && race->next < n) {
+            rc = gor__race_start(race);
+            if (rc != 0)
+                break;
+            running++;
+        }
+        if (race->next < n && soon < until)
+            until = soon;
+        rc = gor_chan_recv_until(race->results, &got, sizeof got, until);
+        start = true;
+        if (rc == 0) {
+            running--;
+            if (got >= 0 || *result == 0)
+                *result = got;
+            if (got >= 0)
+                return running;
+        } else if (rc != -ETIMEDOUT || gor__own_ctx_err() != 0 ||
+                   gor__os_now() >= race->deadline) {
+            break;
+        }
+    }
+    if (rc != 0)
+        *result = rc;
+    return running;
+}
+
+/* The late ones have been cancelled: wait for their word, whatever happens to us. */
+static void gor__race_drain(gor__race *race, int running)
+{
+    gor_ctx *own = gor_ctx_enter(NULL);
+    while (running-- > 0) {
+        int got = -1;
+        gor_chan_recv(race->results, &got, sizeof got);
+        if (got >= 0)
+            gor_fd_close(got);
+    }
+    gor_ctx_enter(own);
+}
+
+static int gor__dial_race(const gor__network *net, const gor_addr *a, int n, int64_t deadline)
+{
+    gor__race race;
+    int result = -ENOMEM;
+    race.net = net;
+    race.a = a;
+    race.deadline = deadline;
+    race.next = 0;
+    race.results = gor_chan_new(sizeof(int), (size_t)n);
+    race.ctx = gor_ctx_with_cancel(NULL);
+    if (race.results && race.ctx) {
+        int running = gor__race_watch(&race, n, &result);
+        gor_ctx_cancel(race.ctx, 0);
+        gor__race_drain(&race, running);
+    }
+    gor_ctx_release(race.ctx);
+    gor_chan_release(race.results);
+    return result;
+}
+
+int gor_dial(const char *network, const char *addr, int64_t deadline)
+{
+    const gor__network *net = gor__network_of(network);
+    gor_addr a[GOR__MAX_ADDRS];
+    int saved = gor__os_errno(), rc;
+    int n = rc = gor__addrs(net, addr, false, a, GOR__MAX_ADDRS, deadline);
+    if (n > 1 && gor__self() && net->type == SOCK_STREAM)
+        rc = gor__dial_race(net, a, n, deadline);
+    else
+        for (int i = 0; i < n; i++) {
+            rc = gor__dial_one(net, &a[i], deadline);
+            if (rc >= 0 || rc == -ETIMEDOUT || rc == -ECANCELED)
+                break;
+        }
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+/* ==== [signal] signals as values ==============================================================
+ * What        The handler marks the signal as pending and wakes the poller; whoever polls with a P
+ *             sends it to the channels that asked for it, without waiting.
+ * Invariants  I1 The handler touches two words and makes one system call: it may interrupt
+ *                anything, on any thread that does not block the signal (main, the user's own).
+ *             I2 The handler of a signal is ours while somebody asks for it, and the earlier one
+ *                otherwise.
+ *             I3 A subscription holds a reference to its channel.
+ * Locks       gor__signals.lock (CTX): channels (OBJECT) are sent to under it.
+ * Source      os/signal of Go.
+ */
+#define GOR__MAX_SIGNAL 64
+
+typedef struct gor__subscription {
+    struct gor__subscription *next;
+    gor_chan *c;
+    uint64_t  set;                     /* bit sig - 1                                          */
+} gor__subscription;
+
+static struct {
+    gor__au64 pending;                 /* set by the handler                                   */
+    gor__spin lock;
+    gor__subscription *list;
+    uint64_t  ours;                    /* signals whose handler is ours                        */
+    struct sigaction old[GOR__MAX_SIGNAL + 1];
+} gor__signals;
+
+static uint64_t gor__sig_bit(int sig) { return (uint64_t)1 << (sig - 1); }
+
+static void gor__sig_handler(int sig)
+{
+    uint64_t old, bit = gor__sig_bit(sig);
+    do
+        old = gor__au64_load_rlx(&gor__signals.pending);
+    while (!gor__au64_cas(&gor__signals.pending, old, old | bit));
+    if (gor__au32_load_acq(&gor__rt.poller))
+        gor__os_poll_wake();
+}
+
+/* Hand out what is pending. With a P. */
+static void gor__signalled(void)
+{
+    uint64_t set;
+    if (gor__au64_load_rlx(&gor__signals.pending) == 0)
+        return;
+    set = gor__au64_xchg(&gor__signals.pending, 0);
+    gor__lock(&gor__signals.lock, GOR__RANK_CTX);
+    for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
+        for (gor__subscription *s = gor__signals.list; s; s = s->next)
+            if (set & s->set & gor__sig_bit(sig)) {
+                int value[2] = { sig, 0 };         /* gcc sees a copy of 8 bytes as possible */
+                gor__chan_try(s->c, true, value);
+            }
+    gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
+}
+
+/* Signals that nobody asks for any more get their earlier effect back. */
+static void gor__sig_release_locked(void)
+{
+    uint64_t wanted = 0;
+    for (gor__subscription *s = gor__signals.list; s; s = s->next)
+        wanted |= s->set;
+    for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
+        if (gor__signals.ours & ~wanted & gor__sig_bit(sig)) {
+            sigaction(sig, &gor__signals.old[sig], NULL);
+            gor__signals.ours &= ~gor__sig_bit(sig);
+        }
+}
+
+/* Take over what is wanted. False: a signal that cannot be caught. */
+static bool gor__sig_take_locked(uint64_t set)
+{
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    a.sa_handler = gor__sig_handler;
+    a.sa_flags = SA_RESTART | SA_ONSTACK;
+    sigemptyset(&a.sa_mask);
+    for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
+        if (set & ~gor__signals.ours & gor__sig_bit(sig)) {
+            if (sigaction(sig, &a, &gor__signals.old[sig]) != 0)
+                return false;
+            gor__signals.ours |= gor__sig_bit(sig);
+        }
+    return true;
+}
+
+/* The set of signals, or 0 if one of them cannot be had. */
+static uint64_t gor__sig_set(const int *sigs, size_t n)
+{
+    static const int never[] = { SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+    uint64_t set = 0;
+    if (!sigs || n == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (sigs[i] < 1 || sigs[i] > GOR__MAX_SIGNAL)
+            return 0;
+        for (size_t k = 0; k < sizeof never / sizeof *never; k++)
+            if (sigs[i] == never[k])
+                return 0;
+        set |= gor__sig_bit(sigs[i]);
+    }
+    return set;
+}
+
+static gor__subscription *gor__sig_unlink_locked(gor_chan *c)
+{
+    gor__subscription **at = &gor__signals.list, *s;
+    while (*at && (*at)->c != c)
+        at = &(*at)->next;
+    s = *at;
+    if (s)
+        *at = s->next;
+    return s;
+}
+
+/* Add set to what c gets. Inside of a gor call. */
+static int gor__sig_subscribe(gor_chan *c, uint64_t set)
+{
+    gor__subscription *spare = (gor__subscription *)gor__zalloc(sizeof *spare), *s;
+    bool taken;
+    if (!spare)
+        return -ENOMEM;
+    gor__lock(&gor__signals.lock, GOR__RANK_CTX);
+    s = gor__sig_unlink_locked(c);
+    if (!s) {
+        s = spare;
+        spare = NULL;
+        s->c = c;
+        gor__au32_add(&c->refs, 1);
+        gor__au32_add(&gor__rt.signals, 1);
+    }
+    s->next = gor__signals.list;
+    gor__signals.list = s;
+    taken = gor__sig_take_locked(set);
+    if (taken)
+        s->set |= set;
+    else
+        gor__sig_release_locked();
+    gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
+    gor__free(spare, sizeof *spare);
+    return taken ? 0 : -EINVAL;
+}
+
+static int gor__sig_unsubscribe(gor_chan *c)
+{
+    gor__subscription *s;
+    gor__lock(&gor__signals.lock, GOR__RANK_CTX);
+    s = gor__sig_unlink_locked(c);
+    gor__sig_release_locked();
+    gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
+    if (!s)
+        return -ENOENT;
+    gor__au32_add(&gor__rt.signals, (uint32_t)-1);
+    gor__chan_release(s->c);
+    gor__free(s, sizeof *s);
+    return 0;
+}
+
+int gor_signal_notify(gor_chan *c, const int *sigs, size_t n)
+{
+    uint64_t set = gor__sig_set(sigs, n);
+    int rc;
+    if (!c || !set)
+        return -EINVAL;
+    if (c->elem_size != sizeof(int))
+        return -EMSGSIZE;
+    gor__enter();
+    rc = gor__poll_need();
+    if (rc == 0)
+        rc = gor__sig_subscribe(c, set);
+    if (rc == -EINVAL)
+        gor__sig_unsubscribe(c);
+    gor__leave(gor__self());
+    return rc;
+}
+
+int gor_signal_stop(gor_chan *c)
+{
+    gor__m *m = gor__enter();
+    int rc = c ? gor__sig_unsubscribe(c) : -ENOENT;
+    gor__leave(m);
+    return rc;
+}
+
+/* At the end of a run. */
+static void gor__signals_remove(void)
+{
+    while (gor__signals.list)
+        gor__sig_unsubscribe(gor__signals.list->c);
+    gor__au64_store_rlx(&gor__signals.pending, 0);
+    gor__sigpipe_restore();
+}
+
+/* -- a context that signals cancel ----------------------------------------------------------- */
+
+typedef struct gor__sig_ctx { gor_ctx *ctx; gor_chan *c; } gor__sig_ctx;
+
+/* Until a signal comes or the context ends otherwise. */
+static void gor__sig_ctx_wait(void *p)
+{
+    gor__sig_ctx *s = (gor__sig_ctx *)p;
+    int sig;
+    if (gor_select(gor_on_recv(s->c, &sig), gor_on_done(s->ctx)) == 0)
+        gor_ctx_cancel(s->ctx, -EINTR);
+    gor_signal_stop(s->c);
+    gor_chan_release(s->c);
+    gor_ctx_release(s->ctx);
+}
+
+gor_ctx *gor_signal_ctx(gor_ctx *parent, const int *sigs, size_t n)
+{
+    gor__sig_ctx s;
+    gor__spec spec;
+    int rc = -ENOMEM;
+    s.ctx = gor_ctx_with_cancel(parent);
+    s.c = gor_chan_new(sizeof(int), 1);
+    if (s.ctx && s.c)
+        rc = gor_signal_notify(s.c, sigs, n);
+    if (rc == 0) {
+        memset(&spec, 0, sizeof spec);
+        spec.fn = gor__sig_ctx_wait;
+        spec.site = "gor_signal_ctx\0";
+        spec.copy = &s;
+        spec.copy_size = sizeof s;
+        spec.ctx = &gor__no_ctx;
+        gor_ctx_retain(s.ctx);
+        rc = gor__go(&spec);
+        if (rc == 0)
+            return s.ctx;
+        gor_signal_stop(s.c);
+        gor_ctx_release(s.ctx);
+    }
+    gor_chan_release(s.c);
+    gor_ctx_release(s.ctx);
+    return NULL;
+}
+
 /* ==== [preempt] a switch in place, by signal =====================================================
  * What        In code that was marked for it the goroutine is switched off between two
  *             instructions, and goes on there later, every register as it was. The handler runs on
@@ -8665,7 +11216,8 @@ static bool gor__preempt_ask(gor__p *p, gor__m *m)
 static bool gor__somebody_waits(gor__p *p, gor__m *m)
 {
     return gor__au32_load_rlx(&p->retire) || gor__au32_load_sc(&m->preempted.n) != 0 ||
-           gor__work_anywhere() || gor__timers_first() <= gor__os_now();
+           gor__au32_load_rlx(&gor__rt.poll_due) || gor__work_anywhere() ||
+           gor__timers_first() <= gor__os_now();
 }
 
 /* Said once a run: what would run waits for a thread. */
@@ -8731,13 +11283,16 @@ static void gor__retake(gor__p *p, gor__m *m)
  *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
  *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
  *             made sure that this is no deadlock.
+ * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
+ *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
+ *             with what it finds, and may not take elided locks.
  * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
- *             and every thread of the process is one of ours, or asleep in a gor call without a
- *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
+ *             nobody waits for an fd or a signal, and every thread of the process is one of ours,
+ *             or asleep in a gor call without a deadline, or was there before main (a tool's).
+ *             Then nobody can wake anybody.
  *             Otherwise the question is asked again once a second, as long as it may be answered
  *             differently.
  */
-#define GOR__SYSMON_MAX_NS (5 * GOR_MS)
 #define GOR__SYSMON_MIN_NS (25 * GOR_US)
 #define GOR__RECHECK_NS  (1 * GOR_SEC)
 #define GOR__MAX_TOOLS   16
@@ -8792,6 +11347,16 @@ static size_t gor__n_goroutines(void)
     return (size_t)n;
 }
 
+/* Somebody waits for an fd, or for a signal. Exact when all Ms are asleep. */
+static bool gor__outside_may_wake(void)
+{
+    uint64_t n = 0;
+    uint32_t procs = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < procs; i++)
+        n += gor__au64_load_rlx(&gor__p_at(i)->fd_waits);
+    return n != 0 || gor__au32_load_sc(&gor__rt.signals) != 0;
+}
+
 /* Nothing runs and nothing is about to. Under the scheduler's lock. */
 static bool gor__all_asleep_locked(void)
 {
@@ -8815,7 +11380,7 @@ static enum gor__quiet gor__how_quiet(void)
         if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
             if (gor__au32_load_sc(&gor__rt.main_left))
                 q = GOR__ALL_GONE;
-        } else if (gor__timers_first() == GOR_FOREVER) {
+        } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
@@ -8834,7 +11399,7 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
-    return ns > GOR__SYSMON_MAX_NS ? GOR__SYSMON_MAX_NS :
+    return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
 
@@ -8883,6 +11448,27 @@ static void gor__watch_queues(void)
         gor__wake_p();
 }
 
+/* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
+ * is idle again: not for long. */
+static void gor__watch_poller(void)
+{
+    static uint32_t seen, stale;
+    uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+    bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
+    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper))
+        return;
+    stale = polls == seen ? stale + 1 : 0;
+    seen = polls;
+    if (idle_p && (stale >= 2 || gor__timers_first() < gor__os_now() + GOR__SYSMON_NS)) {
+        gor__wake_p();
+    } else if (stale >= 2) {
+        gor__lock_sched();
+        gor__au32_store_rlx(&gor__rt.poll_due, 1);
+        gor__urgent_update_locked();
+        gor__unlock_sched();
+    }
+}
+
 static void gor__report_deadlock(void)
 {
     if (gor__rt.opt.on_deadlock)
@@ -8918,6 +11504,7 @@ static void *gor__sysmon_thread(void *arg)
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
         gor__watch_queues();
+        gor__watch_poller();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else
@@ -9060,7 +11647,9 @@ int gor_procs(int n)
 static void gor__forked(void)
 {
     gor__arch_set_self(NULL);
+    gor__poll_close();                             /* the child's copies; the parent has its own */
     memset(&gor__rt, 0, sizeof gor__rt);
+    memset(&gor__polls, 0, sizeof gor__polls);
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
@@ -9110,6 +11699,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
     gor__up.overflowed = gor__say_overflow;
+    gor__up.poll = gor__poll;
+    gor__up.signalled = gor__signalled;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -9224,6 +11815,7 @@ static void gor__free_all(void)
         next_m = m->all_next;
         gor__free(m, sizeof *m);
     }
+    gor__poll_free();
     gor__stacks_free();
 }
 
@@ -9269,6 +11861,8 @@ static void gor__shut_down(gor__m *self)
     else
         gor__free_all();
     gor__preempt_stop();
+    gor__signals_remove();
+    gor__poll_close();
     gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #include "api/base.h"
 #include "api/go.h"
@@ -16,6 +19,7 @@
 #include "api/sync.h"
 #include "api/ctx.h"
 #include "api/time.h"
+#include "api/io.h"
 #include "api/debug.h"
 #include "api/fast.h"
 #include "api/short.h"
@@ -35,6 +39,10 @@
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -43,8 +51,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -58,6 +71,8 @@
 #include "arch/aarch64.h"
 #include "os/linux.h"
 #include "os/altstack.h"
+#include "os/epoll.h"
+#include "os/kqueue.h"
 #include "base/spin.h"
 #include "mem/alloc.h"
 #include "mem/stack.h"
@@ -73,6 +88,7 @@
 #include "sched/start.h"
 #include "sched/machine.h"
 #include "wait/wait.h"
+#include "sched/poll.h"
 #include "debug/report.h"
 #include "run/life.h"
 #include "sync/chan.h"
@@ -84,6 +100,11 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "io/fd.h"
+#include "io/net.h"
+#include "io/file.h"
+#include "io/dial.h"
+#include "io/signal.h"
 #include "run/preempt.h"
 #include "run/retake.h"
 #include "run/sysmon.h"

@@ -358,8 +358,6 @@ TEST(an_error_in_any_case_moves_nothing)
     odd[1].kind = 99;
     IS(gor_select(gor_on_recv(c, &v), gor_on_recv(c, &narrow)), -EMSGSIZE);
     IS(gor_select(gor_on_recv(c, &v), gor_on_send(c, &narrow)), -EMSGSIZE);
-    IS(gor_select(gor_on_recv(c, &v), gor_on_readable(0)), -ENOSYS);
-    IS(gor_select(gor_on_writable(1), gor_on_recv(c, &v), gor_on_default()), -ENOSYS);
     IS(gor_select_n(odd, 2), -EINVAL);
     IS(v, 9);
     IS(narrow, 9);

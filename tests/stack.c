@@ -31,7 +31,7 @@ TEST(a_stack_can_be_used_down_to_near_its_reserved_size)
 
 static void wait_for_close(void *p)
 {
-    gor_recv((gor_chan *)p, NULL);
+    gor_chan_recv((gor_chan *)p, NULL, 0);
 }
 
 static size_t promised(gor__stack_class *cls)

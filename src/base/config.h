@@ -56,12 +56,23 @@
 #define GOR_CHECK 0
 #endif
 
+/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+#ifndef GOR__KQUEUE
+#if defined(__linux__)
+#define GOR__KQUEUE 0
+#else
+#define GOR__KQUEUE 1
+#endif
+#endif
+
 #define GOR__MAX_PROCS      1024
+#define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
+#define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

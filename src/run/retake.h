@@ -22,7 +22,8 @@
 static bool gor__somebody_waits(gor__p *p, gor__m *m)
 {
     return gor__au32_load_rlx(&p->retire) || gor__au32_load_sc(&m->preempted.n) != 0 ||
-           gor__work_anywhere() || gor__timers_first() <= gor__os_now();
+           gor__au32_load_rlx(&gor__rt.poll_due) || gor__work_anywhere() ||
+           gor__timers_first() <= gor__os_now();
 }
 
 /* Said once a run: what would run waits for a thread. */

@@ -129,7 +129,9 @@ int gor_procs(int n)
 static void gor__forked(void)
 {
     gor__arch_set_self(NULL);
+    gor__poll_close();                             /* the child's copies; the parent has its own */
     memset(&gor__rt, 0, sizeof gor__rt);
+    memset(&gor__polls, 0, sizeof gor__polls);
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
@@ -179,6 +181,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.m_start = gor__m_start;
     gor__up.g_main = gor__g_main;
     gor__up.overflowed = gor__say_overflow;
+    gor__up.poll = gor__poll;
+    gor__up.signalled = gor__signalled;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -293,6 +297,7 @@ static void gor__free_all(void)
         next_m = m->all_next;
         gor__free(m, sizeof *m);
     }
+    gor__poll_free();
     gor__stacks_free();
 }
 
@@ -338,6 +343,8 @@ static void gor__shut_down(gor__m *self)
     else
         gor__free_all();
     gor__preempt_stop();
+    gor__signals_remove();
+    gor__poll_close();
     gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)

@@ -3,13 +3,16 @@
  *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
  *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
  *             made sure that this is no deadlock.
+ * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
+ *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
+ *             with what it finds, and may not take elided locks.
  * Deadlock    Every P is idle, nothing is queued, no timer is pending, no gor_block is in flight,
- *             and every thread of the process is one of ours, or asleep in a gor call without a
- *             deadline, or was there before main (a tool's). Then nobody can wake anybody.
+ *             nobody waits for an fd or a signal, and every thread of the process is one of ours,
+ *             or asleep in a gor call without a deadline, or was there before main (a tool's).
+ *             Then nobody can wake anybody.
  *             Otherwise the question is asked again once a second, as long as it may be answered
  *             differently.
  */
-#define GOR__SYSMON_MAX_NS (5 * GOR_MS)
 #define GOR__SYSMON_MIN_NS (25 * GOR_US)
 #define GOR__RECHECK_NS  (1 * GOR_SEC)
 #define GOR__MAX_TOOLS   16
@@ -64,6 +67,16 @@ static size_t gor__n_goroutines(void)
     return (size_t)n;
 }
 
+/* Somebody waits for an fd, or for a signal. Exact when all Ms are asleep. */
+static bool gor__outside_may_wake(void)
+{
+    uint64_t n = 0;
+    uint32_t procs = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < procs; i++)
+        n += gor__au64_load_rlx(&gor__p_at(i)->fd_waits);
+    return n != 0 || gor__au32_load_sc(&gor__rt.signals) != 0;
+}
+
 /* Nothing runs and nothing is about to. Under the scheduler's lock. */
 static bool gor__all_asleep_locked(void)
 {
@@ -87,7 +100,7 @@ static enum gor__quiet gor__how_quiet(void)
         if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
             if (gor__au32_load_sc(&gor__rt.main_left))
                 q = GOR__ALL_GONE;
-        } else if (gor__timers_first() == GOR_FOREVER) {
+        } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
             int unknown = 0;
             if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
                 unknown = gor__os_unknown_threads(gor__thread_known, NULL);
@@ -106,7 +119,7 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
-    return ns > GOR__SYSMON_MAX_NS ? GOR__SYSMON_MAX_NS :
+    return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
 
@@ -155,6 +168,27 @@ static void gor__watch_queues(void)
         gor__wake_p();
 }
 
+/* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
+ * is idle again: not for long. */
+static void gor__watch_poller(void)
+{
+    static uint32_t seen, stale;
+    uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+    bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
+    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper))
+        return;
+    stale = polls == seen ? stale + 1 : 0;
+    seen = polls;
+    if (idle_p && (stale >= 2 || gor__timers_first() < gor__os_now() + GOR__SYSMON_NS)) {
+        gor__wake_p();
+    } else if (stale >= 2) {
+        gor__lock_sched();
+        gor__au32_store_rlx(&gor__rt.poll_due, 1);
+        gor__urgent_update_locked();
+        gor__unlock_sched();
+    }
+}
+
 static void gor__report_deadlock(void)
 {
     if (gor__rt.opt.on_deadlock)
@@ -190,6 +224,7 @@ static void *gor__sysmon_thread(void *arg)
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
         gor__watch_queues();
+        gor__watch_poller();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else

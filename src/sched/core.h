@@ -186,6 +186,7 @@ typedef struct gor__p {
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
     bool        asked;
+    gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;
@@ -221,6 +222,7 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
+    gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -278,10 +280,14 @@ static struct {
     gor__au64   next_id;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */
 
-    gor__aptr   sleeper;               /* the idle M that wakes for the first timer            */
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
+    gor__au32   poller;                /* it exists: fds are waited for                        */
+    gor__au32   polls;                 /* how often somebody looked there                      */
+    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
+    gor__au32   signals;               /* channels that wait for signals                       */
     gor__au32   sysmon_park;
     gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
@@ -300,6 +306,8 @@ static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
     void (*g_main)(void);                        /* [life] the outermost frame                 */
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
+    gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
+    void (*signalled)(void);                     /* [signal] hand out what has arrived         */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };

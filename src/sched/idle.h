@@ -9,6 +9,11 @@
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
  *                wakes it. It publishes its time before it looks at the heaps a last time.
+ *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
+ *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
+ *                looks at polling. So one of the two sees the other.
+ *             I6 The sleeper sleeps there while some P is idle only: with all Ps busy its events
+ *                are found by those, between goroutines, and it would only take a CPU from them.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -17,8 +22,11 @@ static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED
 
 static void gor__m_wake(gor__m *m)
 {
-    gor__au32_store_rel(&m->park, 1);              /* rel m.park: next_p, spinning */
-    gor__os_futex_wake(&m->park, 1);
+    gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
+    if (gor__au32_load_sc(&m->polling))            /* I5 */
+        gor__os_poll_wake();
+    else
+        gor__os_futex_wake(&m->park, 1);
 }
 
 /* Sleep until woken (true: that wake-up is used up) or until the deadline. */
@@ -30,6 +38,24 @@ static bool gor__m_sleep(gor__m *m, int64_t deadline)
             gor__au32_load_acq(&m->park) == 0)
             return false;
     }
+    gor__au32_store_rlx(&m->park, 0);
+    return true;
+}
+
+/* The same in the poller, and until fds are ready: *ready, Gs linked by link, or NULL. */
+static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
+{
+    *ready = NULL;
+    gor__au32_xchg(&m->polling, 1);
+    while (gor__au32_load_sc(&m->park) == 0 && !*ready &&
+           gor__au32_load_sc(&gor__rt.poll_due) == 0) {
+        *ready = gor__up.poll(deadline);
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline)
+            break;
+    }
+    gor__au32_xchg(&m->polling, 0);
+    if (gor__au32_load_sc(&m->park) == 0)
+        return false;
     gor__au32_store_rlx(&m->park, 0);
     return true;
 }
@@ -158,22 +184,27 @@ static int64_t gor__timers_first(void)
     return first;
 }
 
+/* Let m, which was the sleeper, look around. */
+static void gor__sleeper_wake(gor__m *m)
+{
+    gor__lock_sched();                             /* only an M in the idle list may be woken */
+    m = gor__m_idle_pop_locked(m);
+    gor__unlock_sched();
+    if (m) {
+        m->next_p = NULL;
+        m->spinning = false;
+        gor__m_wake(m);
+    }
+}
+
 /* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
 static void gor__sleeper_tell(int64_t when)
 {
     gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m) {
+    if (!m)
         gor__wake_p();
-    } else if (when < gor__ai64_load_sc(&gor__rt.sleep_until)) {
-        gor__lock_sched();                         /* only an M in the idle list may be woken */
-        m = gor__m_idle_pop_locked(m);
-        gor__unlock_sched();
-        if (m) {
-            m->next_p = NULL;
-            m->spinning = false;
-            gor__m_wake(m);
-        }
-    }
+    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until))
+        gor__sleeper_wake(m);
 }
 
 /* Call after starting a timer that became the first of its heap. */

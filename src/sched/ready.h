@@ -9,6 +9,7 @@
 static void gor__urgent_update_locked(void)
 {
     gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
+                                         gor__au32_load_rlx(&gor__rt.poll_due) ||
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 
@@ -74,6 +75,30 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     if (g)
         gor__runq_append(p, g);
     gor__submitted();
+}
+
+/* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
+ * own ring, where m looks next, is nobody else's business. */
+static void gor__ready_all(gor__m *m, gor__g *list)
+{
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    bool tell = list && (!p || gor__aptr_load_rlx(&list->link));
+    while (list) {
+        gor__g *g = list;
+        list = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+        gor__au32_store_rel(&g->state, GOR__RUNNABLE);         /* rel g.state */
+        if (p && gor__is_ordinary(g)) {
+            gor__runq_append(p, g);
+            continue;
+        }
+        gor__lock_sched();
+        gor__gq_push(gor__queue_of_locked(g), g);
+        gor__urgent_update_locked();
+        gor__unlock_sched();
+    }
+    if (tell)
+        gor__submitted();
 }
 
 /* Make g, whose wait the caller has claimed, runnable. Any thread. */

@@ -284,10 +284,32 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
+/* Look at the fds, without waiting; what is ready goes into p's ring. */
+static gor__g *gor__try_poll(gor__m *m, gor__p *p)
+{
+    if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
+        return NULL;
+    gor__ready_all(m, gor__up.poll(0));
+    return gor__pick_local(p);
+}
+
+/* [sysmon] has found that nobody looked at the fds for long. */
+static void gor__poll_overdue(gor__m *m)
+{
+    gor__lock_sched();
+    gor__au32_store_rlx(&gor__rt.poll_due, 0);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__up.signalled();
+    gor__ready_all(m, gor__up.poll(0));
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
     gor__g *g;
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
+        gor__poll_overdue(m);
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
@@ -316,7 +338,7 @@ static bool gor__work_anywhere(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
-        gor__au32_load_sc(&gor__rt.low.n))
+        gor__au32_load_sc(&gor__rt.low.n) || gor__au32_load_sc(&gor__rt.poll_due))
         return true;
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
@@ -387,7 +409,8 @@ static void gor__p_left(void)
 {
     gor__arch_fence();
     if (!gor__au32_load_rlx(&gor__rt.stopping) &&
-        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER))
+        (gor__work_anywhere() || gor__timers_first() != GOR_FOREVER ||
+         (gor__au32_load_rlx(&gor__rt.poller) && !gor__aptr_load_sc(&gor__rt.sleeper))))
         gor__wake_p();
 }
 
@@ -409,8 +432,8 @@ static int64_t gor__sleeper_until(gor__m *m)
         return 0;
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0)
         return until;
-    gor__ai64_store_sc(&gor__rt.sleep_until, GOR_FOREVER);     /* no P to run timers with: who */
-    gor__arch_fence();                                         /* gives one up tells us        */
+    gor__aptr_store_sc(&gor__rt.sleeper, NULL);    /* no P to run them with: who gives one up  */
+    gor__arch_fence();                             /* sleeps itself, or wakes somebody         */
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
@@ -423,24 +446,52 @@ static int64_t gor__leave_at_locked(const gor__m *m)
     return gor__os_now() + gor__rt.keep_thread_ns;
 }
 
-/* Sleep until someone brings a P, or the first timer is due, or for so long that the thread is not
- * worth keeping: its state is ENDING then. */
+/* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
+ * leave_at at most. */
+static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
+{
+    int64_t until;
+    *ready = NULL;
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return true;
+    until = gor__sleeper_until(m);
+    if (until != 0 && gor__au32_load_sc(&gor__rt.poller) &&
+        gor__aptr_load_rlx(&gor__rt.sleeper) == m)
+        return gor__m_sleep_polling(m, until, ready);
+    return gor__m_sleep(m, until < leave_at ? until : leave_at);
+}
+
+/* The sleeper has come back with fds that are ready. Timers that are due before [sysmon] next looks
+ * are another's from now on; for later ones it sees that somebody minds them. */
+static void gor__m_polled(gor__m *m, gor__g *ready)
+{
+    int64_t first = gor__timers_first();
+    if (!gor__m_p(m))
+        gor__p_acquire(m, NULL);
+    gor__ready_all(m, ready);
+    if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
+        first < gor__os_now() + 2 * GOR__SYSMON_NS)
+        gor__wake_p();
+}
+
+/* Sleep until someone brings a P, the first timer is due, or fds are ready; or for so long that the
+ * thread is not worth keeping: its state is ENDING then. */
 static void gor__m_idle(gor__m *m)
 {
-    bool woken, listed;
-    int64_t leave_at, until;
+    bool woken, listed, sleeper;
+    gor__g *ready;
+    int64_t leave_at;
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
     leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
-    until = gor__sleeper_until(m);
-    woken = gor__au32_load_sc(&gor__rt.stopping) ||
-            gor__m_sleep(m, until < leave_at ? until : leave_at);
+    woken = gor__m_sleep_idle(m, leave_at, &ready);
+    sleeper = gor__aptr_load_rlx(&gor__rt.sleeper) == m;
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
-    if (listed && !woken && until == GOR_FOREVER && leave_at != GOR_FOREVER)
+    if (listed && !woken && !sleeper && leave_at != GOR_FOREVER && gor__os_now() >= leave_at)
         gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
@@ -450,6 +501,8 @@ static void gor__m_idle(gor__m *m)
     if (m->next_p)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
+    if (ready)
+        gor__m_polled(m, ready);
 }
 
 /* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
@@ -498,6 +551,8 @@ static gor__g *gor__find_work(gor__m *m)
         g = gor__stress_hit(2) ? gor__try_steal(m, p) : NULL;
         if (!g)
             g = gor__try_own(m, p);
+        if (!g)
+            g = gor__try_poll(m, p);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
             if (m->spinning)

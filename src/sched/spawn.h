@@ -172,8 +172,8 @@ static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
     return 0;
 }
 
-/* Undo gor__g_make; g has no stack yet. The caller holds a P. */
-static void gor__g_discard(gor__m *m, gor__g *g)
+/* Undo gor__g_make; g has no stack yet. */
+static void gor__g_discard(gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
     gor__unpromise_odd(gor__au32_load_rlx(&g->traits));

@@ -89,7 +89,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
         return NULL;
     t = gor__taskq_take_oldest(q);
     if (!t) {
-        gor__g_discard(m, g);
+        gor__g_discard(g);
         return NULL;
     }
     gor__count_start(m);

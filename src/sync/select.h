@@ -1,9 +1,10 @@
 /* ==== [select] wait for one of several ===========================================================
  * What        Look at all cases at one moment, and run one of those that can, at random; if none
  *             can, queue at all of them and block.
- * Steps       1 check; 2 lock all channels, by rising address; 3 count the cases that can run, take
- *             one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts and tasks, arm
- *             the deadline; 7 block; 8 leave all queues.
+ * Steps       1 check; ask for fds; 2 lock all channels, by rising address; 3 count the cases that
+ *             can run, take one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts,
+ *             tasks and fds, arm the deadline; 7 block; 8 leave all queues. What woke an fd's case
+ *             may have gone again: then from the beginning.
  * Why         Locking all channels makes looking and queueing one step: between two selects that
  *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
  *             so they are queued at one by one.
@@ -11,12 +12,14 @@
  *             trying all in a shuffled order; most selects need no random number.
  * Tests       tests/select.c
  */
-#define GOR__SELECT_INLINE 8           /* cases that need no memory */
+#define GOR__SELECT_INLINE 8           /* cases that need no memory                            */
+#define GOR__SELECT_AGAIN  INT_MIN     /* an fd that was ready is not any more                  */
 
 typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
+    int        n_fds;                  /* fd cases                                              */
     uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
     size_t     n_locks;
     bool      *hollow;                 /* n: looked ready, and was not                          */
@@ -30,15 +33,20 @@ static bool gor__case_is_chan(const gor_case *k)
     return (k->kind == GOR_CASE_RECV || k->kind == GOR_CASE_SEND) && k->object;
 }
 
+static bool gor__case_is_fd(const gor_case *k)
+{
+    return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
+}
+
 /* Step 1: refuse before anything moves. */
 static int gor__select_check(gor__selection *s)
 {
     s->fallback = s->timer = -1;
+    s->n_fds = 0;
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         k->rc = 0;
-        if (k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE)
-            return -ENOSYS;
+        s->n_fds += gor__case_is_fd(k);
         if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
             return -EINVAL;
         if (gor__case_is_chan(k) && !gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
@@ -69,6 +77,8 @@ static bool gor__case_ready(const gor_case *k, int64_t now)
     case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
     case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
     case GOR_CASE_DEADLINE: return k->deadline <= now;
+    case GOR_CASE_READABLE:
+    case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
     default:                return false;
     }
 }
@@ -119,6 +129,8 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
         if (gor__case_is_chan(k))
             rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value,
                                     woken);
+        else if (gor__case_is_fd(k))
+            rc = k->rc;
         if (rc != GOR__WAIT) {
             *result = gor__select_done(s, (size_t)i, rc);
             return true;
@@ -178,12 +190,49 @@ static void gor__select_queue(gor__selection *s)
     }
 }
 
+/* -- fd cases. The case's fields hold the descriptor (object), its gen and seq (size) from before
+ * the fd was asked; rc is the answer: GOR__WAIT, 0 ready, or -EBADF and the like, ready too -- */
+
+static int gor__case_dir(const gor_case *k)
+{
+    return k->kind == GOR_CASE_READABLE ? GOR__IN : GOR__OUT;
+}
+
+static void gor__select_ask_fd(gor_case *k)
+{
+    gor__pd *pd;
+    int rc = gor__pd_of(k->fd, &pd);
+    k->object = NULL;
+    if (rc == 0) {
+        k->object = pd;
+        k->size = (size_t)gor__au32_load_sc(&pd->gen) << 32 |
+                  gor__au32_load_acq(&pd->seq[gor__case_dir(k)]);
+        rc = gor__os_fd_ready(k->fd, k->kind == GOR_CASE_READABLE ? GOR_READ : GOR_WRITE);
+    }
+    k->rc = rc == 0 ? GOR__WAIT : rc > 0 ? 0 : rc;
+}
+
+/* Step 1, fds. Their poller, too. 0 or an errno. */
+static int gor__select_ask(gor__selection *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (gor__case_is_fd(&s->cases[i]))
+            gor__select_ask_fd(&s->cases[i]);
+    return gor__poll_need();
+}
+
 /* Step 6. */
 static void gor__select_watch(gor__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
+        if (gor__case_is_fd(k)) {
+            gor__node_init(n, &s->wait, (int)i, NULL);
+            gor__pd_watch((gor__pd *)k->object, k->fd, (uint32_t)(k->size >> 32),
+                          gor__case_dir(k), (uint32_t)k->size, n);
+            continue;
+        }
         if (!k->object || (k->kind != GOR_CASE_DONE && k->kind != GOR_CASE_JOIN))
             continue;
         gor__node_init(n, &s->wait, (int)i, NULL);
@@ -209,6 +258,10 @@ static void gor__select_leave(gor__selection *s)
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
+        if (gor__case_is_fd(k)) {
+            gor__pd_leave((gor__pd *)k->object, n);
+            continue;
+        }
         if ((int)i == s->wait.which || !k->object)
             continue;
         if (gor__case_is_chan(k))
@@ -224,9 +277,19 @@ static void gor__select_leave(gor__selection *s)
 static int gor__select_wait(gor__selection *s, gor__cancel *own)
 {
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
+    if (s->n_fds)
+        gor__fd_waits_add(1);
     gor__select_watch(s);
     gor__block(&s->wait, deadline, own);
+    if (s->n_fds)
+        gor__fd_waits_add((uint64_t)-1);
     gor__select_leave(s);
+    if (s->wait.which >= 0 && gor__case_is_fd(&s->cases[s->wait.which]) && s->wait.rc == 0) {
+        gor__select_ask_fd(&s->cases[s->wait.which]);
+        s->wait.rc = s->cases[s->wait.which].rc;
+        if (s->wait.rc == GOR__WAIT)
+            return GOR__SELECT_AGAIN;
+    }
     if (s->wait.which >= 0)
         return gor__select_done(s, (size_t)s->wait.which, s->wait.rc);
     if (s->wait.which == GOR__BY_DEADLINE && s->wait.rc == -ETIMEDOUT)
@@ -234,11 +297,13 @@ static int gor__select_wait(gor__selection *s, gor__cancel *own)
     return s->wait.rc;
 }
 
-static int gor__select_run(gor__selection *s)
+static int gor__select_once(gor__selection *s)
 {
     gor__cancel *own = gor__own_ctx();
     gor__node *woken = NULL;
     int result = gor__own_ctx_err();
+    if (result == 0 && s->n_fds)
+        result = gor__select_ask(s);
     if (result != 0)
         return result;
     gor__select_sort(s);
@@ -253,6 +318,15 @@ static int gor__select_run(gor__selection *s)
     gor__select_queue(s);
     gor__select_unlock(s);
     return gor__select_wait(s, own);
+}
+
+static int gor__select_run(gor__selection *s)
+{
+    int result;
+    do
+        result = gor__select_once(s);
+    while (result == GOR__SELECT_AGAIN);
+    return result;
 }
 
 static int gor__select_large(gor__selection *s)

@@ -1,0 +1,175 @@
+/* ==== [epoll] the kernel's list of what is ready, on Linux ====================================
+ * What        One epoll instance and one eventfd that breaks a sleep in it. The contract, which
+ *             [kqueue] fulfils too:
+ *               open, close   make and unmake the instance
+ *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
+ *                             tag that its events will carry; what is ready already is an event
+ *               forget        watch fd no longer
+ *               wait          up to max events, sleeping until deadline (0: not at all)
+ *               wake          end one sleep, now or the next; async-signal-safe
+ *               calm          take back a wake: for the one who slept
+ * Runs on     Any stack, any thread. Leaves errno alone.
+ */
+typedef struct gor__os_event {
+    int      fd;                       /* -1: a wake                                           */
+    uint32_t tag;
+    unsigned what;                     /* GOR_READ, GOR_WRITE, GOR__HUNG                       */
+} gor__os_event;
+
+enum { GOR__HUNG = 4 };                /* the other end is closed, or urgent data: see [poll]  */
+
+static bool gor__os_fd_open(int fd)
+{
+    int saved = gor__os_errno();
+    bool is_open = fcntl(fd, F_GETFD) >= 0;
+    gor__os_set_errno(saved);
+    return is_open;
+}
+
+/* What of what fd is ready for; closed and broken is everything. 0: nothing; -EBADF. */
+static int gor__os_fd_ready(int fd, int what)
+{
+    struct pollfd p;
+    int saved = gor__os_errno(), n, found = 0;
+    p.fd = fd;
+    p.events = (short)((what & GOR_READ ? POLLIN : 0) | (what & GOR_WRITE ? POLLOUT : 0));
+    p.revents = 0;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && gor__os_errno() == EINTR);
+    gor__os_set_errno(saved);
+    if (p.revents & POLLNVAL)
+        return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP))
+        found = what;
+    if (p.revents & POLLIN)
+        found |= GOR_READ;
+    if (p.revents & POLLOUT)
+        found |= GOR_WRITE;
+    return found & what;
+}
+
+#if !GOR__KQUEUE
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
+static struct { int epoll, event; gor__au32 coarse; } gor__os_poller = { -1, -1, { 0 } };
+
+static int gor__os_poll_open(void)
+{
+    struct epoll_event e;
+    int saved = gor__os_errno(), rc = 0;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN;                            /* level-triggered: it stays until calmed */
+    e.data.u64 = UINT64_MAX;
+    gor__os_poller.epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (gor__os_poller.epoll >= 0)
+        gor__os_poller.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (gor__os_poller.event < 0 ||
+        epoll_ctl(gor__os_poller.epoll, EPOLL_CTL_ADD, gor__os_poller.event, &e) != 0)
+        rc = -gor__os_errno();
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+static void gor__os_poll_close(void)
+{
+    if (gor__os_poller.event >= 0)
+        close(gor__os_poller.event);
+    if (gor__os_poller.epoll >= 0)
+        close(gor__os_poller.epoll);
+    gor__os_poller.event = gor__os_poller.epoll = -1;
+}
+
+static int gor__os_poll_ctl(int op, int fd, struct epoll_event *e)
+{
+    int saved = gor__os_errno(), rc = epoll_ctl(gor__os_poller.epoll, op, fd, e);
+    if (rc != 0)
+        rc = -gor__os_errno();
+    gor__os_set_errno(saved);
+    return rc;
+}
+
+/* known: it is probably watched already. 0; -EPERM cannot be watched; -EBADF, -ENOMEM, -ENOSPC. */
+static int gor__os_poll_set(int fd, uint32_t tag, unsigned what, bool known)
+{
+    struct epoll_event e;
+    int rc;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLET | (what & GOR_READ ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0u) |
+               (what & GOR_WRITE ? EPOLLOUT : 0u);
+    e.data.u64 = (uint64_t)tag << 32 | (uint32_t)fd;
+    rc = gor__os_poll_ctl(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e);
+    if (rc == -ENOENT || rc == -EEXIST)
+        rc = gor__os_poll_ctl(known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
+    return rc;
+}
+
+static void gor__os_poll_forget(int fd)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
+}
+
+/* Sleep in ns, or, where the kernel cannot (Linux before 5.11), in whole ms. */
+static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
+{
+    int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
+    struct timespec t;
+    if (left <= 0)
+        return epoll_wait(gor__os_poller.epoll, e, max, 0);
+    if (left == GOR_FOREVER)
+        return epoll_wait(gor__os_poller.epoll, e, max, -1);
+    if (gor__au32_load_rlx(&gor__os_poller.coarse) == 0) {
+        int n;
+        t.tv_sec = (time_t)(left / GOR_SEC);
+        t.tv_nsec = (long)(left % GOR_SEC);
+        n = (int)syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL, (size_t)0);
+        if (n >= 0 || gor__os_errno() == EINTR)
+            return n;
+        gor__au32_store_rlx(&gor__os_poller.coarse, 1);
+    }
+    left = (left + GOR_MS - 1) / GOR_MS;
+    return epoll_wait(gor__os_poller.epoll, e, max, left < INT_MAX ? (int)left : INT_MAX);
+}
+
+static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+{
+    struct epoll_event e[GOR__POLL_BATCH];
+    int saved = gor__os_errno(), n = gor__os_epoll_wait(e, max, deadline);
+    gor__os_set_errno(saved);
+    for (int i = 0; i < n; i++) {
+        uint32_t bits = e[i].events;
+        out[i].fd = (int)(uint32_t)e[i].data.u64;
+        out[i].tag = (uint32_t)(e[i].data.u64 >> 32);
+        out[i].what = 0;
+        if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR_READ;
+        if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR_WRITE;
+        if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+            out[i].what |= GOR__HUNG;
+    }
+    return n > 0 ? n : 0;
+}
+
+static void gor__os_poll_wake(void)
+{
+    uint64_t one = 1;
+    int saved = gor__os_errno();
+    ssize_t n = write(gor__os_poller.event, &one, sizeof one);
+    (void)n;                                       /* full: it is awake as it can be */
+    gor__os_set_errno(saved);
+}
+
+static void gor__os_poll_calm(void)
+{
+    uint64_t count;
+    int saved = gor__os_errno();
+    ssize_t n = read(gor__os_poller.event, &count, sizeof count);
+    (void)n;
+    gor__os_set_errno(saved);
+}
+#endif

@@ -1,0 +1,1043 @@
+/* File descriptors: reading, writing, waiting, closing, reuse. Network, files, processes and
+ * signals are in tests/net.c. What passes between the two ends of a socket says that it is over;
+ * nothing here waits for a time. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static void make_pipe(int fd[2])
+{
+    IS(pipe2(fd, O_CLOEXEC), 0);
+}
+
+static void make_pair(int fd[2])
+{
+    IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+}
+
+static void close_both(int fd[2])
+{
+    IS(gor_fd_close(fd[0]), 0);
+    IS(gor_fd_close(fd[1]), 0);
+}
+
+/* A connected pair of TCP sockets over loopback, both made by gor calls. */
+static void make_tcp(int fd[2])
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    char addr[64];
+    int l = gor_listen("tcp4", "127.0.0.1:0", 0);
+    OK(l >= 0);
+    IS(getsockname(l, (struct sockaddr *)&a, &len), 0);
+    snprintf(addr, sizeof addr, "127.0.0.1:%d", ntohs(a.sin_port));
+    fd[0] = gor_dial("tcp", addr, GOR_FOREVER);
+    OK(fd[0] >= 0);
+    fd[1] = gor_accept(l, NULL, NULL);
+    OK(fd[1] >= 0);
+    IS(gor_fd_close(l), 0);
+}
+
+struct job {
+    int         fd;
+    int         what;
+    ssize_t     rc;
+    size_t      n;
+    char       *buf;
+    int64_t     deadline;
+    gor_ctx    *ctx;
+    _Atomic int done;
+};
+
+static void read_job(void *p)
+{
+    struct job *j = p;
+    char c[16];
+    j->rc = gor_read_until(j->fd, j->buf ? j->buf : c, j->buf ? j->n : sizeof c,
+                           j->deadline ? j->deadline : GOR_FOREVER);
+    atomic_store(&j->done, 1);
+}
+
+static void write_job(void *p)
+{
+    struct job *j = p;
+    j->rc = gor_write_all_until(j->fd, j->buf, j->n, j->deadline ? j->deadline : GOR_FOREVER);
+    atomic_store(&j->done, 1);
+}
+
+static void wait_job(void *p)
+{
+    struct job *j = p;
+    j->rc = gor_wait_fd_until(j->fd, j->what, j->deadline ? j->deadline : GOR_FOREVER);
+    atomic_store(&j->done, 1);
+}
+
+/* Fill what is between the two ends, until a write would wait. */
+static size_t fill(int fd)
+{
+    static char block[4096];
+    size_t all = 0;
+    ssize_t n;
+    while ((n = gor_write_until(fd, block, sizeof block, 0)) > 0)
+        all += (size_t)n;
+    IS(n, -ETIMEDOUT);
+    return all;
+}
+
+/* Does somebody wait for fd to become readable? */
+static bool is_waited_for(int fd)
+{
+    gor__pd *pd = gor__pd_seen(fd);
+    bool waited = false;
+    if (pd) {
+        gor__pd_lock(pd);
+        waited = pd->waiters[GOR__IN].head != NULL;
+        gor__pd_unlock(pd);
+    }
+    return waited;
+}
+
+/* -- reading and writing ----------------------------------------------------------------------- */
+
+TEST(bytes_go_through_a_pipe)
+{
+    int fd[2];
+    char buf[8] = "";
+    make_pipe(fd);
+    IS(gor_write(fd[1], "hello", 5), 5);
+    IS(gor_read(fd[0], buf, sizeof buf), 5);
+    IS_STR(buf, "hello");
+    IS(gor_fd_close(fd[1]), 0);
+    IS(gor_read(fd[0], buf, sizeof buf), 0);
+    IS(gor_fd_close(fd[0]), 0);
+}
+
+TEST(a_read_waits_for_a_write)
+{
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    for (size_t i = 0; i < 3; i++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { 0 };
+        make[i](fd);
+        j.fd = fd[0];
+        START(&wg, read_job, &j);
+        wait_until_parked(1);
+        IS(gor_write(fd[1], "abc", 3), 3);
+        gor_wg_wait(&wg);
+        IS(j.rc, 3);
+        close_both(fd);
+    }
+}
+
+TEST(a_write_into_a_full_buffer_waits_for_a_read)
+{
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    static char big[100000];
+    for (size_t i = 0; i < 3; i++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { .buf = big, .n = sizeof big };
+        size_t all, got = 0;
+        make[i](fd);
+        all = fill(fd[1]) + sizeof big;
+        j.fd = fd[1];
+        START(&wg, write_job, &j);
+        wait_until_parked(1);
+        while (got < all) {
+            static char sink[65536];
+            ssize_t n = gor_read(fd[0], sink, sizeof sink);
+            if (!OK(n > 0))
+                break;
+            got += (size_t)n;
+        }
+        gor_wg_wait(&wg);
+        IS(j.rc, sizeof big);
+        IS(got, all);
+        close_both(fd);
+    }
+}
+
+static void echo_bytes(void *p)
+{
+    int fd = *(int *)p;
+    char c;
+    while (gor_read(fd, &c, 1) == 1)
+        IS(gor_write(fd, &c, 1), 1);
+}
+
+TEST(one_byte_at_a_time_in_order)
+{
+    const int n = scaled(5000);
+    void (*make[])(int *) = { make_pair, make_tcp };
+    for (size_t k = 0; k < 2; k++) {
+        int fd[2], wrong = 0;
+        gor_wg wg = { 0 };
+        make[k](fd);
+        START(&wg, echo_bytes, &fd[1]);
+        for (int i = 0; i < n; i++) {
+            char c = (char)i, back = (char)~i;
+            if (gor_write(fd[0], &c, 1) != 1 || gor_read(fd[0], &back, 1) != 1 || back != c)
+                wrong++;
+        }
+        IS(wrong, 0);
+        IS(shutdown(fd[0], SHUT_WR), 0);
+        gor_wg_wait(&wg);
+        close_both(fd);
+    }
+}
+
+TEST(read_full_and_write_all_move_everything)
+{
+    const size_t n = (size_t)scaled(4000000);
+    char *out = malloc(n), *in = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (char)(i * 7 + i / 251);
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    for (size_t k = 0; k < 3; k++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { .buf = out, .n = n };
+        make[k](fd);
+        j.fd = fd[1];
+        memset(in, 0, n);
+        START(&wg, write_job, &j);
+        IS(gor_read_full(fd[0], in, n), n);
+        gor_wg_wait(&wg);
+        IS(j.rc, n);
+        IS(memcmp(in, out, n), 0);
+        IS(gor_write_all(fd[1], "abc", 3), 3);
+        IS(gor_fd_close(fd[1]), 0);
+        IS(gor_read_full(fd[0], in, 10), 3);
+        IS(gor_read_full(fd[0], in, 10), 0);
+        IS(gor_fd_close(fd[0]), 0);
+    }
+    free(in);
+    free(out);
+}
+
+TEST(pieces_are_gathered_and_scattered)
+{
+    int fd[2];
+    char a[4] = "", b[8] = "";
+    struct iovec out[] = { { "abc", 3 }, { "", 0 }, { "defgh", 5 } };
+    struct iovec in[] = { { a, 3 }, { b, 7 } };
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    for (size_t k = 0; k < 3; k++) {
+        make[k](fd);
+        IS(gor_writev(fd[1], out, 3), 8);
+        IS(gor_readv(fd[0], in, 2), 8);
+        IS_STR(a, "abc");
+        IS(memcmp(b, "defgh", 5), 0);
+        IS(gor_readv_until(fd[0], in, 2, 0), -ETIMEDOUT);
+        IS(gor_readv(fd[0], in, -1), -EINVAL);
+        IS(gor_writev(fd[1], out, 1000000), -EINVAL);
+        close_both(fd);
+    }
+}
+
+TEST(no_call_touches_errno)
+{
+    int fd[2];
+    char c;
+    make_pair(fd);
+    errno = 12345;
+    IS(gor_read_until(fd[0], &c, 1, 0), -ETIMEDOUT);
+    IS(gor_write(-1, &c, 1), -EBADF);
+    IS(gor_wait_fd(9999, GOR_READ), -EBADF);
+    IS(gor_fd_close(fd[1]), 0);
+    IS(gor_write(fd[0], &c, 1), -EPIPE);
+    IS(gor_fd_close(9999), -EBADF);
+    IS(errno, 12345);
+    IS(gor_fd_close(fd[0]), 0);
+}
+
+TEST(bad_descriptors_are_refused)
+{
+    const int bad[] = { -1, INT32_MIN, 9999, INT32_MAX };
+    char c = 0;
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int fd = bad[i];
+        IS(gor_read(fd, &c, 1), -EBADF);
+        IS(gor_write(fd, &c, 1), -EBADF);
+        IS(gor_read_full(fd, &c, 1), -EBADF);
+        IS(gor_write_all(fd, &c, 1), -EBADF);
+        IS(gor_accept(fd, NULL, NULL), -EBADF);
+        IS(gor_recvfrom(fd, &c, 1, 0, NULL, NULL), -EBADF);
+        IS(gor_sendto(fd, &c, 1, 0, NULL, 0), -EBADF);
+        IS(gor_wait_fd(fd, GOR_READ), -EBADF);
+        IS(gor_fd_close(fd), -EBADF);
+        IS(gor_pread(fd, &c, 1, 0), -EBADF);
+        IS(gor_pwrite(fd, &c, 1, 0), -EBADF);
+        IS(gor_fsync(fd), -EBADF);
+        memset(&sa, 0, sizeof sa);
+        IS(gor_connect(fd, (struct sockaddr *)&sa, len), -EBADF);
+        IS(gor_select(gor_on_readable(fd)), 0);
+    }
+    IS(gor_wait_fd(0, 0), -EINVAL);
+    IS(gor_wait_fd(0, 4), -EINVAL);
+    IS(gor_wait_fd(0, -1), -EINVAL);
+    IS(gor_accept(0, (struct sockaddr *)&sa, NULL), -EINVAL);
+}
+
+TEST(what_is_no_socket_is_said_so)
+{
+    int fd[2];
+    char c = 0;
+    make_pipe(fd);
+    IS(gor_accept(fd[0], NULL, NULL), -ENOTSOCK);
+    IS(gor_recvfrom(fd[0], &c, 1, 0, NULL, NULL), -ENOTSOCK);
+    IS(gor_sendto(fd[1], &c, 1, 0, NULL, 0), -ENOTSOCK);
+    IS(gor_write(fd[0], &c, 1), -EBADF);           /* the reading end */
+    close_both(fd);
+}
+
+/* -- deadlines and contexts -------------------------------------------------------------------- */
+
+TEST(a_deadline_ends_a_wait_and_takes_nothing)
+{
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    for (size_t k = 0; k < 3; k++) {
+        int fd[2];
+        char c;
+        int64_t until = gor_now() + 2 * GOR_MS;
+        make[k](fd);
+        IS(gor_read_until(fd[0], &c, 1, until), -ETIMEDOUT);
+        OK(gor_now() >= until);
+        IS(gor_read_until(fd[0], &c, 1, gor_now() - 1), -ETIMEDOUT);
+        IS(gor_wait_fd_until(fd[0], GOR_READ, gor_now() + GOR_MS), -ETIMEDOUT);
+        IS(gor_write(fd[1], "x", 1), 1);
+        IS(gor_read_until(fd[0], &c, 1, gor_now() + 60 * GOR_SEC), 1);
+        fill(fd[1]);
+        IS(gor_write_until(fd[1], &c, 1, gor_now() + GOR_MS), -ETIMEDOUT);
+        IS(gor_wait_fd_until(fd[1], GOR_WRITE, gor_now() + GOR_MS), -ETIMEDOUT);
+        close_both(fd);
+    }
+    no_timers_left();
+}
+
+static void cancelled_read(void *p)
+{
+    struct job *j = p;
+    gor_ctx_enter(j->ctx);
+    read_job(j);
+    gor_ctx_enter(NULL);
+}
+
+TEST(a_context_ends_reads_and_writes)
+{
+    int fd[2];
+    gor_wg wg = { 0 };
+    char c;
+    gor_ctx *ctx = gor_ctx_with_cancel(NULL), *timeout, *old;
+    struct job j = { .ctx = ctx };
+    make_pair(fd);
+    j.fd = fd[0];
+    START(&wg, cancelled_read, &j);
+    wait_until_parked(1);
+    gor_ctx_cancel(ctx, 0);
+    gor_wg_wait(&wg);
+    IS(j.rc, -ECANCELED);
+    old = gor_ctx_enter(ctx);
+    IS(gor_read(fd[0], &c, 1), -ECANCELED);
+    IS(gor_wait_fd(fd[0], GOR_WRITE), -ECANCELED);
+    IS(gor_write(fd[0], &c, 1), -ECANCELED);
+    IS(gor_pread(fd[0], &c, 1, 0), -ECANCELED);
+    timeout = gor_ctx_with_timeout(NULL, GOR_MS);
+    gor_ctx_enter(timeout);
+    IS(gor_read(fd[0], &c, 1), -ETIMEDOUT);
+    gor_ctx_enter(old);
+    gor_ctx_release(timeout);
+    gor_ctx_release(ctx);
+    close_both(fd);
+}
+
+/* How many descriptors this test may have open at once. */
+static int fd_room(int want)
+{
+    struct rlimit r;
+    getrlimit(RLIMIT_NOFILE, &r);
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+    getrlimit(RLIMIT_NOFILE, &r);
+    return (rlim_t)want + 64 < r.rlim_cur ? want : (int)r.rlim_cur - 64;
+}
+
+TEST(ten_thousand_blocked_reads_are_cancelled_at_once)
+{
+    int n = fd_room(2 * scaled_goroutines(10000)) / 2;
+    gor_ctx *ctx = gor_ctx_with_cancel(NULL);
+    gor_wg wg = { 0 };
+    struct job *j = calloc((size_t)n, sizeof *j);
+    int (*fd)[2] = calloc((size_t)n, sizeof *fd), wrong = 0;
+    for (int i = 0; i < n; i++) {
+        make_pipe(fd[i]);
+        j[i].fd = fd[i][0];
+        j[i].ctx = ctx;
+        START(&wg, cancelled_read, &j[i]);
+    }
+    wait_until_parked(n);
+    gor_ctx_cancel(ctx, 0);
+    gor_wg_wait(&wg);
+    for (int i = 0; i < n; i++) {
+        wrong += j[i].rc != -ECANCELED;
+        wrong += gor_fd_close(fd[i][0]) != 0 || gor_fd_close(fd[i][1]) != 0;
+    }
+    IS(wrong, 0);
+    gor_ctx_release(ctx);
+    free(fd);
+    free(j);
+}
+
+/* A millisecond's patience, many times, while the processors are kept busy. */
+struct patience {
+    int         n;
+    _Atomic int n_early, n_wrong, stop;
+};
+
+static void impatient(void *p)
+{
+    struct patience *t = p;
+    int fd[2];
+    make_pair(fd);
+    for (int i = 0; i < t->n; i++) {
+        char c;
+        int64_t until = gor_now() + GOR_MS;
+        if (gor_read_until(fd[0], &c, 1, until) != -ETIMEDOUT)
+            atomic_fetch_add(&t->n_wrong, 1);
+        if (gor_now() < until)
+            atomic_fetch_add(&t->n_early, 1);
+    }
+    close_both(fd);
+}
+
+static void keep_busy(void *p)
+{
+    struct patience *t = p;
+    while (!atomic_load(&t->stop))
+        gor_yield();
+}
+
+TEST(deadlines_of_a_millisecond_hold_under_load)
+{
+    gor_wg wg = { 0 }, busy = { 0 };
+    struct patience t = { .n = scaled(20) };
+    for (int i = 0; i < 4; i++)
+        START(&busy, keep_busy, &t);
+    for (int i = 0; i < 50; i++)
+        START(&wg, impatient, &t);
+    gor_wg_wait(&wg);
+    atomic_store(&t.stop, 1);
+    gor_wg_wait(&busy);
+    IS(t.n_early, 0);
+    IS(t.n_wrong, 0);
+}
+
+/* -- closing ----------------------------------------------------------------------------------- */
+
+TEST(close_wakes_readers_writers_and_those_who_wait)
+{
+    static char big[100];
+    void (*make[])(int *) = { make_pair, make_tcp };
+    for (size_t k = 0; k < 2; k++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job r[4], w[4], f[3];
+        make[k](fd);
+        fill(fd[0]);
+        memset(r, 0, sizeof r);
+        memset(w, 0, sizeof w);
+        memset(f, 0, sizeof f);
+        for (int i = 0; i < 4; i++) {
+            r[i].fd = w[i].fd = fd[0];
+            w[i].buf = big;
+            w[i].n = sizeof big;
+            START(&wg, read_job, &r[i]);
+            START(&wg, write_job, &w[i]);
+        }
+        for (int i = 0; i < 3; i++) {
+            f[i].fd = fd[0];
+            f[i].what = i + 1;
+            START(&wg, wait_job, &f[i]);
+        }
+        wait_until_parked(11);
+        IS(gor_fd_close(fd[0]), 0);
+        gor_wg_wait(&wg);
+        for (int i = 0; i < 4; i++) {
+            IS(r[i].rc, -EBADF);
+            IS(w[i].rc, -EBADF);
+        }
+        for (int i = 0; i < 3; i++)
+            IS(f[i].rc, -EBADF);
+        IS(gor_fd_close(fd[1]), 0);
+    }
+}
+
+TEST(close_wakes_an_accept)
+{
+    int l = gor_listen("tcp", "127.0.0.1:0", 0);
+    gor_wg wg = { 0 };
+    struct job j = { .fd = l, .what = GOR_READ };
+    START(&wg, wait_job, &j);
+    wait_until_parked(1);
+    IS(gor_accept_until(l, NULL, NULL, gor_now() + GOR_MS), -ETIMEDOUT);
+    IS(gor_fd_close(l), 0);
+    gor_wg_wait(&wg);
+    IS(j.rc, -EBADF);
+    IS(gor_accept(l, NULL, NULL), -EBADF);
+}
+
+TEST(all_who_wait_for_one_descriptor_are_served)
+{
+    enum { N = 8 };
+    int fd[2];
+    gor_wg wg = { 0 };
+    struct job j[N];
+    make_pipe(fd);
+    memset(j, 0, sizeof j);
+    for (int i = 0; i < N; i++) {
+        static char sink[N][1];
+        j[i].fd = fd[0];
+        j[i].buf = sink[i];
+        j[i].n = 1;
+        START(&wg, read_job, &j[i]);
+    }
+    wait_until_parked(N);
+    IS(gor_write(fd[1], "12345678", N), N);        /* one event, eight bytes */
+    gor_wg_wait(&wg);
+    for (int i = 0; i < N; i++)
+        IS(j[i].rc, 1);
+    close_both(fd);
+}
+
+/* The number is used again at once, and what happens to the old file must not touch the new one. */
+TEST(a_reused_number_never_gets_the_old_ones_event)
+{
+    const int n = scaled(250000 / (TEST_ASAN ? 5 : 1));
+    int wrong = 0, reused = 0, last = -1;
+    char c;
+    for (int i = 0; i < n && wrong < 5; i++) {
+        int fd[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) != 0)
+            break;
+        reused += fd[0] == last;
+        last = fd[0];
+        /* Registered, with an event on its way that nobody has taken. */
+        wrong += gor_read_until(fd[0], &c, 1, i % 16 ? 0 : gor_now() + 1) != -ETIMEDOUT;
+        if (i % 16 == 0)
+            wrong += write(fd[1], "x", 1) != 1;
+        wrong += gor_fd_close(fd[0]) != 0;
+        wrong += gor_fd_close(fd[1]) != 0;
+    }
+    IS(wrong, 0);
+    OK(reused >= n - 1 - n / 10);
+}
+
+struct shuffle {
+    int         n;
+    _Atomic int n_wrong;
+};
+
+/* Open, let one wait, close, at once again: the numbers go round among the goroutines. */
+static void reuse_numbers(void *p)
+{
+    struct shuffle *s = p;
+    for (int i = 0; i < s->n; i++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { 0 };
+        char c = 0;
+        make_pair(fd);
+        j.fd = fd[0];
+        START(&wg, read_job, &j);
+        if (i % 2) {
+            gor_yield();
+            if (gor_write(fd[1], "y", 1) != 1)
+                atomic_fetch_add(&s->n_wrong, 1);
+            gor_wg_wait(&wg);
+            if (j.rc != 1)
+                atomic_fetch_add(&s->n_wrong, 1);
+            gor_fd_close(fd[0]);
+        } else {
+            WAIT_FOR(is_waited_for(fd[0]));
+            gor_fd_close(fd[0]);
+            gor_wg_wait(&wg);
+            if (j.rc != -EBADF)
+                atomic_fetch_add(&s->n_wrong, 1);
+        }
+        (void)c;
+        gor_fd_close(fd[1]);
+    }
+}
+
+static void reuse_tcp(void *p)
+{
+    struct shuffle *s = p;
+    for (int i = 0; i < s->n / 20; i++) {
+        int fd[2];
+        char buf[8];
+        make_tcp(fd);
+        if (gor_read_until(fd[0], buf, 8, gor_now() + 1) != -ETIMEDOUT ||
+            gor_write(fd[1], "abc", 3) != 3 || gor_read(fd[0], buf, 8) != 3 ||
+            gor_write(fd[1], "de", 2) != 2 || gor_fd_close(fd[1]) != 0 ||
+            gor_read(fd[0], buf, 8) != 2 || gor_read(fd[0], buf, 8) != 0 ||
+            gor_fd_close(fd[0]) != 0)
+            atomic_fetch_add(&s->n_wrong, 1);
+    }
+}
+
+TEST(numbers_go_round_and_everyone_gets_his_own_bytes)
+{
+    gor_wg wg = { 0 };
+    struct shuffle s = { .n = scaled(1000) };
+    for (int i = 0; i < 16; i++)
+        START(&wg, i % 4 ? reuse_numbers : reuse_tcp, &s);
+    gor_wg_wait(&wg);
+    IS(s.n_wrong, 0);
+}
+
+/* A library closes its sockets by close(2): gor_wait_fd copes with the next owner. */
+TEST(wait_fd_does_not_mind_close_behind_its_back)
+{
+    const int n = scaled(2000);
+    int wrong = 0;
+    for (int i = 0; i < n; i++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { .what = GOR_READ };
+        make_pair(fd);
+        j.fd = fd[0];
+        START(&wg, wait_job, &j);
+        wait_until_parked(1);
+        wrong += write(fd[1], "x", 1) != 1;
+        gor_wg_wait(&wg);
+        wrong += j.rc != GOR_READ;
+        close(fd[0]);
+        close(fd[1]);
+    }
+    IS(wrong, 0);
+}
+
+/* -- the other end ----------------------------------------------------------------------------- */
+
+TEST(half_a_connection_can_be_closed)
+{
+    void (*make[])(int *) = { make_pair, make_tcp };
+    for (size_t k = 0; k < 2; k++) {
+        int fd[2];
+        char buf[16] = "";
+        make[k](fd);
+        IS(gor_write(fd[0], "question", 8), 8);
+        IS(shutdown(fd[0], SHUT_WR), 0);
+        IS(gor_read_full(fd[1], buf, sizeof buf), 8);
+        IS(gor_write(fd[1], "answer", 6), 6);
+        IS(gor_fd_close(fd[1]), 0);
+        IS(gor_read_full(fd[0], buf, sizeof buf), 6);
+        IS(memcmp(buf, "answer", 6), 0);
+        IS(gor_fd_close(fd[0]), 0);
+    }
+}
+
+/* The end and the last bytes may come together: a short read must not hide the end. */
+TEST(the_end_is_seen_after_a_short_read)
+{
+    for (int i = 0; i < scaled(300); i++) {
+        int fd[2];
+        char buf[16];
+        make_tcp(fd);
+        if (i % 3 == 0)
+            IS(gor_read_until(fd[0], buf, 1, gor_now() + 1), -ETIMEDOUT);
+        IS(gor_write(fd[1], "abc", 3), 3);
+        if (i % 2)
+            IS(shutdown(fd[1], SHUT_WR), 0);
+        if (i % 5 == 0)
+            gor_sleep(GOR_US);
+        IS(gor_read(fd[0], buf, sizeof buf), 3);
+        if (i % 2 == 0)
+            IS(shutdown(fd[1], SHUT_WR), 0);
+        IS(gor_read(fd[0], buf, sizeof buf), 0);
+        close_both(fd);
+    }
+}
+
+TEST(a_peek_takes_nothing)
+{
+    int fd[2];
+    char buf[16];
+    make_tcp(fd);
+    IS(gor_read_until(fd[0], buf, 1, gor_now() + 1), -ETIMEDOUT);
+    IS(gor_write(fd[1], "abc", 3), 3);
+    IS(gor_recvfrom(fd[0], buf, 16, MSG_PEEK, NULL, NULL), 3);
+    IS(gor_recvfrom(fd[0], buf, 16, MSG_PEEK, NULL, NULL), 3);
+    IS(gor_read(fd[0], buf, 2), 2);
+    IS(gor_read(fd[0], buf, 2), 1);
+    IS(gor_read_until(fd[0], buf, 2, gor_now() + GOR_MS), -ETIMEDOUT);
+    close_both(fd);
+}
+
+TEST(a_reset_wakes_the_reader)
+{
+    int fd[2];
+    gor_wg wg = { 0 };
+    struct job j = { 0 };
+    struct linger hard = { 1, 0 };
+    make_tcp(fd);
+    j.fd = fd[0];
+    START(&wg, read_job, &j);
+    wait_until_parked(1);
+    IS(setsockopt(fd[1], SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    IS(gor_fd_close(fd[1]), 0);
+    gor_wg_wait(&wg);
+    IS(j.rc, -ECONNRESET);
+    IS(gor_fd_close(fd[0]), 0);
+}
+
+TEST(writing_to_nobody_is_epipe_and_kills_nobody)
+{
+    void (*make[])(int *) = { make_pipe, make_pair, make_tcp };
+    for (size_t k = 0; k < 3; k++) {
+        int fd[2];
+        ssize_t n;
+        struct iovec v = { "x", 1 };
+        make[k](fd);
+        IS(gor_fd_close(fd[0]), 0);
+        while ((n = gor_write(fd[1], "x", 1)) == 1)
+            gor_sleep(GOR_US);                     /* TCP learns of it by the answer */
+        OK(n == -EPIPE || n == -ECONNRESET);
+        IS(gor_write(fd[1], "x", 1), -EPIPE);
+        IS(gor_writev(fd[1], &v, 1), -EPIPE);
+        IS(gor_fd_close(fd[1]), 0);
+    }
+}
+
+TEST(a_closed_reader_wakes_the_writer)
+{
+    void (*make[])(int *) = { make_pipe, make_pair };
+    static char big[100];
+    for (size_t k = 0; k < 2; k++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j = { .buf = big, .n = sizeof big };
+        make[k](fd);
+        fill(fd[1]);
+        j.fd = fd[1];
+        START(&wg, write_job, &j);
+        wait_until_parked(1);
+        IS(gor_fd_close(fd[0]), 0);
+        gor_wg_wait(&wg);
+        OK(j.rc == -EPIPE || j.rc == -ECONNRESET);
+        IS(gor_fd_close(fd[1]), 0);
+    }
+}
+
+/* -- select ------------------------------------------------------------------------------------ */
+
+struct select_job {
+    int         fd;
+    gor_chan   *c;
+    int         i;
+};
+
+static void select_either(void *p)
+{
+    struct select_job *j = p;
+    int v;
+    j->i = gor_select(gor_on_recv(j->c, &v), gor_on_readable(j->fd), gor_on_writable(j->fd));
+}
+
+TEST(select_waits_for_channels_and_descriptors)
+{
+    int fd[2], v = 1;
+    gor_chan *c = gor_chan_new(sizeof(int), 0);
+    make_pair(fd);
+    fill(fd[0]);
+    for (int want = 0; want < 3; want++) {
+        gor_wg wg = { 0 };
+        struct select_job j = { fd[0], c, -1 };
+        static char sink[1 << 20];
+        START(&wg, select_either, &j);
+        wait_until_parked(1);
+        if (want == 0) {
+            IS(gor_send(c, &v), 0);
+        } else if (want == 1) {
+            IS(gor_write(fd[1], "x", 1), 1);
+        } else {
+            while (gor_read_until(fd[1], sink, sizeof sink, 0) > 0)
+                ;
+        }
+        gor_wg_wait(&wg);
+        IS(j.i, want);
+        if (want == 1)
+            IS(gor_read(fd[0], sink, 1), 1);
+    }
+    close_both(fd);
+    gor_chan_release(c);
+}
+
+TEST(select_on_descriptors_with_default_and_deadline)
+{
+    int fd[2];
+    make_pair(fd);
+    IS(gor_select(gor_on_readable(fd[0]), gor_on_default()), 1);
+    IS(gor_select(gor_on_readable(fd[0]), gor_on_writable(fd[0])), 1);
+    IS(gor_select(gor_on_readable(fd[0]), gor_on_after(GOR_MS)), 1);
+    IS(gor_write(fd[1], "x", 1), 1);
+    IS(gor_select(gor_on_readable(fd[0]), gor_on_default()), 0);
+    IS(gor_select(gor_on_after(60 * GOR_SEC), gor_on_readable(fd[0])), 1);
+    IS(gor_select(gor_on_readable(-1), gor_on_after(60 * GOR_SEC)), 0);
+    IS(gor_select(gor_on_writable(9999), gor_on_after(60 * GOR_SEC)), 0);
+    close_both(fd);
+}
+
+TEST(close_wakes_a_select)
+{
+    int fd[2];
+    gor_chan *c = gor_chan_new(sizeof(int), 0);
+    gor_wg wg = { 0 };
+    make_pair(fd);
+    fill(fd[0]);
+    struct select_job j = { fd[0], c, -1 };
+    START(&wg, select_either, &j);
+    wait_until_parked(1);
+    IS(gor_fd_close(fd[0]), 0);
+    gor_wg_wait(&wg);
+    OK(j.i == 1 || j.i == 2);
+    IS(gor_fd_close(fd[1]), 0);
+    gor_chan_release(c);
+}
+
+/* Several selects on one descriptor: whoever comes too late waits on, and is not fooled. */
+static void select_and_read(void *p)
+{
+    struct job *j = p;
+    char c;
+    for (;;) {
+        int i = gor_select(gor_on_readable(j->fd), gor_on_done(j->ctx));
+        if (i != 0)
+            break;
+        if (gor_read_until(j->fd, &c, 1, 0) == 1)
+            atomic_fetch_add(&j->done, 1);
+    }
+}
+
+TEST(selects_share_a_descriptor)
+{
+    int fd[2];
+    const int n = scaled(2000);
+    gor_wg wg = { 0 };
+    struct job j = { .ctx = gor_ctx_with_cancel(NULL) };
+    make_pipe(fd);
+    j.fd = fd[0];
+    for (int i = 0; i < 4; i++)
+        START(&wg, select_and_read, &j);
+    for (int i = 0; i < n; i++)
+        IS(gor_write(fd[1], "x", 1), 1);
+    WAIT_FOR(atomic_load(&j.done) == n);
+    gor_ctx_cancel(j.ctx, 0);
+    gor_wg_wait(&wg);
+    gor_ctx_release(j.ctx);
+    close_both(fd);
+}
+
+/* -- threads ----------------------------------------------------------------------------------- */
+
+static void *thread_reads(void *p)
+{
+    read_job(p);
+    return NULL;
+}
+
+TEST(a_foreign_thread_waits_for_descriptors_too)
+{
+    int fd[2];
+    pthread_t t;
+    struct job j = { 0 };
+    make_pair(fd);
+    j.fd = fd[0];
+    IS(pthread_create(&t, NULL, thread_reads, &j), 0);
+    gor_sleep(GOR_MS);
+    IS(gor_write(fd[1], "x", 1), 1);
+    WAIT_FOR(atomic_load(&j.done));
+    IS(pthread_join(t, NULL), 0);
+    IS(j.rc, 1);
+    memset(&j, 0, sizeof j);
+    j.fd = fd[0];
+    IS(pthread_create(&t, NULL, thread_reads, &j), 0);
+    gor_sleep(GOR_MS);
+    IS(gor_fd_close(fd[0]), 0);
+    WAIT_FOR(atomic_load(&j.done));
+    IS(pthread_join(t, NULL), 0);
+    IS(j.rc, -EBADF);
+    memset(&j, 0, sizeof j);
+    j.fd = fd[1];
+    j.deadline = gor_now() + GOR_MS;
+    IS(pthread_create(&t, NULL, thread_reads, &j), 0);
+    WAIT_FOR(atomic_load(&j.done));
+    IS(pthread_join(t, NULL), 0);
+    IS(j.rc, 0);                                   /* the other end is closed */
+    IS(gor_fd_close(fd[1]), 0);
+}
+
+static void *thread_writes(void *p)
+{
+    gor_sleep(2 * GOR_MS);
+    IS(gor_write(*(int *)p, "x", 1), 1);
+    return NULL;
+}
+
+TESTF(descriptors_work_without_a_runtime)
+{
+    int fd[2];
+    char c;
+    pthread_t t;
+    make_pipe(fd);
+    IS(gor_read_until(fd[0], &c, 1, gor_now() + GOR_MS), -ETIMEDOUT);
+    IS(gor_wait_fd(fd[1], GOR_WRITE), GOR_WRITE);
+    IS(pthread_create(&t, NULL, thread_writes, &fd[1]), 0);
+    IS(gor_read(fd[0], &c, 1), 1);
+    IS(pthread_join(t, NULL), 0);
+    close_both(fd);
+}
+
+/* -- the scheduler ----------------------------------------------------------------------------- */
+
+static void spin_until(void *p)
+{
+    _Atomic int *stop = p;
+    while (!atomic_load(stop))
+        gor_yield();
+}
+
+TEST(an_event_is_seen_while_all_processors_are_busy)
+{
+    int fd[2];
+    gor_wg wg = { 0 }, busy = { 0 };
+    _Atomic int stop = 0;
+    struct job j = { 0 };
+    make_pair(fd);
+    j.fd = fd[0];
+    START(&wg, read_job, &j);
+    wait_until_parked(1);
+    for (int i = 0; i < 2 * gor_procs(0) && i < 16; i++)
+        START(&busy, spin_until, &stop);
+    IS(write(fd[1], "x", 1), 1);
+    gor_wg_wait(&wg);
+    atomic_store(&stop, 1);
+    gor_wg_wait(&busy);
+    close_both(fd);
+}
+
+static int sleep_a_moment(void *p)
+{
+    (void)p;
+    usleep(20000);
+    return 0;
+}
+
+static void block_a_moment(void *p)
+{
+    gor_block(sleep_a_moment, p);
+}
+
+/* With blocking calls in flight the descriptors are still minded. */
+TEST(events_are_seen_beside_blocking_calls)
+{
+    int fd[2];
+    gor_wg wg = { 0 };
+    const int n = scaled(300);
+    make_pair(fd);
+    START(&wg, echo_bytes, &fd[1]);
+    for (int i = 0; i < n; i++) {
+        char c = 'a';
+        if (i % 100 == 0)
+            START(&wg, block_a_moment, NULL);
+        IS(gor_write(fd[0], &c, 1), 1);
+        IS(gor_read(fd[0], &c, 1), 1);
+    }
+    IS(shutdown(fd[0], SHUT_WR), 0);
+    gor_wg_wait(&wg);
+    close_both(fd);
+}
+
+/* Timers and descriptors in one sleep. */
+TEST(timers_fire_while_descriptors_are_waited_for)
+{
+    int fd[2];
+    gor_wg wg = { 0 };
+    struct job j = { 0 };
+    make_pair(fd);
+    j.fd = fd[0];
+    START(&wg, read_job, &j);
+    for (int i = 0; i < 50; i++)
+        gor_sleep(100 * GOR_US);
+    IS(gor_write(fd[1], "x", 1), 1);
+    gor_wg_wait(&wg);
+    close_both(fd);
+}
+
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+static void write_later(void *p)
+{
+    usleep(300000);
+    IS(write(*(int *)p, "x", 1), 1);
+}
+
+static void *thread_later(void *p)
+{
+    write_later(p);
+    return NULL;
+}
+
+TEST(a_wait_for_a_descriptor_costs_no_cpu)
+{
+    int fd[2];
+    char c;
+    pthread_t t;
+    make_pair(fd);
+    IS(pthread_create(&t, NULL, thread_later, &fd[1]), 0);
+    int64_t before = cpu_ns();
+    IS(gor_read(fd[0], &c, 1), 1);
+    OK(cpu_ns() - before < 100 * GOR_MS);
+    IS(pthread_join(t, NULL), 0);
+    close_both(fd);
+}
+
+/* Many small conversations at once. */
+static void converse(void *p)
+{
+    const int n = *(int *)p;
+    int fd[2], wrong = 0;
+    gor_wg wg = { 0 };
+    make_pair(fd);
+    START(&wg, echo_bytes, &fd[1]);
+    for (int i = 0; i < n; i++) {
+        char c = (char)i, back = 0;
+        wrong += gor_write(fd[0], &c, 1) != 1 ||
+                 gor_read_until(fd[0], &back, 1, gor_now() + 100 * GOR_SEC) != 1 || back != c;
+    }
+    IS(wrong, 0);
+    shutdown(fd[0], SHUT_WR);
+    gor_wg_wait(&wg);
+    close_both(fd);
+}
+
+TEST(a_hundred_conversations_at_once)
+{
+    int n = scaled(200);
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 100; i++)
+        START(&wg, converse, &n);
+    gor_wg_wait(&wg);
+}
