@@ -1513,7 +1513,7 @@ typedef gor_ctx     ctx_t;
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <link.h>
+#include <elf.h>
 #include <linux/futex.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -1999,10 +1999,20 @@ static bool gor__arch_shadow_stack(void)
  * state, to which the context points. rt_sigreturn takes any copy of it: so every register comes
  * back that the kernel knows of, whatever the CPU has. */
 #define GOR__X86_RED_ZONE     128
-#define GOR__X86_CONTEXT_SIZE 304              /* the kernel's ucontext, smaller than libc's */
 #define GOR__X86_XSTATE_MAGIC 0x46505853u
 #define GOR__X86_FXSAVE_SIZE  512
 #define GOR__X86_DIRECTION    0x400
+enum { GOR__X86_RDI = 8, GOR__X86_RBP = 10, GOR__X86_RSP = 15, GOR__X86_RIP, GOR__X86_FLAGS };
+
+typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with other names     */
+    uint64_t flags;
+    void    *link;
+    stack_t  stack;
+    uint64_t reg[23];
+    char    *fp;
+    uint64_t reserved[8], mask;
+} gor__x86_context;
+GOR__STATIC_ASSERT(sizeof(gor__x86_context) == 304, "the kernel's struct ucontext");
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
 __asm__(
@@ -2020,17 +2030,17 @@ __asm__(
 
 static uintptr_t gor__arch_pc(const void *context)
 {
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    return (uintptr_t)((const gor__x86_context *)context)->reg[GOR__X86_RIP];
 }
 
 static uintptr_t gor__arch_stack_at(const void *context)
 {
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] - GOR__X86_RED_ZONE;
+    return (uintptr_t)((const gor__x86_context *)context)->reg[GOR__X86_RSP] - GOR__X86_RED_ZONE;
 }
 
 static size_t gor__arch_xstate_size(const void *context)
 {
-    const char *fp = (const char *)((const ucontext_t *)context)->uc_mcontext.fpregs;
+    const char *fp = ((const gor__x86_context *)context)->fp;
     uint32_t words[2];
     memcpy(words, fp + 464, sizeof words);         /* fx_sw_reserved: magic, size */
     return words[0] == GOR__X86_XSTATE_MAGIC ? words[1] : GOR__X86_FXSAVE_SIZE;
@@ -2038,7 +2048,7 @@ static size_t gor__arch_xstate_size(const void *context)
 
 static size_t gor__arch_context_size(const void *context)
 {
-    return gor__arch_xstate_size(context) + 64 + GOR__X86_CONTEXT_SIZE + 64;
+    return gor__arch_xstate_size(context) + 64 + sizeof(gor__x86_context) + 64;
 }
 
 /* All registers of the extended state as they are at the start of a program; but for the protection
@@ -2062,20 +2072,19 @@ static void gor__arch_clean_state(char *fp)
 
 static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
 {
-    ucontext_t *c = (ucontext_t *)context;
-    char *fp_from = (char *)c->uc_mcontext.fpregs;
+    gor__x86_context *c = (gor__x86_context *)context, *copy;
     size_t size = gor__arch_xstate_size(context);
     char *fp = (char *)((top - size) & ~(uintptr_t)63);
-    char *copy = (char *)(((uintptr_t)fp - GOR__X86_CONTEXT_SIZE) & ~(uintptr_t)15);
-    memcpy(fp, fp_from, size);
-    memcpy(copy, context, GOR__X86_CONTEXT_SIZE);
-    memcpy(copy + offsetof(ucontext_t, uc_mcontext.fpregs), &fp, sizeof fp);
-    gor__arch_clean_state(fp_from);
-    c->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)fn;
-    c->uc_mcontext.gregs[REG_RDI] = (greg_t)(uintptr_t)copy;
-    c->uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)copy - 24);   /* as after a call */
-    c->uc_mcontext.gregs[REG_RBP] = 0;
-    c->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)GOR__X86_DIRECTION;
+    copy = (gor__x86_context *)(((uintptr_t)fp - sizeof *copy) & ~(uintptr_t)15);
+    memcpy(fp, c->fp, size);
+    *copy = *c;
+    copy->fp = fp;
+    gor__arch_clean_state(c->fp);
+    c->reg[GOR__X86_RIP] = (uint64_t)(uintptr_t)fn;
+    c->reg[GOR__X86_RDI] = (uint64_t)(uintptr_t)copy;
+    c->reg[GOR__X86_RSP] = (uint64_t)(uintptr_t)copy - 24;     /* as after a call */
+    c->reg[GOR__X86_RBP] = 0;
+    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)GOR__X86_DIRECTION;
     return copy;
 }
 
@@ -6529,8 +6538,8 @@ static int gor__pd_arm_locked(gor__pd *pd, int fd, int dir)
             return 0;
         bits |= flags & (GOR__PD_IN | GOR__PD_OUT);
     } else {
-        bits |= (pd->waiters[GOR__IN].head ? GOR__PD_IN : 0u) |
-                (pd->waiters[GOR__OUT].head ? GOR__PD_OUT : 0u);
+        bits |= (pd->waiters[GOR__IN].head ? (uint32_t)GOR__PD_IN : 0u) |
+                (pd->waiters[GOR__OUT].head ? (uint32_t)GOR__PD_OUT : 0u);
     }
     what = (bits & GOR__PD_IN ? (unsigned)GOR_READ : 0u) |
            (bits & GOR__PD_OUT ? (unsigned)GOR_WRITE : 0u);
@@ -9478,6 +9487,8 @@ typedef struct gor__io {               /* one call: its arguments               
 } gor__io;
 
 enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
+#define GOR__IOV_MAX 1024               /* the kernel's UIO_MAXIOV: libc hides the names here */
+#define GOR__RWF_NOWAIT 8
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
 /* A system call's result; errno gets its old value back. */
@@ -9660,7 +9671,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = preadv2(io->fd, &v, 1, -1, RWF_NOWAIT);
+        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1, -1, -1, GOR__RWF_NOWAIT);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;
@@ -9815,7 +9826,7 @@ ssize_t gor_write_all_until(int fd, const void *buf, size_t n, int64_t deadline)
 
 static ssize_t gor__io_vec(gor__io *io, const struct iovec *v, int n, int64_t deadline)
 {
-    if (n < 0 || n > IOV_MAX || (n > 0 && !v))
+    if (n < 0 || n > GOR__IOV_MAX || (n > 0 && !v))
         return -EINVAL;
     io->vec = v;
     io->n_vec = n;
@@ -9975,8 +9986,8 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(accept4(io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC),
-                                saved);
+    long fd = syscall(SYS_accept4, io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    ssize_t n = gor__sys_result(fd, saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
@@ -11091,44 +11102,39 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
 
 /* -- which code ------------------------------------------------------------------------------ */
 
-typedef struct gor__own_code { bool seen_program, is_static, done; } gor__own_code;
+/* The header of the object that we are in; its program headers say where its code lies. */
+extern const char __ehdr_start[] __attribute__((weak, visibility("hidden")));
 
-/* Of each object, the program first. Stops at ours. */
-static int gor__find_own_code(struct dl_phdr_info *info, size_t size, void *arg)
+static void gor__find_own_code(void)
 {
-    gor__own_code *own = (gor__own_code *)arg;
-    uintptr_t us = (uintptr_t)gor__preempted;
-    bool interpreted = false;
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        uintptr_t lo = (uintptr_t)info->dlpi_addr + (uintptr_t)info->dlpi_phdr[i].p_vaddr;
-        uintptr_t hi = lo + (uintptr_t)info->dlpi_phdr[i].p_memsz;
-        interpreted |= info->dlpi_phdr[i].p_type == PT_INTERP;
-        if (info->dlpi_phdr[i].p_type == PT_LOAD && us >= lo && us < hi) {
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)__ehdr_start;
+    const Elf64_Phdr *part;
+    uintptr_t base = 0, us = (uintptr_t)gor__preempted, lo;
+    if (!head || getauxval(AT_BASE) == 0)          /* no loader: a static program */
+        return;
+    part = (const Elf64_Phdr *)(const void *)(__ehdr_start + head->e_phoff);
+    for (int i = 0; i < head->e_phnum; i++, part++) {
+        if (part->p_type != PT_LOAD)
+            continue;
+        if (part->p_offset == 0)
+            base = (uintptr_t)head - (uintptr_t)part->p_vaddr;
+        lo = base + (uintptr_t)part->p_vaddr;
+        if (us >= lo && us < lo + (uintptr_t)part->p_memsz) {
             gor__preempt.lo = lo;
-            gor__preempt.hi = hi;
-            own->done = true;
+            gor__preempt.hi = lo + (uintptr_t)part->p_memsz;
         }
     }
-    if (!own->seen_program)
-        own->is_static = !interpreted;
-    own->seen_program = true;
-    return own->done;
 }
 
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    gor__own_code own;
     int mode = gor__rt.opt.preempt, sig;
     memset(&gor__preempt, 0, sizeof gor__preempt);
-    memset(&own, 0, sizeof own);
     if (GOR__TSAN || mode == GOR_PREEMPT_OFF || mode == GOR_PREEMPT_ASK)
         return;                                    /* TSan holds signals back until it suits it */
     if (mode == GOR_PREEMPT_SWITCH)
-        dl_iterate_phdr(gor__find_own_code, &own);
-    if (own.is_static)
-        gor__preempt.lo = gor__preempt.hi = 0;
+        gor__find_own_code();
     if (gor__preempt.hi == 0 &&
         (uintptr_t)__start_gor_preemptible == (uintptr_t)__stop_gor_preemptible)
         return;

@@ -37,7 +37,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <link.h>
+#include <elf.h>
 #include <linux/futex.h>
 #include <netdb.h>
 #include <netinet/in.h>

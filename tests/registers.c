@@ -6,10 +6,11 @@
 #define SWITCHES  10000
 #define HOLDERS   6                    /* goroutines */
 #define MOVERS    2                    /* goroutines that block: the others' threads are stuck */
-#define PATIENCE  (90 * GOR_SEC)       /* for SWITCHES of them, however loaded the machine is */
+#define MOVES     20                   /* to another thread, while it holds */
+#define PATIENCE  (50 * GOR_SEC)       /* for all switches, however loaded the machine is */
 
 /* How many times to count down before a look: several quanta. */
-#define SPINS     300000
+#define SPINS     2000000
 
 static int64_t now_ns(void)
 {
@@ -274,7 +275,7 @@ struct holding {
     uint64_t    wanted;                /* switches */
     uint64_t    spins;
     int         level;
-    bool        with_movers;
+    int         moves;                 /* wanted: with goroutines that block */
     uint64_t    seen;                  /* switches, in the end */
     _Atomic int rounds, moved, stop;
 };
@@ -306,6 +307,7 @@ static void hold_patterns(void *p)
             test_say("# %s is not what it was\n", difference);
         atomic_fetch_add(&h->rounds, 1);
         atomic_fetch_add(&h->moved, before != after);
+        gor_yield();                   /* if the processor was taken instead: wait for one */
     }
 }
 
@@ -327,9 +329,10 @@ static int hold_until_enough(void *p)
     int64_t end = now_ns() + PATIENCE;
     for (int i = 0; i < HOLDERS; i++)
         START(&wg, hold_patterns, h);
-    for (int i = 0; h->with_movers && i < MOVERS; i++)
+    for (int i = 0; h->moves && i < MOVERS; i++)
         START(&wg, block_and_block, h);
-    while (test_stats().preempted < h->wanted && now_ns() < end)
+    while ((test_stats().preempted < h->wanted || atomic_load(&h->moved) < h->moves) &&
+           now_ns() < end)
         gor_sleep(GOR_MS);
     h->seen = test_stats().preempted;
     atomic_store(&h->stop, 1);
@@ -337,19 +340,19 @@ static int hold_until_enough(void *p)
     return 0;
 }
 
-static void hold_on(int procs, int preempt, struct holding h)
+static void hold_on(int procs, int preempt, int switches, struct holding h)
 {
     gor_options o = { .procs = procs, .quantum = 100 * GOR_US, .preempt = preempt };
     h.level = register_level();
-    h.wanted = (uint64_t)scaled(SWITCHES) / (h.with_movers ? 10 : 1);
-    h.spins = SPINS / (uint64_t)(test_scale > 10 ? 10 : 1);
+    h.wanted = (uint64_t)scaled(switches);
+    h.spins = SPINS / (uint64_t)test_scale;
     IS(gor_run_with(&o, hold_until_enough, &h), 0);
     test_say("# procs %d, %s%s: %llu switches in %d rounds, %d on another thread\n", procs,
-             level_names[h.level], h.with_movers ? ", moving" : "", (unsigned long long)h.seen,
+             level_names[h.level], h.moves ? ", moving" : "", (unsigned long long)h.seen,
              atomic_load(&h.rounds), atomic_load(&h.moved));
     OK(h.seen >= h.wanted);
     OK(atomic_load(&h.rounds) > 0);
-    OK(!h.with_movers || atomic_load(&h.moved) > 0);
+    OK(atomic_load(&h.moved) >= h.moves);
 }
 
 #if !TEST_TSAN
@@ -357,20 +360,22 @@ static void hold_on(int procs, int preempt, struct holding h)
 TESTF(every_register_survives_ten_thousand_switches_in_place)
 {
     for (int procs = 1; procs <= 2; procs++)
-        hold_on(procs, GOR_PREEMPT_SWITCH, (struct holding){ .hold = test_hold_plain });
+        hold_on(procs, GOR_PREEMPT_SWITCH, SWITCHES,
+                (struct holding){ .hold = test_hold_plain });
 }
 
 TESTF(every_register_survives_in_a_marked_function)
 {
     for (int procs = 1; procs <= 2; procs++)
-        hold_on(procs, GOR_PREEMPT_DEFAULT, (struct holding){ .hold = test_hold_marked });
+        hold_on(procs, GOR_PREEMPT_DEFAULT, SWITCHES / 10,
+                (struct holding){ .hold = test_hold_marked });
 }
 
 TESTF(every_register_survives_a_switch_to_another_thread)
 {
     for (int procs = 1; procs <= 2; procs++)
-        hold_on(procs, GOR_PREEMPT_SWITCH,
-                (struct holding){ .hold = test_hold_plain, .with_movers = true });
+        hold_on(procs, GOR_PREEMPT_SWITCH, SWITCHES / 10,
+                (struct holding){ .hold = test_hold_plain, .moves = MOVES });
 }
 
 #else
@@ -391,7 +396,7 @@ static int hold_for_a_while(void *p)
 /* ThreadSanitizer holds signals back until it suits it. */
 TESTF(nothing_is_switched_in_place_under_tsan)
 {
-    struct holding h = { .hold = test_hold_plain, .spins = SPINS, .level = register_level() };
+    struct holding h = { .hold = test_hold_plain, .spins = SPINS / 10, .level = register_level() };
     gor_options o = { .procs = 2, .quantum = 100 * GOR_US, .preempt = GOR_PREEMPT_SWITCH };
     (void)hold_on;
     IS(gor_run_with(&o, hold_for_a_while, &h), 0);

@@ -158,10 +158,20 @@ static bool gor__arch_shadow_stack(void)
  * state, to which the context points. rt_sigreturn takes any copy of it: so every register comes
  * back that the kernel knows of, whatever the CPU has. */
 #define GOR__X86_RED_ZONE     128
-#define GOR__X86_CONTEXT_SIZE 304              /* the kernel's ucontext, smaller than libc's */
 #define GOR__X86_XSTATE_MAGIC 0x46505853u
 #define GOR__X86_FXSAVE_SIZE  512
 #define GOR__X86_DIRECTION    0x400
+enum { GOR__X86_RDI = 8, GOR__X86_RBP = 10, GOR__X86_RSP = 15, GOR__X86_RIP, GOR__X86_FLAGS };
+
+typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with other names     */
+    uint64_t flags;
+    void    *link;
+    stack_t  stack;
+    uint64_t reg[23];
+    char    *fp;
+    uint64_t reserved[8], mask;
+} gor__x86_context;
+GOR__STATIC_ASSERT(sizeof(gor__x86_context) == 304, "the kernel's struct ucontext");
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
 __asm__(
@@ -179,17 +189,17 @@ __asm__(
 
 static uintptr_t gor__arch_pc(const void *context)
 {
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    return (uintptr_t)((const gor__x86_context *)context)->reg[GOR__X86_RIP];
 }
 
 static uintptr_t gor__arch_stack_at(const void *context)
 {
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] - GOR__X86_RED_ZONE;
+    return (uintptr_t)((const gor__x86_context *)context)->reg[GOR__X86_RSP] - GOR__X86_RED_ZONE;
 }
 
 static size_t gor__arch_xstate_size(const void *context)
 {
-    const char *fp = (const char *)((const ucontext_t *)context)->uc_mcontext.fpregs;
+    const char *fp = ((const gor__x86_context *)context)->fp;
     uint32_t words[2];
     memcpy(words, fp + 464, sizeof words);         /* fx_sw_reserved: magic, size */
     return words[0] == GOR__X86_XSTATE_MAGIC ? words[1] : GOR__X86_FXSAVE_SIZE;
@@ -197,7 +207,7 @@ static size_t gor__arch_xstate_size(const void *context)
 
 static size_t gor__arch_context_size(const void *context)
 {
-    return gor__arch_xstate_size(context) + 64 + GOR__X86_CONTEXT_SIZE + 64;
+    return gor__arch_xstate_size(context) + 64 + sizeof(gor__x86_context) + 64;
 }
 
 /* All registers of the extended state as they are at the start of a program; but for the protection
@@ -221,20 +231,19 @@ static void gor__arch_clean_state(char *fp)
 
 static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(void *))
 {
-    ucontext_t *c = (ucontext_t *)context;
-    char *fp_from = (char *)c->uc_mcontext.fpregs;
+    gor__x86_context *c = (gor__x86_context *)context, *copy;
     size_t size = gor__arch_xstate_size(context);
     char *fp = (char *)((top - size) & ~(uintptr_t)63);
-    char *copy = (char *)(((uintptr_t)fp - GOR__X86_CONTEXT_SIZE) & ~(uintptr_t)15);
-    memcpy(fp, fp_from, size);
-    memcpy(copy, context, GOR__X86_CONTEXT_SIZE);
-    memcpy(copy + offsetof(ucontext_t, uc_mcontext.fpregs), &fp, sizeof fp);
-    gor__arch_clean_state(fp_from);
-    c->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)fn;
-    c->uc_mcontext.gregs[REG_RDI] = (greg_t)(uintptr_t)copy;
-    c->uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)copy - 24);   /* as after a call */
-    c->uc_mcontext.gregs[REG_RBP] = 0;
-    c->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)GOR__X86_DIRECTION;
+    copy = (gor__x86_context *)(((uintptr_t)fp - sizeof *copy) & ~(uintptr_t)15);
+    memcpy(fp, c->fp, size);
+    *copy = *c;
+    copy->fp = fp;
+    gor__arch_clean_state(c->fp);
+    c->reg[GOR__X86_RIP] = (uint64_t)(uintptr_t)fn;
+    c->reg[GOR__X86_RDI] = (uint64_t)(uintptr_t)copy;
+    c->reg[GOR__X86_RSP] = (uint64_t)(uintptr_t)copy - 24;     /* as after a call */
+    c->reg[GOR__X86_RBP] = 0;
+    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)GOR__X86_DIRECTION;
     return copy;
 }
 

@@ -103,44 +103,39 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
 
 /* -- which code ------------------------------------------------------------------------------ */
 
-typedef struct gor__own_code { bool seen_program, is_static, done; } gor__own_code;
+/* The header of the object that we are in; its program headers say where its code lies. */
+extern const char __ehdr_start[] __attribute__((weak, visibility("hidden")));
 
-/* Of each object, the program first. Stops at ours. */
-static int gor__find_own_code(struct dl_phdr_info *info, size_t size, void *arg)
+static void gor__find_own_code(void)
 {
-    gor__own_code *own = (gor__own_code *)arg;
-    uintptr_t us = (uintptr_t)gor__preempted;
-    bool interpreted = false;
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        uintptr_t lo = (uintptr_t)info->dlpi_addr + (uintptr_t)info->dlpi_phdr[i].p_vaddr;
-        uintptr_t hi = lo + (uintptr_t)info->dlpi_phdr[i].p_memsz;
-        interpreted |= info->dlpi_phdr[i].p_type == PT_INTERP;
-        if (info->dlpi_phdr[i].p_type == PT_LOAD && us >= lo && us < hi) {
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)__ehdr_start;
+    const Elf64_Phdr *part;
+    uintptr_t base = 0, us = (uintptr_t)gor__preempted, lo;
+    if (!head || getauxval(AT_BASE) == 0)          /* no loader: a static program */
+        return;
+    part = (const Elf64_Phdr *)(const void *)(__ehdr_start + head->e_phoff);
+    for (int i = 0; i < head->e_phnum; i++, part++) {
+        if (part->p_type != PT_LOAD)
+            continue;
+        if (part->p_offset == 0)
+            base = (uintptr_t)head - (uintptr_t)part->p_vaddr;
+        lo = base + (uintptr_t)part->p_vaddr;
+        if (us >= lo && us < lo + (uintptr_t)part->p_memsz) {
             gor__preempt.lo = lo;
-            gor__preempt.hi = hi;
-            own->done = true;
+            gor__preempt.hi = lo + (uintptr_t)part->p_memsz;
         }
     }
-    if (!own->seen_program)
-        own->is_static = !interpreted;
-    own->seen_program = true;
-    return own->done;
 }
 
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    gor__own_code own;
     int mode = gor__rt.opt.preempt, sig;
     memset(&gor__preempt, 0, sizeof gor__preempt);
-    memset(&own, 0, sizeof own);
     if (GOR__TSAN || mode == GOR_PREEMPT_OFF || mode == GOR_PREEMPT_ASK)
         return;                                    /* TSan holds signals back until it suits it */
     if (mode == GOR_PREEMPT_SWITCH)
-        dl_iterate_phdr(gor__find_own_code, &own);
-    if (own.is_static)
-        gor__preempt.lo = gor__preempt.hi = 0;
+        gor__find_own_code();
     if (gor__preempt.hi == 0 &&
         (uintptr_t)__start_gor_preemptible == (uintptr_t)__stop_gor_preemptible)
         return;
