@@ -50,10 +50,15 @@
  *   another thread after any gor call: do not hold a pthread mutex or the address of a
  *   thread-local variable across one, or call gor_lock_thread first. errno stays with the
  *   goroutine in code that includes gor.h. gor_fork and gor_join are for divide and conquer: the
- *   task is your storage, and what nobody has started yet is run in gor_join. A goroutine past
- *   its quantum (10 ms) yields at its next gor call. That is the only preemption of this version:
- *   a loop that makes no gor call holds its processor. So does one whose calls only look:
- *   gor_now, gor_id, gor_chan_len, gor_ctx_err. Put a gor_yield into such a loop.
+ *   task is your storage, and what nobody has started yet is run in gor_join.
+ *
+ * TIME       A goroutine past its quantum (10 ms) yields at its next gor call. If it makes none,
+ *   because it computes, or sits in a system call or in a lock of some library, and others wait,
+ *   it keeps its thread and another thread takes its processor: no call of yours is interrupted.
+ *   Then more threads run than gor_procs says; max_threads bounds them. Where such a loop is
+ *   known, mark its function GOR_PREEMPTIBLE, or run with preempt = GOR_PREEMPT_SWITCH: a signal
+ *   switches it off in place and no thread is needed. gor_block says beforehand that a call will
+ *   block. preempt = GOR_PREEMPT_ASK keeps to the processors, come what may.
  *
  * CHANNELS   gor_chan_new(size, capacity) makes a queue of values of one size; capacity 0: a send
  *   meets its receiver. gor_send(c, &v) and gor_recv(c, &v) copy sizeof v bytes; a size other
@@ -129,9 +134,9 @@
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
- * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
- *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
- *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
+ * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. The realloc
+ *   hook is not called, but must be set with the other two. Switches by signal: not under
+ *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
  *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
  *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
  *   each goroutine that was started has address space for its stack. Its pages are another matter:

@@ -46,6 +46,7 @@
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
  *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
  *   quantum       how long a goroutine runs before it is asked to yield.
+ *   retake        take the P of a goroutine that does not hear; it keeps its thread.
  *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
  *
  * STATES OF A GOROUTINE     where it is                            leaves by

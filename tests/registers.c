@@ -6,7 +6,7 @@
 #define SWITCHES  10000
 #define HOLDERS   6                    /* goroutines */
 #define MOVERS    2                    /* goroutines that block: the others' threads are stuck */
-#define MOVES     20                   /* to another thread, while it holds */
+#define MOVES     1                    /* to another thread, while it holds */
 #define PATIENCE  (50 * GOR_SEC)       /* for all switches, however loaded the machine is */
 
 /* How many times to count down before a look: several quanta. */
@@ -318,7 +318,7 @@ static void block_and_block(void *p)
     while (!atomic_load(&h->stop)) {
         for (volatile int i = 0; i < 10000; i++)
             ;
-        usleep(3000);
+        usleep(1000);
     }
 }
 
