@@ -50,10 +50,15 @@
  *   another thread after any gor call: do not hold a pthread mutex or the address of a
  *   thread-local variable across one, or call gor_lock_thread first. errno stays with the
  *   goroutine in code that includes gor.h. gor_fork and gor_join are for divide and conquer: the
- *   task is your storage, and what nobody has started yet is run in gor_join. A goroutine past
- *   its quantum (10 ms) yields at its next gor call. That is the only preemption of this version:
- *   a loop that makes no gor call holds its processor. So does one whose calls only look:
- *   gor_now, gor_id, gor_chan_len, gor_ctx_err. Put a gor_yield into such a loop.
+ *   task is your storage, and what nobody has started yet is run in gor_join.
+ *
+ * TIME       A goroutine past its quantum (10 ms) yields at its next gor call. If it makes none,
+ *   because it computes, or sits in a system call or in a lock of some library, and others wait,
+ *   it keeps its thread and another thread takes its processor: no call of yours is interrupted.
+ *   Then more threads run than gor_procs says; max_threads bounds them. Where such a loop is
+ *   known, mark its function GOR_PREEMPTIBLE, or run with preempt = GOR_PREEMPT_SWITCH: a signal
+ *   switches it off in place and no thread is needed. gor_block says beforehand that a call will
+ *   block. preempt = GOR_PREEMPT_ASK keeps to the processors, come what may.
  *
  * CHANNELS   gor_chan_new(size, capacity) makes a queue of values of one size; capacity 0: a send
  *   meets its receiver. gor_send(c, &v) and gor_recv(c, &v) copy sizeof v bytes; a size other
@@ -129,10 +134,11 @@
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
- * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
- *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
- *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
- *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
+ * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. The realloc
+ *   hook is not called, but must be set with the other two. Switches by signal: not under
+ *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors,
+ *   65535 cases in a select. Under vm.overcommit_memory=2 each stack counts in full. A hardware
+ *   shadow stack in force: gor_run says so and returns -ENOSYS.
  *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
  *   each goroutine that was started has address space for its stack. Its pages are another matter:
  *   the kernel hands them out as they are touched, and kills a process when it has none.
@@ -1478,6 +1484,7 @@ typedef gor_ctx     ctx_t;
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
  *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
  *   quantum       how long a goroutine runs before it is asked to yield.
+ *   retake        take the P of a goroutine that does not hear; it keeps its thread.
  *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
  *
  * STATES OF A GOROUTINE     where it is                            leaves by
@@ -5860,6 +5867,7 @@ GOR__INLINE gor__m *gor__enter(void)
     gor__call_begin();
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
+        gor__call_end();
         gor__au32_add(&gor__n_inside, 1);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
@@ -11825,12 +11833,28 @@ static void gor__free_all(void)
     gor__stacks_free();
 }
 
-/* Threads that will not come back keep their memory. */
+static bool gor__some_m_in_call(void)
+{
+    bool some = false;
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        some |= gor__au32_load_rlx(&m->state) != GOR__M_GONE && m->in_call &&
+                gor__au32_load_acq(m->in_call);
+    gor__unlock_sched();
+    return some;
+}
+
+/* Threads that will not come back keep their memory. One that is on its way out of the user's code
+ * either finds that it is an orphan, or is waited for: the handshake of [retake] R1. */
 static void gor__leave_orphans(void)
 {
     static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
                                "gor: its thread and memory stay\n";
     gor__wake_everyone(GOR__ORPHAN);
+    if (gor__rt.membarrier)
+        gor__os_membarrier();
+    while (gor__some_m_in_call())
+        gor__os_yield();
     if (write(2, text, sizeof text - 1) < 0)
         return;
     memset(&gor__stacks, 0, sizeof gor__stacks);

@@ -136,8 +136,9 @@
  *
  * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. The realloc
  *   hook is not called, but must be set with the other two. Switches by signal: not under
- *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
- *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
+ *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors,
+ *   65535 cases in a select. Under vm.overcommit_memory=2 each stack counts in full. A hardware
+ *   shadow stack in force: gor_run says so and returns -ENOSYS.
  *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
  *   each goroutine that was started has address space for its stack. Its pages are another matter:
  *   the kernel hands them out as they are touched, and kills a process when it has none.

@@ -6,7 +6,11 @@
 
 /* clang links ASan's allocator into the program: its code is "the program's own", and would be
  * switched off halfway. */
-#define OWN_ALLOCATOR (TEST_ASAN && defined(__clang__))
+#if TEST_ASAN && defined(__clang__)
+#define OWN_ALLOCATOR 1
+#else
+#define OWN_ALLOCATOR 0
+#endif
 
 #if TEST_TSAN || OWN_ALLOCATOR
 
@@ -30,6 +34,14 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
 }
 
+/* Every few quanta a call: one that lost its processor instead, as it was in libc each time that it
+ * was asked, waits for one again. */
+static void now_and_then_a_call(_Atomic long *n, int every)
+{
+    if (atomic_fetch_add(n, 1) % every == 0)
+        gor_yield();
+}
+
 static void print_on(void *p)
 {
     struct work *w = (struct work *)p;
@@ -43,7 +55,7 @@ static void print_on(void *p)
         IS(sscanf(text, "%u %lf", &back, &y), 2);
         IS(back, n);
         OK(x == y);
-        atomic_fetch_add(&w->prints, 1);
+        now_and_then_a_call(&w->prints, 200);
     }
 }
 
@@ -71,7 +83,7 @@ static void allocate_on(void *p)
         b->mark = (unsigned char)test_random_r(&rng);
         b->at = (unsigned char *)malloc(b->size);
         memset(b->at, b->mark, b->size);
-        atomic_fetch_add(&w->allocations, 1);
+        now_and_then_a_call(&w->allocations, 500);
     }
     for (int i = 0; i < 64; i++) {
         block_check(&block[i]);
@@ -103,7 +115,7 @@ static void sort_on(void *p)
             OK(v[i - 1] <= v[i]);
         }
         IS(sum, 0);
-        atomic_fetch_add(&w->sorts, 1);
+        now_and_then_a_call(&w->sorts, 2);
     }
     free(v);
 }
@@ -119,7 +131,7 @@ static int work_for_a_while(void *p)
         START(&wg, sort_on, w);
     }
     while (now_ns() < end || atomic_load(&w->sorts) == 0)
-        usleep(10000);
+        gor_sleep(10 * GOR_MS);
     w->preempted = test_stats().preempted;
     atomic_store(&w->stop, 1);
     IS(gor_wg_wait(&wg), 0);

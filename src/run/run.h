@@ -301,12 +301,28 @@ static void gor__free_all(void)
     gor__stacks_free();
 }
 
-/* Threads that will not come back keep their memory. */
+static bool gor__some_m_in_call(void)
+{
+    bool some = false;
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        some |= gor__au32_load_rlx(&m->state) != GOR__M_GONE && m->in_call &&
+                gor__au32_load_acq(m->in_call);
+    gor__unlock_sched();
+    return some;
+}
+
+/* Threads that will not come back keep their memory. One that is on its way out of the user's code
+ * either finds that it is an orphan, or is waited for: the handshake of [retake] R1. */
 static void gor__leave_orphans(void)
 {
     static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
                                "gor: its thread and memory stay\n";
     gor__wake_everyone(GOR__ORPHAN);
+    if (gor__rt.membarrier)
+        gor__os_membarrier();
+    while (gor__some_m_in_call())
+        gor__os_yield();
     if (write(2, text, sizeof text - 1) < 0)
         return;
     memset(&gor__stacks, 0, sizeof gor__stacks);

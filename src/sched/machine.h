@@ -311,6 +311,7 @@ GOR__INLINE gor__m *gor__enter(void)
     gor__call_begin();
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
+        gor__call_end();
         gor__au32_add(&gor__n_inside, 1);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
