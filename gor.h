@@ -5349,13 +5349,11 @@ static int64_t gor__sleeper_until(gor__m *m)
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
-/* More Ms are idle than there are Ps to run: when m, one of them, leaves if none is wanted. */
-static int64_t gor__leave_at_locked(const gor__m *m)
+/* m has been idle for long, and as many as there are Ps are idle besides: its thread ends. */
+static bool gor__m_spare_locked(const gor__m *m)
 {
-    if (m->is_main ||
-        gor__au32_load_rlx(&gor__rt.n_idle_m) <= gor__au32_load_rlx(&gor__rt.n_procs))
-        return GOR_FOREVER;
-    return gor__os_now() + gor__rt.keep_thread_ns;
+    return !m->is_main &&
+           gor__au32_load_rlx(&gor__rt.n_idle_m) >= gor__au32_load_rlx(&gor__rt.n_procs);
 }
 
 /* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
@@ -5396,14 +5394,14 @@ static void gor__m_idle(gor__m *m)
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
-    leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
+    leave_at = gor__os_now() + gor__rt.keep_thread_ns;
     woken = gor__m_sleep_idle(m, leave_at, &ready);
     sleeper = gor__aptr_load_rlx(&gor__rt.sleeper) == m;
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
-    if (listed && !woken && !sleeper && leave_at != GOR_FOREVER && gor__os_now() >= leave_at)
+    if (listed && !woken && !sleeper && gor__os_now() >= leave_at && gor__m_spare_locked(m))
         gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
@@ -9679,7 +9677,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1, -1, -1, GOR__RWF_NOWAIT);
+        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1L, -1L, -1L, GOR__RWF_NOWAIT);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;

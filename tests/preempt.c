@@ -66,7 +66,8 @@ static void nobody_is_late(struct watch *w, void (*hog)(void *), void (*release)
         release(w);
     gor_wg_wait(&hogs);
     pthread_join(thread, NULL);
-    OK(w->late <= LATE_AT_MOST * test_scale + 2 * w->noise);
+    if (gor_procs(0) <= 2)             /* more hogs than that keep the CPUs themselves busy */
+        OK(w->late <= LATE_AT_MOST * test_scale + 2 * w->noise);
 }
 
 static void spin(void *p)
@@ -387,7 +388,7 @@ static int come_and_go(void *p)
     for (int i = 0; i < 12; i++)
         IS(write(fd[1], "x", 1), 1);
     IS(gor_wg_wait(&wg), 0);
-    WAIT_FOR(test_stats().threads <= 3);           /* as many as processors, and the main one */
+    WAIT_FOR(test_stats().threads <= 4);   /* one that runs, the main one, a spare per processor */
     close(fd[0]);
     close(fd[1]);
     return 0;

@@ -215,7 +215,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1, -1, -1, GOR__RWF_NOWAIT);
+        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1L, -1L, -1L, GOR__RWF_NOWAIT);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;

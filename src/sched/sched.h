@@ -437,13 +437,11 @@ static int64_t gor__sleeper_until(gor__m *m)
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
-/* More Ms are idle than there are Ps to run: when m, one of them, leaves if none is wanted. */
-static int64_t gor__leave_at_locked(const gor__m *m)
+/* m has been idle for long, and as many as there are Ps are idle besides: its thread ends. */
+static bool gor__m_spare_locked(const gor__m *m)
 {
-    if (m->is_main ||
-        gor__au32_load_rlx(&gor__rt.n_idle_m) <= gor__au32_load_rlx(&gor__rt.n_procs))
-        return GOR_FOREVER;
-    return gor__os_now() + gor__rt.keep_thread_ns;
+    return !m->is_main &&
+           gor__au32_load_rlx(&gor__rt.n_idle_m) >= gor__au32_load_rlx(&gor__rt.n_procs);
 }
 
 /* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
@@ -484,14 +482,14 @@ static void gor__m_idle(gor__m *m)
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
-    leave_at = gor__leave_at_locked(m);
     gor__unlock_sched();
+    leave_at = gor__os_now() + gor__rt.keep_thread_ns;
     woken = gor__m_sleep_idle(m, leave_at, &ready);
     sleeper = gor__aptr_load_rlx(&gor__rt.sleeper) == m;
     gor__aptr_cas(&gor__rt.sleeper, m, NULL);
     gor__lock_sched();
     listed = gor__m_idle_pop_locked(m) != NULL;
-    if (listed && !woken && !sleeper && leave_at != GOR_FOREVER && gor__os_now() >= leave_at)
+    if (listed && !woken && !sleeper && gor__os_now() >= leave_at && gor__m_spare_locked(m))
         gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     gor__unlock_sched();
     if (!listed && !woken)
