@@ -3,7 +3,8 @@
 
 Builds nothing; `make bench` does, and then runs this. Every round runs each program once, by
 hyperfine, in the other direction every second round, so that whatever slows the computer for a
-while slows all of them. The first run of each is preceded by a warm-up that does not count.
+while slows all of them. The first run of each is preceded by a warm-up that does not count, but for
+the idle case and a million goroutines.
 
 A program measures itself between the end of its set-up and the end of its work, and prints ns per
 operation: those are compared, so starting a process and filling arrays do not count. hyperfine's
@@ -34,6 +35,7 @@ ONE_THREAD = {"floor"}  # whatever PROCS says
 STANDARD = ("case", "n", "procs", "ns_per_op", "rss_kb", "check", "wall_s", "user_s", "system_s")
 GROWTH = (1000, 10000, 100000, 1000000)
 LEAST_ROUNDS = 3
+COLD = {"idle"}  # a warm-up would only cost time, as for a million goroutines
 NO_SUCH_CASE = 3
 
 
@@ -195,7 +197,8 @@ def run_rounds(programs, case, n, procs, args):
             if any("error" in r for r in rounds[name]):
                 continue
             begin = time.monotonic()
-            fields = run_once(programs[name], case, n, procs, args, warmup=int(i == 0))
+            warmup = int(i == 0 and case not in COLD and n < 1000000)
+            fields = run_once(programs[name], case, n, procs, args, warmup)
             if fields is None:
                 del rounds[name]
                 continue
