@@ -163,6 +163,8 @@ def run_once(path, case, n, procs, args, warmup):
             status, out, err, times = run_plain(command, args.timeout)
     except subprocess.TimeoutExpired:
         return {"error": f"no result within {args.timeout:g} s"}
+    except OSError as e:
+        return {"error": str(e)}
     if status == NO_SUCH_CASE:
         return None
     if status != 0:

@@ -4,12 +4,12 @@
 # is not installed is no failure. TAP.
 cd "$(dirname "$0")/.." || exit 1
 . tests/tap.sh
-dir=$PWD/$BUILD
+dir=$PWD/$BUILD/test                     # apart from what `make bench` builds and measures
+rm -rf "$dir"
 mkdir -p "$dir" || exit 1
 go=${GO:-go} cargo=${CARGO:-cargo}
 c="$CC -std=c11 -Wall -Wextra -Werror -O2" cxx="$CXX -std=c++17 -Wall -Wextra -Werror -O2"
 programs='gor threads'
-rm -f "$dir/go"
 
 # extra NAME COMMAND...: build it, if what it needs is installed
 extra() {
