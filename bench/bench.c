@@ -745,7 +745,7 @@ static void grow_yielder(void *arg)
 
 static void grow_yield(bench *b)
 {
-    int64_t each = turns(b->n, 20000000, 20, 20000);
+    int64_t each = turns(b->n, 10000000, 10, 10000);
     crowd *all = crowd_new(b->n, grow_yielder, each, NULL);
 
     start(b);
@@ -767,7 +767,7 @@ static void grow_sender(void *arg)
 
 static void grow_channel(bench *b)
 {
-    int64_t each = turns(b->n, 8000000, 8, 8000), v;
+    int64_t each = turns(b->n, 4000000, 4, 4000), v;
     gor_chan *c = must_chan(sizeof v, 0);
     crowd *all = crowd_new(b->n, grow_sender, each, c);
     uint64_t sum = 0;

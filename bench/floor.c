@@ -164,7 +164,7 @@ static void grow_yield(bench *b)
 {
     int64_t contexts = b->n;
 
-    b->n = contexts * turns(contexts, 20000000, 20, 20000);
+    b->n = contexts * turns(contexts, 10000000, 10, 10000);
     ring_of(b, contexts);
     b->n = contexts;
 }

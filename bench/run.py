@@ -49,7 +49,7 @@ def parse_args():
     p.add_argument("--budget", type=float, default=60, metavar="S",
                    help=f"a program that has run for S seconds in one case ends its rounds, after "
                         f"{LEAST_ROUNDS} at least; default 60")
-    p.add_argument("--timeout", type=float, default=120, help="seconds for one run; default 120")
+    p.add_argument("--timeout", type=float, default=300, help="seconds for one run; default 300")
     p.add_argument("--only", default="", help="comma-separated programs; default all that are built")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=PATH",
                    help="one more program, or another file for one of them")

@@ -767,7 +767,7 @@ func (all *crowd) free(n int) {
 }
 
 func growYield(b *bench) {
-	each := turns(b.n, 20000000, 20, 20000)
+	each := turns(b.n, 10000000, 10, 10000)
 	all := newCrowd(b.n, func() int { return int(yieldWorker(each)) })
 	b.start()
 	close(all.begin)
@@ -778,7 +778,7 @@ func growYield(b *bench) {
 }
 
 func growChannel(b *bench) {
-	each := turns(b.n, 8000000, 8, 8000)
+	each := turns(b.n, 4000000, 4, 4000)
 	c := make(chan int)
 	all := newCrowd(b.n, func() int { sendAll(c, each); return each })
 	var sum uint64

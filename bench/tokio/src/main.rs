@@ -630,7 +630,7 @@ impl Crowd {
 }
 
 async fn grow_yield(n: u64) -> Outcome {
-    let each = turns(n, 20000000, 20, 20000);
+    let each = turns(n, 10000000, 10, 10000);
     let all = Crowd::new(n, || yield_worker(each)).await;
     let begin = Instant::now();
     all.begin.close();
@@ -642,7 +642,7 @@ async fn grow_yield(n: u64) -> Outcome {
 }
 
 async fn grow_channel(n: u64) -> Outcome {
-    let each = turns(n, 8000000, 8, 8000);
+    let each = turns(n, 4000000, 4, 4000);
     let (tx, mut rx) = mpsc::channel(1);
     let all = Crowd::new(n, || send_all(tx.clone(), each)).await;
     let mut sum = 0;
