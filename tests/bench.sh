@@ -30,8 +30,8 @@ extra floor $c bench/floor.c -o "$dir/floor"
 extra openmp $c -fopenmp bench/openmp.c -o "$dir/openmp"
 extra fibers $cxx bench/fibers.cpp -o "$dir/fibers" -pthread -lboost_fiber -lboost_context
 extra tbb $cxx bench/tbb.cpp -o "$dir/tbb" -pthread -ltbb
-extra tokio sh -c "cd bench/tokio && '$cargo' build --release --locked --offline --quiet \
-    --target-dir ../../build/bench/cargo && cp ../../build/bench/cargo/release/bench '$dir/tokio'"
+extra tokio sh -c "cd bench/tokio && '$cargo' build --locked --offline --quiet \
+    --target-dir ../../build/bench/cargo && cp ../../build/bench/cargo/debug/bench '$dir/tokio'"
 }
 if have "$go"; then
     try 'go builds' sh -c "cd bench/go && GOTOOLCHAIN=local '$go' build -o '$dir/go' ." &&
