@@ -9,7 +9,7 @@ CARGO  ?= cargo
 variants := $(shell tests/matrix.sh --list)
 examples := $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help demo check $(variants:%=check-%) examples bench bench-setup amalgamate clean
+.PHONY: help demo check $(variants:%=check-%) examples bench amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -87,6 +87,7 @@ bench:
 	bench/run.py $(ARGS); status=$$?; bench/table.py; \
 	    PATH="$(CURDIR)/build/bench/venv/bin:$$PATH" bench/plot.py; exit $$status
 
+.PHONY: bench-setup
 bench-setup:
 	bench/setup.sh
 

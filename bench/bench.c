@@ -403,10 +403,16 @@ static void *fib_node(void *arg)
 
 static void fib(bench *b)
 {
-    start(b);
-    intptr_t sum = (intptr_t)fib_node((void *)(intptr_t)b->n);
-    stop(b);
-    result(b, fib_forks(b->n), (uint64_t)sum, (uint64_t)fib_value(b->n));
+    intptr_t sum;
+    int64_t forks = 0;
+
+    do {
+        start(b);
+        sum = (intptr_t)fib_node((void *)(intptr_t)b->n);
+        stop(b);
+        forks += fib_forks(b->n);
+    } while (!enough(b));
+    result(b, forks, (uint64_t)sum, (uint64_t)fib_value(b->n));
 }
 
 static void *queens_node(void *arg)
@@ -430,11 +436,16 @@ static void *queens_node(void *arg)
 static void nqueens(bench *b)
 {
     board root = board_of(b->n);
+    intptr_t found;
+    int64_t forks = 0, each = queens_count_forks(root);
 
-    start(b);
-    intptr_t found = (intptr_t)queens_node(&root);
-    stop(b);
-    result(b, queens_count_forks(root), (uint64_t)found, queens_value(b->n));
+    do {
+        start(b);
+        found = (intptr_t)queens_node(&root);
+        stop(b);
+        forks += each;
+    } while (!enough(b));
+    result(b, forks, (uint64_t)found, queens_value(b->n));
 }
 
 static void scale_range(size_t lo, size_t hi, void *arg)
@@ -595,22 +606,34 @@ static void wakeup(bench *b)
 
 /* -- many at once ----------------------------------------------------------------------------- */
 
-static void ctx_tree(bench *b)
+/* Make a tree of n, cancel it through its root, let it go. Returns how many were cancelled. */
+static uint64_t ctx_cycle(gor_ctx **c, int64_t n)
 {
-    gor_ctx **c = must_alloc(b->n, sizeof *c);
     uint64_t cancelled = 0;
-
-    start(b);
-    for (int64_t i = 0; i < b->n; i++)
+    for (int64_t i = 0; i < n; i++)
         if (!(c[i] = gor_ctx_with_cancel(i ? c[(i - 1) / 10] : gor_ctx_background())))
             bench_die("gor_ctx_with_cancel", "out of memory");
     gor_ctx_cancel(c[0], 0);
-    for (int64_t i = 0; i < b->n; i++)
+    for (int64_t i = 0; i < n; i++)
         cancelled += gor_ctx_err(c[i]) == -ECANCELED;
-    for (int64_t i = 0; i < b->n; i++)
+    for (int64_t i = 0; i < n; i++)
         gor_ctx_release(c[i]);
-    stop(b);
-    result(b, b->n, cancelled, (uint64_t)b->n);
+    return cancelled;
+}
+
+static void ctx_tree(bench *b)
+{
+    gor_ctx **c = must_alloc(b->n, sizeof *c);
+    uint64_t cancelled;
+    int64_t ops = 0;
+
+    do {
+        start(b);
+        cancelled = ctx_cycle(c, b->n);
+        stop(b);
+        ops += b->n;
+    } while (!enough(b));
+    result(b, ops, cancelled, (uint64_t)b->n);
     free(c);
 }
 
@@ -722,7 +745,7 @@ static void grow_yielder(void *arg)
 
 static void grow_yield(bench *b)
 {
-    int64_t each = turns(b->n, 20000000, 20, 20000);
+    int64_t each = turns(b->n, 10000000, 10, 10000);
     crowd *all = crowd_new(b->n, grow_yielder, each, NULL);
 
     start(b);
@@ -744,7 +767,7 @@ static void grow_sender(void *arg)
 
 static void grow_channel(bench *b)
 {
-    int64_t each = turns(b->n, 8000000, 8, 8000), v;
+    int64_t each = turns(b->n, 4000000, 4, 4000), v;
     gor_chan *c = must_chan(sizeof v, 0);
     crowd *all = crowd_new(b->n, grow_sender, each, c);
     uint64_t sum = 0;
@@ -826,14 +849,14 @@ static const bench_case cases[] = {
     { "yield1000",     10000000, yield1000 },     /* a yield; 1,000 goroutines                   */
     { "pingpong",       3000000, pingpong },      /* a round trip, two values; two unbuffered    */
     { "oneway",         5000000, oneway },        /* a value, 1 sender to 1 receiver; unbuffered */
-    { "buffered",      10000000, buffered },      /* a value, 1 sender to 1 receiver; buffer 128 */
-    { "buffered8x8",   10000000, buffered8x8 },   /* a value, 8 to 8, one channel; buffer 128    */
+    { "buffered",      20000000, buffered },      /* a value, 1 sender to 1 receiver; buffer 128 */
+    { "buffered8x8",   20000000, buffered8x8 },   /* a value, 8 to 8, one channel; buffer 128    */
     { "select4",        2000000, select4 },       /* a receive by select; 4 unbuffered, a sender
                                                      on each                                     */
     { "tryrecv_empty", 50000000, tryrecv_empty }, /* a try-receive that finds nothing; buffer 1  */
     { "spawn_wait",     2000000, spawn_wait },    /* a goroutine that stores a byte; all under
                                                      one wait group                              */
-    { "spawn_join",     1000000, spawn_join },    /* a goroutine, its result waited for before
+    { "spawn_join",     2000000, spawn_join },    /* a goroutine, its result waited for before
                                                      the next is started                         */
     { "fib",                 30, fib },           /* a fork and its join; N is fib's argument    */
     { "skynet",         1000000, skynet },        /* a goroutine, inner nodes and N leaves;
@@ -841,11 +864,11 @@ static const bench_case cases[] = {
     { "nqueens",             12, nqueens },       /* a fork and its join, one per queen placed;
                                                      N is the size of the board                  */
     { "parallel_for", 100000000, parallel_for },  /* x = x * 0.5 + 1 on one float in memory      */
-    { "ring1000",       3000000, ring1000 },      /* a hop in a ring of 1,000; unbuffered        */
+    { "ring1000",       5000000, ring1000 },      /* a hop in a ring of 1,000; unbuffered        */
     { "mutex",         50000000, mutex },         /* a lock, an increment, an unlock; alone      */
-    { "mutex8",        20000000, mutex8 },        /* the same; 8 goroutines                      */
+    { "mutex8",        50000000, mutex8 },        /* the same; 8 goroutines                      */
     { "rwmutex",       20000000, rwmutex },       /* a read lock, a read, an unlock; 8 readers   */
-    { "wg10000",        2000000, wg10000 },       /* a goroutine that is done; rounds of: add
+    { "wg10000",        4000000, wg10000 },       /* a goroutine that is done; rounds of: add
                                                      10,000, start 10,000, wait                  */
     { "timer",          3000000, timer },         /* a new timer of an hour started and stopped  */
     { "timer_reset",    5000000, timer_reset },   /* one timer set anew to an hour and stopped   */

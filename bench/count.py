@@ -3,8 +3,9 @@
 
     count.py pingpong                 a table: each function's own instructions, callees apart
     count.py --lines yield2           every instruction, with how often an operation passes it
-    count.py --into FILE              replace what stands in FILE between
-                                      <!-- count CASE --> and <!-- end -->
+    count.py --locked pingpong        the locked instructions alone, at 2 processors
+    count.py --into FILE              replace what stands in FILE between <!-- count CASE -->
+                                      or <!-- locked CASE --> and <!-- end -->
 
 Builds bench.c as `make bench` does, but with -g, which changes no instruction; runs the case under
 valgrind's callgrind with N and 2N operations; the difference, divided by N, is one operation, with
@@ -181,6 +182,19 @@ def table(case, n, procs):
         yield f"| (others) | {number(rest[0])} | {number(rest[1]) if rest[1] >= 0.05 else ''} | |"
 
 
+def locked_table(case, n, procs):
+    account = Account(case, n, max(procs, 2))
+    rows = [(f, l) for f, _, l in account.by_function() if l >= 0.05]
+    yield (f"{number(sum(l for _, l in rows))} locked instructions for {WHAT.get(case, 'an operation')}"
+           f" at {max(procs, 2)} processors (`bench/count.py --locked {case}`), in all "
+           f"{number(account.total())}:")
+    yield ""
+    yield "| function | locked |"
+    yield "|---|---:|"
+    for name, locked in rows:
+        yield f"| `{name}` | {number(locked)} |"
+
+
 def listing(case, n, procs):
     account = Account(case, n, procs)
     last = None
@@ -198,12 +212,16 @@ def listing(case, n, procs):
     yield f"\n{account.total():7.2f}  in all"
 
 
+TABLES = {"count": table, "locked": locked_table}
+
+
 def write_into(path, n, procs):
     with open(path) as f:
         text = f.read()
     new, found = re.subn(
-        r"(<!-- count (\w+) -->\n).*?(<!-- end -->)",
-        lambda m: m[1] + "\n".join(table(m[2], n, procs)) + "\n" + m[3], text, flags=re.DOTALL)
+        r"(<!-- (count|locked) (\w+) -->\n).*?(<!-- end -->)",
+        lambda m: m[1] + "\n".join(TABLES[m[2]](m[3], n, procs)) + "\n" + m[4], text,
+        flags=re.DOTALL)
     with open(path, "w") as f:
         f.write(new)
     print(f"{path}: {found} counts")
@@ -216,6 +234,7 @@ def main():
     p.add_argument("--n", type=int, default=10000, help="operations; default 10000")
     p.add_argument("--procs", type=int, default=1, help="default 1: locks are elided")
     p.add_argument("--lines", action="store_true")
+    p.add_argument("--locked", action="store_true")
     p.add_argument("--into", metavar="FILE")
     args = p.parse_args()
     if not args.case and not args.into:
@@ -223,7 +242,7 @@ def main():
     if args.into:
         write_into(args.into, args.n, args.procs)
     else:
-        show = listing if args.lines else table
+        show = listing if args.lines else locked_table if args.locked else table
         print("\n".join(show(args.case, args.n, args.procs)))
 
 

@@ -42,6 +42,14 @@ def load_ratios(results, peer):
     return ratios
 
 
+def plain_log(axis):
+    """1, 2, 5, 10, 20, ... instead of powers of ten."""
+    from matplotlib import ticker
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:,g}"))
+    axis.set_minor_locator(ticker.NullLocator())
+
+
 def draw_ratios(plt, ratios, peer, out):
     cases = list(dict.fromkeys(c for by_case in ratios.values() for c in by_case))
     high = 0.8 / len(ratios)  # of one bar; the bars of a case share 0.8 of its row
@@ -55,10 +63,11 @@ def draw_ratios(plt, ratios, peer, out):
         ax.bar_label(bars, [f" {v:.3g} " for v in values], fontsize=7)
     ax.axvline(1, color="black", linewidth=0.8)
     ax.set_xscale("log")
+    plain_log(ax.xaxis)
     ax.margins(x=0.1, y=0.01)
     ax.set_yticks(range(len(cases)), cases)
     ax.invert_yaxis()
-    ax.set_xlabel(f"time of {peer} ÷ time of gor (log scale; right of 1: gor is faster)")
+    ax.set_xlabel(f"time of {peer.capitalize()} ÷ time of gor (right of 1: gor is faster)")
     ax.legend()
     save(plt, fig, out)
 
@@ -84,6 +93,8 @@ def draw_growth(plt, growth, procs, out):
             ax.plot(*zip(*sorted(points)), line, color=color, marker="o", markersize=3, label=name)
         ax.set_xscale("log")
         ax.set_yscale("log")
+        plain_log(ax.yaxis)
+        ax.margins(y=0.15)
         ax.set_title(TITLES.get(case, case), fontsize=8)
         ax.tick_params(labelsize=7)
         ax.grid(True, which="major", linewidth=0.3)

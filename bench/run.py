@@ -3,7 +3,8 @@
 
 Builds nothing; `make bench` does, and then runs this. Every round runs each program once, by
 hyperfine, in the other direction every second round, so that whatever slows the computer for a
-while slows all of them. The first run of each is preceded by a warm-up that does not count.
+while slows all of them. The first run of each is preceded by a warm-up that does not count, but for
+the idle case and a million goroutines.
 
 A program measures itself between the end of its set-up and the end of its work, and prints ns per
 operation: those are compared, so starting a process and filling arrays do not count. hyperfine's
@@ -34,6 +35,7 @@ ONE_THREAD = {"floor"}  # whatever PROCS says
 STANDARD = ("case", "n", "procs", "ns_per_op", "rss_kb", "check", "wall_s", "user_s", "system_s")
 GROWTH = (1000, 10000, 100000, 1000000)
 LEAST_ROUNDS = 3
+COLD = {"idle"}  # a warm-up would only cost time, as for a million goroutines
 NO_SUCH_CASE = 3
 
 
@@ -47,7 +49,7 @@ def parse_args():
     p.add_argument("--budget", type=float, default=60, metavar="S",
                    help=f"a program that has run for S seconds in one case ends its rounds, after "
                         f"{LEAST_ROUNDS} at least; default 60")
-    p.add_argument("--timeout", type=float, default=120, help="seconds for one run; default 120")
+    p.add_argument("--timeout", type=float, default=300, help="seconds for one run; default 300")
     p.add_argument("--only", default="", help="comma-separated programs; default all that are built")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=PATH",
                    help="one more program, or another file for one of them")
@@ -161,6 +163,8 @@ def run_once(path, case, n, procs, args, warmup):
             status, out, err, times = run_plain(command, args.timeout)
     except subprocess.TimeoutExpired:
         return {"error": f"no result within {args.timeout:g} s"}
+    except OSError as e:
+        return {"error": str(e)}
     if status == NO_SUCH_CASE:
         return None
     if status != 0:
@@ -195,7 +199,8 @@ def run_rounds(programs, case, n, procs, args):
             if any("error" in r for r in rounds[name]):
                 continue
             begin = time.monotonic()
-            fields = run_once(programs[name], case, n, procs, args, warmup=int(i == 0))
+            warmup = int(i == 0 and case not in COLD and n < 1000000)
+            fields = run_once(programs[name], case, n, procs, args, warmup)
             if fields is None:
                 del rounds[name]
                 continue

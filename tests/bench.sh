@@ -4,12 +4,12 @@
 # is not installed is no failure. TAP.
 cd "$(dirname "$0")/.." || exit 1
 . tests/tap.sh
-dir=$PWD/$BUILD
+dir=$PWD/$BUILD/test                     # apart from what `make bench` builds and measures
+rm -rf "$dir"
 mkdir -p "$dir" || exit 1
 go=${GO:-go} cargo=${CARGO:-cargo}
 c="$CC -std=c11 -Wall -Wextra -Werror -O2" cxx="$CXX -std=c++17 -Wall -Wextra -Werror -O2"
 programs='gor threads'
-rm -f "$dir/go"
 
 # extra NAME COMMAND...: build it, if what it needs is installed
 extra() {
@@ -30,8 +30,8 @@ extra floor $c bench/floor.c -o "$dir/floor"
 extra openmp $c -fopenmp bench/openmp.c -o "$dir/openmp"
 extra fibers $cxx bench/fibers.cpp -o "$dir/fibers" -pthread -lboost_fiber -lboost_context
 extra tbb $cxx bench/tbb.cpp -o "$dir/tbb" -pthread -ltbb
-extra tokio sh -c "cd bench/tokio && '$cargo' build --release --locked --offline --quiet \
-    --target-dir ../../build/bench/cargo && cp ../../build/bench/cargo/release/bench '$dir/tokio'"
+extra tokio sh -c "cd bench/tokio && '$cargo' build --locked --offline --quiet \
+    --target-dir ../../build/bench/cargo && cp ../../build/bench/cargo/debug/bench '$dir/tokio'"
 }
 if have "$go"; then
     try 'go builds' sh -c "cd bench/go && GOTOOLCHAIN=local '$go' build -o '$dir/go' ." &&

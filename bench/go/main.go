@@ -56,6 +56,11 @@ func share(n, k int) int {
 	return n / k
 }
 
+// A case of a fixed size that is short is done again until its clock has run for a while.
+func (b *bench) enough() bool {
+	return b.elapsed >= 100*time.Millisecond
+}
+
 // How often each of n does its work in a growth case: about total in all, and for few of them not
 // more than most times, so that a tiny N is quick.
 func turns(n, total, least, most int) int {
@@ -398,10 +403,14 @@ func fibValue(n int) int {
 
 // Forks: one in every call of fibNode with n >= 2, which is fib(n + 1) - 1 of them.
 func fib(b *bench) {
-	b.start()
-	sum := fibNode(b.n)
-	b.stop()
-	b.result(fibValue(b.n+1)-1, uint64(sum), uint64(fibValue(b.n)))
+	sum, forks := 0, 0
+	for !b.enough() {
+		b.start()
+		sum = fibNode(b.n)
+		b.stop()
+		forks += fibValue(b.n+1) - 1
+	}
+	b.result(forks, uint64(sum), uint64(fibValue(b.n)))
 }
 
 // Bit sets over the columns of the next row: all, taken, and attacked along both diagonals.
@@ -454,10 +463,14 @@ func nqueens(b *bench) {
 		fail("nqueens", "N is 1 to 16")
 	}
 	root := board{all: 1<<b.n - 1}
-	b.start()
-	found := queensNode(root)
-	b.stop()
-	b.result(queensCountForks(root), uint64(found), queensValue[b.n])
+	found, forks, each := 0, 0, queensCountForks(root)
+	for !b.enough() {
+		b.start()
+		found = queensNode(root)
+		b.stop()
+		forks += each
+	}
+	b.result(forks, uint64(found), queensValue[b.n])
 }
 
 func scaleRange(x []float32) {
@@ -631,11 +644,9 @@ func wakeup(b *bench) {
 
 // -- many at once -----------------------------------------------------------------------------
 
-func ctxTree(b *bench) {
-	c := make([]context.Context, b.n)
-	cancel := make([]context.CancelFunc, b.n)
+// Make a tree, cancel it through its root, let it go. Returns how many were cancelled.
+func ctxCycle(c []context.Context, cancel []context.CancelFunc) uint64 {
 	var cancelled uint64
-	b.start()
 	for i := range c {
 		parent := context.Background()
 		if i > 0 {
@@ -650,8 +661,21 @@ func ctxTree(b *bench) {
 	for i := range cancel {
 		cancel[i]()
 	}
-	b.stop()
-	b.result(b.n, cancelled, uint64(b.n))
+	return cancelled
+}
+
+func ctxTree(b *bench) {
+	c := make([]context.Context, b.n)
+	cancel := make([]context.CancelFunc, b.n)
+	var cancelled uint64
+	ops := 0
+	for !b.enough() {
+		b.start()
+		cancelled = ctxCycle(c, cancel)
+		b.stop()
+		ops += b.n
+	}
+	b.result(ops, cancelled, uint64(b.n))
 }
 
 func rssBytes() int {
@@ -743,7 +767,7 @@ func (all *crowd) free(n int) {
 }
 
 func growYield(b *bench) {
-	each := turns(b.n, 20000000, 20, 20000)
+	each := turns(b.n, 10000000, 10, 10000)
 	all := newCrowd(b.n, func() int { return int(yieldWorker(each)) })
 	b.start()
 	close(all.begin)
@@ -754,7 +778,7 @@ func growYield(b *bench) {
 }
 
 func growChannel(b *bench) {
-	each := turns(b.n, 8000000, 8, 8000)
+	each := turns(b.n, 4000000, 4, 4000)
 	c := make(chan int)
 	all := newCrowd(b.n, func() int { sendAll(c, each); return each })
 	var sum uint64
@@ -835,9 +859,9 @@ var cases = []benchCase{
 	// a value, 1 sender to 1 receiver; unbuffered
 	{"oneway", 5000000, oneway},
 	// a value, 1 sender to 1 receiver; buffer 128
-	{"buffered", 10000000, buffered},
+	{"buffered", 20000000, buffered},
 	// a value, 8 to 8, one channel; buffer 128
-	{"buffered8x8", 10000000, buffered8x8},
+	{"buffered8x8", 20000000, buffered8x8},
 	// a receive by select; 4 unbuffered, a sender on each
 	{"select4", 2000000, select4},
 	// a try-receive that finds nothing; buffer 1
@@ -845,7 +869,7 @@ var cases = []benchCase{
 	// a goroutine that stores a byte; all under one wait group
 	{"spawn_wait", 2000000, spawnWait},
 	// a goroutine, its result waited for before the next is started
-	{"spawn_join", 1000000, spawnJoin},
+	{"spawn_join", 2000000, spawnJoin},
 	// a fork and its join; N is fib's argument
 	{"fib", 30, fib},
 	// a goroutine, inner nodes and N leaves; fan-out 10, a channel per inner node
@@ -855,15 +879,15 @@ var cases = []benchCase{
 	// x = x * 0.5 + 1 on one float in memory
 	{"parallel_for", 100000000, parallelFor},
 	// a hop in a ring of 1,000; unbuffered
-	{"ring1000", 3000000, ring1000},
+	{"ring1000", 5000000, ring1000},
 	// a lock, an increment, an unlock; alone
 	{"mutex", 50000000, mutex},
 	// the same; 8 goroutines
-	{"mutex8", 20000000, mutex8},
+	{"mutex8", 50000000, mutex8},
 	// a read lock, a read, an unlock; 8 readers
 	{"rwmutex", 20000000, rwmutex},
 	// a goroutine that is done; rounds of: add 10,000, start 10,000, wait
-	{"wg10000", 2000000, wg10000},
+	{"wg10000", 4000000, wg10000},
 	// a new timer of an hour started and stopped
 	{"timer", 3000000, timer},
 	// one timer set anew to an hour and stopped

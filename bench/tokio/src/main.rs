@@ -56,6 +56,9 @@ fn sum_below(n: u64) -> u64 {
     n * n.saturating_sub(1) / 2
 }
 
+/// A case of a fixed size that is short is done again until its clock has run for a while.
+const ENOUGH: Duration = Duration::from_millis(100);
+
 /// A wait group: counted down by tasks, waited for by one.
 struct Countdown {
     left: AtomicU64,
@@ -338,9 +341,13 @@ fn fib_value(n: u64) -> u64 {
 }
 
 async fn fib(n: u64) -> Outcome {
+    let (mut sum, mut forks) = (0, 0);
     let begin = Instant::now();
-    let sum = fib_node(n).await;
-    outcome(begin.elapsed(), fib_value(n + 1) - 1, sum, fib_value(n))
+    while begin.elapsed() < ENOUGH {
+        sum = fib_node(n).await;
+        forks += fib_value(n + 1) - 1;
+    }
+    outcome(begin.elapsed(), forks, sum, fib_value(n))
 }
 
 /// Bit sets over the columns of the next row: all, taken, and attacked along both diagonals.
@@ -390,9 +397,13 @@ async fn nqueens(n: u64) -> Outcome {
         fail("nqueens", "N is 1 to 16");
     }
     let root = Board { all: (1 << n) - 1, taken: 0, left: 0, right: 0 };
+    let (mut found, mut forks, each) = (0, 0, root.count_forks());
     let begin = Instant::now();
-    let found = queens_node(root).await;
-    outcome(begin.elapsed(), root.count_forks(), found, QUEENS[n as usize])
+    while begin.elapsed() < ENOUGH {
+        found = queens_node(root).await;
+        forks += each;
+    }
+    outcome(begin.elapsed(), forks, found, QUEENS[n as usize])
 }
 
 // -- locks ------------------------------------------------------------------------------------
@@ -502,16 +513,20 @@ async fn wakeup(n: u64) -> Outcome {
 
 async fn ctx_tree(n: u64) -> Outcome {
     let mut c = Vec::with_capacity(n as usize);
+    let (mut cancelled, mut ops) = (0, 0);
     let begin = Instant::now();
-    c.push(CancellationToken::new());
-    for i in 1..n as usize {
-        let child = c[(i - 1) / 10].child_token();
-        c.push(child);
+    while begin.elapsed() < ENOUGH {
+        c.push(CancellationToken::new());
+        for i in 1..n as usize {
+            let child = c[(i - 1) / 10].child_token();
+            c.push(child);
+        }
+        c[0].cancel();
+        cancelled = c.iter().filter(|c| c.is_cancelled()).count() as u64;
+        c.clear();
+        ops += n;
     }
-    c[0].cancel();
-    let cancelled = c.iter().filter(|c| c.is_cancelled()).count();
-    drop(c);
-    outcome(begin.elapsed(), n, cancelled as u64, n)
+    outcome(begin.elapsed(), ops, cancelled, n)
 }
 
 /// A field of /proc/self/status, in KB.
@@ -615,7 +630,7 @@ impl Crowd {
 }
 
 async fn grow_yield(n: u64) -> Outcome {
-    let each = turns(n, 20000000, 20, 20000);
+    let each = turns(n, 10000000, 10, 10000);
     let all = Crowd::new(n, || yield_worker(each)).await;
     let begin = Instant::now();
     all.begin.close();
@@ -627,7 +642,7 @@ async fn grow_yield(n: u64) -> Outcome {
 }
 
 async fn grow_channel(n: u64) -> Outcome {
-    let each = turns(n, 8000000, 8, 8000);
+    let each = turns(n, 4000000, 4, 4000);
     let (tx, mut rx) = mpsc::channel(1);
     let all = Crowd::new(n, || send_all(tx.clone(), each)).await;
     let mut sum = 0;
@@ -697,19 +712,19 @@ static CASES: &[Case] = cases! {
     10000000 yield1000
     3000000 pingpong
     5000000 oneway
-    10000000 buffered
+    20000000 buffered
     2000000 select4
     50000000 tryrecv_empty
     2000000 spawn_wait
-    1000000 spawn_join
+    2000000 spawn_join
     30 fib
     1000000 skynet
     12 nqueens
-    3000000 ring1000
+    5000000 ring1000
     50000000 mutex
-    20000000 mutex8
+    50000000 mutex8
     20000000 rwmutex
-    2000000 wg10000
+    4000000 wg10000
     3000000 timer
     100000 sleepers
     100000 ctx_tree
