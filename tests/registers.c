@@ -6,7 +6,7 @@
 #define SWITCHES  10000
 #define HOLDERS   6                    /* goroutines */
 #define MOVERS    2                    /* goroutines that block: the others' threads are stuck */
-#define MOVES     1                    /* to another thread, while it holds */
+#define MOVES     10                   /* to another thread, while it holds */
 #define PATIENCE  (50 * GOR_SEC)       /* for all switches, however loaded the machine is */
 
 /* How many times to count down before a look: several quanta. */
@@ -146,7 +146,7 @@ static void make_holdable(struct registers *r)
 /* Two registers of which one is not what it was: its name. NULL: all are. */
 static const char *first_difference(const struct registers *a, const struct registers *b, int level)
 {
-    static __thread char name[16];
+    static __thread char name[32];
     size_t width = level >= AVX512F ? 64 : level == AVX ? 32 : 16;
     for (int i = 0; i < 16; i++) {
         if (i != RCX && i != RSP && a->gpr[i] != b->gpr[i])
@@ -243,7 +243,7 @@ static void make_holdable(struct registers *r)
 
 static const char *first_difference(const struct registers *a, const struct registers *b, int level)
 {
-    static __thread char name[16];
+    static __thread char name[32];
     (void)level;
     for (int i = 0; i < 30; i++)
         if (i != COUNTER && a->x[i] != b->x[i])
@@ -319,6 +319,7 @@ static void block_and_block(void *p)
         for (volatile int i = 0; i < 10000; i++)
             ;
         usleep(1000);
+        gor_yield();
     }
 }
 

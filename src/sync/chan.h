@@ -151,15 +151,22 @@ static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
     return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
 }
 
-GOR__INLINE int gor__chan_op(gor_chan *c, bool send, void *v, int64_t deadline)
+static GOR__NOINLINE int gor__chan_wait(gor__g *g, gor_chan *c, bool send, void *v,
+                                        int64_t deadline)
+{
+    return gor__wait_of(g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+                        send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+}
+
+/* g: who calls, NULL: a foreign thread. */
+GOR__INLINE int gor__chan_op(gor__g *g, gor_chan *c, bool send, void *v, int64_t deadline)
 {
     gor__node *woken = NULL;
     int rc;
     gor__lock(&c->lock, GOR__RANK_OBJECT);
     rc = gor__chan_transfer(c, send, v, &woken);
     if (rc == GOR__WAIT)
-        return gor__wait_simple(&c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
-                                send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+        return gor__chan_wait(g, c, send, v, deadline);
     gor__unlock(&c->lock, GOR__RANK_OBJECT);
     if (woken)
         gor__wake(woken);
@@ -187,8 +194,8 @@ GOR__INLINE bool gor__chan_size_ok(gor_chan *c, const void *v, size_t n)
 GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_t deadline)
 {
     gor__m *m = gor__enter();
-    int rc = gor__own_ctx_err();
-    (void)m;
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    int rc = GOR__UNLIKELY(g && g->ctx) ? gor__cancel_err(g->ctx) : 0;
     if (GOR__UNLIKELY(rc != 0))
         ;
     else if (GOR__UNLIKELY(!c))
@@ -196,7 +203,7 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
         rc = -EMSGSIZE;
     else
-        rc = gor__chan_op(c, send, v, deadline);
+        rc = gor__chan_op(g, c, send, v, deadline);
     gor__leave(gor__self());
     return rc;
 }

@@ -169,23 +169,32 @@ GOR__INLINE int gor__own_ctx_err(void)
     return GOR__LIKELY(c == NULL) ? 0 : gor__cancel_err(c);
 }
 
-/* Begin a wait of the caller. forever: nothing but its objects can end it, if there is one only. */
+/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. If
+ * not, and there is a g, who takes the node says which and rc, and nobody asks for the rest. */
+GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
+                                 bool many)
+{
+    union { const void *from; void *to; } u;
+    w->g = g;
+    w->many = many;
+    if (GOR__UNLIKELY(many || !g)) {
+        gor__au32_store_rlx(&w->fired, 0);
+        gor__au32_store_rlx(&w->woken, 0);
+        w->which = GOR__BY_DEADLINE;
+        w->rc = 0;
+    }
+    if (GOR__UNLIKELY(!g))
+        return;
+    u.from = object;
+    gor__au32_store_rlx(&g->why, why);
+    gor__aptr_store_rlx(&g->why_object, u.to);
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_store_rlx(&g->state, GOR__WAITING);
+}
+
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
 {
-    w->g = gor__this_g();
-    w->many = many;
-    gor__au32_store_rlx(&w->fired, 0);
-    gor__au32_store_rlx(&w->woken, 0);
-    w->which = GOR__BY_DEADLINE;
-    w->rc = 0;
-    if (w->g) {
-        union { const void *from; void *to; } u;
-        u.from = object;
-        gor__au32_store_rlx(&w->g->why, why);
-        gor__aptr_store_rlx(&w->g->why_object, u.to);
-        gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rlx(&w->g->state, GOR__WAITING);
-    }
+    gor__wait_begin(w, gor__this_g(), why, object, many);
 }
 
 GOR__INLINE void gor__node_init(gor__node *n, gor__wait *w, int index, void *value)
@@ -334,19 +343,25 @@ GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t 
     return n->wait->rc;
 }
 
-/* The same for the common case: one object, in turn. */
-static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
-                            int64_t deadline, enum gor__why why, const void *object)
+/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. */
+GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+                             int64_t deadline, enum gor__why why, const void *object)
 {
-    gor__cancel *own = gor__own_ctx();
+    gor__cancel *own = g ? g->ctx : NULL;
     gor__wait w;
     gor__node n;
-    if (deadline != GOR_FOREVER && deadline <= gor__os_now()) {
+    if (GOR__UNLIKELY(deadline != GOR_FOREVER && deadline <= gor__os_now())) {
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
-    gor__wait_init(&w, why, object, own || deadline != GOR_FOREVER);
+    gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
     return gor__wait_in(lock, q, &n, deadline, own, false);
+}
+
+static GOR__NOINLINE int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+                                          int64_t deadline, enum gor__why why, const void *object)
+{
+    return gor__wait_of(gor__this_g(), lock, q, value, amount, deadline, why, object);
 }
