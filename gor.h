@@ -242,8 +242,10 @@ enum gor_preempt {
                                           its thread and another thread takes its processor:
                                           then more goroutines run at once than gor_procs says   */
     GOR_PREEMPT_SWITCH  = 4            /* a signal switches it off in place, between any two
-                                          instructions of the program's own code; see
-                                          GOR_PREEMPTIBLE                                        */
+                                          instructions of the program's own code, callbacks from
+                                          libraries included (gor_preempt_off): see
+                                          GOR_PREEMPTIBLE. A system call that begins in that moment
+                                          may end early, with EINTR                              */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */
@@ -1354,8 +1356,9 @@ static inline gor__near_m *gor__near_begin(void)
     uintptr_t at, check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tldr %0,[%1]"
+                     "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
+                     "ldr %0,[%1,#-8]"
                      : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
     return m;
 }
@@ -1598,6 +1601,13 @@ typedef gor_ctx     ctx_t;
 #define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
+/* Is the sanitizer's runtime, its malloc too, part of the program? Clang links it so. */
+#if GOR__ASAN && defined(__clang__)
+#define GOR__STATIC_RUNTIME 1
+#else
+#define GOR__STATIC_RUNTIME 0
+#endif
+
 /* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */
 #ifndef GOR_CHECK
 #define GOR_CHECK 0
@@ -1828,7 +1838,8 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
  * fn(copy)
  *                             with clean floating-point state when the handler returns
- * gor__arch_context_resume    go on where the copy was interrupted, every register as it was
+ * gor__arch_context_resume    end the call, go on where the copy was interrupted, every register as
+ *                             it was; gor__arch_context_resumed is where its code ends
  *
  * The thread's words are declared and used in assembly only. The compiler never learns that they
  * are thread-local, so it cannot keep their address across a switch to another thread, whatever it
@@ -1838,8 +1849,8 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * A goroutine may be interrupted, and go on on another thread, between any two instructions of the
  * user's code, inlined calls included ([preempt]). So a call begins by marking its thread, which
  * ends that, and only then asks which M it is. On x86-64 the mark is one instruction, relative to
- * the thread. On ARM64 it is several, and checked: a mark that hit the thread it was on before does
- * no harm, because that one has lost its P.
+ * the thread. On ARM64 it is an exclusive store, which fails if there was an interruption since the
+ * thread was looked at.
  *
  * A function the compiler emits for branch protection (-fcf-protection, -mbranch-protection) makes
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays
@@ -2009,6 +2020,7 @@ static bool gor__arch_shadow_stack(void)
 #define GOR__X86_XSTATE_MAGIC 0x46505853u
 #define GOR__X86_FXSAVE_SIZE  512
 #define GOR__X86_DIRECTION    0x400
+#define GOR__X86_ALIGNMENT    0x40000
 enum { GOR__X86_RDI = 8, GOR__X86_RBP = 10, GOR__X86_RSP = 15, GOR__X86_RIP, GOR__X86_FLAGS };
 
 typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with other names     */
@@ -2022,16 +2034,21 @@ typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with o
 GOR__STATIC_ASSERT(sizeof(gor__x86_context) == 304, "the kernel's struct ucontext");
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+GOR_API const char gor__arch_context_resumed[] __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 4\n"
     ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
     ".type gor__arch_context_resume,@function\n"
     "gor__arch_context_resume:\n.cfi_startproc\n"
     "    endbr64\n"
+    "    movq gor__tls_word@gottpoff(%rip),%rax\n"
+    "    movl $0,%fs:8(%rax)\n"
     "    movq %rdi,%rsp\n"
     "    movl $15,%eax\n"                  /* rt_sigreturn */
     "    syscall\n"
     "    ud2\n"
+    ".globl gor__arch_context_resumed\n.hidden gor__arch_context_resumed\n"
+    "gor__arch_context_resumed:\n"
     ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
     ".popsection\n");
 
@@ -2091,7 +2108,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
     c->reg[GOR__X86_RDI] = (uint64_t)(uintptr_t)copy;
     c->reg[GOR__X86_RSP] = (uint64_t)(uintptr_t)copy - 24;     /* as after a call */
     c->reg[GOR__X86_RBP] = 0;
-    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)GOR__X86_DIRECTION;
+    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)(GOR__X86_DIRECTION | GOR__X86_ALIGNMENT);
     return copy;
 }
 
@@ -2134,13 +2151,15 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
     return (gor__au32 *)(void *)(p + 8);
 }
 
-/* Again, if the thread was another one when the word was written: [arch]. */
+/* The exclusive store fails if there was an interruption since the exclusive load; so it hits the
+ * thread that the check between them has found to be still ours. */
 GOR__INLINE void gor__arch_call_begin(void)
 {
     uintptr_t thread, at, check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\tb.ne 1b"
+                     "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b"
                      : "=&r"(thread), "=&r"(at), "=&r"(check) : : "memory", "cc");
 }
 
@@ -2254,16 +2273,25 @@ static bool gor__arch_shadow_stack(void) { return false; }
 #define GOR__ARM64_BTYPE        0xc00u
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+GOR_API const char gor__arch_context_resumed[] __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 4\n"
     ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
     ".type gor__arch_context_resume,%function\n"
     "gor__arch_context_resume:\n.cfi_startproc\n"
     "    hint #34\n"
+    "    mrs x1,tpidr_el0\n"
+    "    adrp x2,:gottprel:gor__tls_word\n"
+    "    ldr x2,[x2,#:gottprel_lo12:gor__tls_word]\n"
+    "    add x1,x1,x2\n"
+    "    add x1,x1,#8\n"
+    "    stlr wzr,[x1]\n"
     "    sub sp,x0,#128\n"
     "    mov x8,#139\n"                    /* rt_sigreturn */
     "    svc #0\n"
     "    brk #1\n"
+    ".globl gor__arch_context_resumed\n.hidden gor__arch_context_resumed\n"
+    "gor__arch_context_resumed:\n"
     ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
     ".popsection\n");
 
@@ -3430,6 +3458,7 @@ typedef struct gor__p {
     int64_t     seen_ns;
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
+    uint32_t    seen_refused;          /* its refusals before these                            */
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
@@ -3464,6 +3493,9 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
+    bool       preempted_turn;
+    gor__au32  refused;                /* signals that came where it may not be switched       */
+    sigset_t   mask;                   /* its thread's signal mask                             */
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
@@ -3538,6 +3570,8 @@ static struct {
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
+    gor__m     *main_m;                /* of the thread that called gor_run                    */
+    gor__au32   main_home;             /* it has left its loop                                 */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 
@@ -5166,12 +5200,15 @@ static gor__g *gor__try_one_victim(gor__m *m, gor__p *p)
     return victim == p ? NULL : gor__runq_steal(&p->runq, &victim->runq);
 }
 
-/* The first, if it is due or p has nothing else to run. */
+/* The first, if p has nothing else to run, or it is due; then every other time at most. */
 static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
 {
     gor__g *g = m->preempted.head, *stolen;
-    bool alone = gor__runq_empty(&p->runq);
-    if (!g || (!alone && (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0))
+    bool alone = gor__runq_empty(&p->runq) && gor__au32_load_sc(&gor__rt.global.n) == 0 &&
+                 !gor__taskq_find(&p->taskq);
+    m->preempted_turn = !m->preempted_turn;
+    if (!g || (!alone && (!m->preempted_turn ||
+                          (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)))
         return NULL;
     stolen = alone ? gor__try_one_victim(m, p) : NULL;
     if (stolen)
@@ -5225,13 +5262,13 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
-    if (!g)
-        g = gor__try_preempted(m, p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
     }
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -5452,7 +5489,8 @@ static gor__g *gor__find_work(gor__m *m)
         if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
             return NULL;
         p = gor__m_p(m);
-        if (gor__au32_load_rlx(&p->retire) && !m->preempted.head) {
+        if (gor__au32_load_rlx(&p->retire)) {
+            gor__preempted_spill(m);
             gor__stop_spinning(m);
             gor__p_release(m);
             gor__submitted();
@@ -5485,11 +5523,13 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
 {
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
+    gor__preempted_spill(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__aptr_store_rlx(&p->m, &gor__in_transit);
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);
+    gor__submitted();
 }
 
 /* This M's goroutine waits: give the P up, and sleep until someone finds the goroutine runnable and
@@ -5576,6 +5616,7 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
+    pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
 
@@ -5656,7 +5697,8 @@ static void *gor__m_thread(void *arg)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
     gor__m_loop(m);
-    if (gor__m_p(m)) {                             /* its goroutine was tied, and ended */
+    if (gor__m_p(m) && !(gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)) {
+        /* its goroutine was tied, and ended */
         gor__p_release(m);
         gor__p_left();
     }
@@ -7175,6 +7217,8 @@ int gor_lock_thread(void)
     gor__g *g;
     gor__call_begin();
     m = gor__need_goroutine(gor__self(), "gor_lock_thread");
+    while (gor__asked(m) & GOR__RETAKE)
+        gor__os_yield();
     g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
@@ -9403,14 +9447,20 @@ static void gor__say_overflow(gor__g *g)
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
-    gor__m *m = gor__self();
-    gor__g *g = m ? gor__m_g(m) : NULL;
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
+    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
+    gor__m *m;
+    gor__g *g;
+    uintptr_t at = (uintptr_t)info->si_addr, lo;
     char line[400];
+    gor__arch_call_begin();                        /* from here on nobody switches us off */
+    m = gor__self();
+    g = m ? gor__m_g(m) : NULL;
+    lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
     if (lo && at >= lo && at < lo + gor__stacks.page_size)
         gor__say_overflow(g);
     if (!lo || gor__fault_has_owner(sig)) {
+        if (!was_in_call)
+            gor__arch_call_end();
         gor__fault_pass_on(sig, info, context);
         return;
     }
@@ -11031,6 +11081,8 @@ gor_ctx *gor_signal_ctx(gor_ctx *parent, const int *sigs, size_t n)
  *             the alternate stack: it moves the kernel's frame to the goroutine's own stack, below
  *             the red zone, and lets the thread go on in gor__preempted, an ordinary switch. Its
  *             way back is rt_sigreturn, with that frame.
+ * End         When a run ends while the thread that called gor_run computes, the signal brings it
+ *             back in every mode: gor_run has to return on that thread.
  * Where       GOR_PREEMPTIBLE functions; with GOR_PREEMPT_SWITCH all code of the object that has
  *             the implementation in it. Never in a gor call, in libc, or in any other library: so
  *             no lock of theirs is caught halfway. In a static program those are not told apart,
@@ -11050,21 +11102,43 @@ gor_ctx *gor_signal_ctx(gor_ctx *parent, const int *sigs, size_t n)
 extern char __start_gor_preemptible[] __attribute__((weak, visibility("hidden")));
 extern char __stop_gor_preemptible[] __attribute__((weak, visibility("hidden")));
 
-#define GOR__PREEMPT_TRIES 3           /* signals, before the P is taken */
-#define GOR__PREEMPT_ROOM 4096         /* bytes of stack for what runs until the switch */
+#define GOR__SIGSET_SIZE      8        /* the kernel's */
+#define GOR__PREEMPT_REFUSALS 3        /* then the P is taken */
+#define GOR__PREEMPT_SIGNALS  64       /* or then, if the thread does not get them */
+#define GOR__PREEMPT_ROOM     4096     /* bytes of stack for what runs until the switch */
 
 static struct {
     uintptr_t lo, hi;                  /* our own object's code, or nothing */
+    bool      installed;
+    bool      all;                     /* GOR_PREEMPT_SWITCH: all of it may be switched */
     struct sigaction old;
 } gor__preempt;
 
+static bool gor__any_marked(void)
+{
+    return (uintptr_t)__start_gor_preemptible != (uintptr_t)__stop_gor_preemptible;
+}
+
+/* At the end of a run nothing comes back, so what it holds does not matter but for libc's. */
 static bool gor__may_switch_at(uintptr_t pc)
 {
-    uintptr_t resume = (uintptr_t)gor__arch_context_resume;
-    if (pc >= resume && pc < resume + 32)
+    if (pc >= (uintptr_t)gor__arch_context_resume && pc < (uintptr_t)gor__arch_context_resumed)
         return false;
-    return (pc >= gor__preempt.lo && pc < gor__preempt.hi) ||
-           (pc >= (uintptr_t)__start_gor_preemptible && pc < (uintptr_t)__stop_gor_preemptible);
+    if (pc >= (uintptr_t)__start_gor_preemptible && pc < (uintptr_t)__stop_gor_preemptible)
+        return true;
+    return pc >= gor__preempt.lo && pc < gor__preempt.hi &&
+           (gor__preempt.all || gor__au32_load_sc(&gor__rt.stopping));
+}
+
+/* On another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
+static void gor__adopt_context(gor__m *m, void *copy)
+{
+    stack_t now;
+    if (sigaltstack(NULL, &now) == 0) {
+        now.ss_flags &= SS_DISABLE;
+        memcpy((char *)copy + offsetof(ucontext_t, uc_stack), &now, sizeof now);
+    }
+    memcpy((char *)copy + offsetof(ucontext_t, uc_sigmask), &m->mask, GOR__SIGSET_SIZE);
 }
 
 /* On the goroutine's stack, in a gor call since the handler. copy: the frame to go back by. */
@@ -11072,11 +11146,10 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 {
     gor__m *m = gor__self(), *home = m;
     gor__g *g = gor__m_g(m);
-    stack_t now;
     uint32_t what;
     while ((what = gor__asked(m)) & GOR__RETAKE)
         gor__os_yield();
-    if (what & GOR__ORPHAN)
+    if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
         gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
@@ -11088,28 +11161,37 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__resumed(g);
         m = gor__self();
     }
-    if (m != home && sigaltstack(NULL, &now) == 0) {   /* rt_sigreturn sets it: to this thread's */
-        now.ss_flags &= SS_DISABLE;
-        memcpy((char *)copy + offsetof(ucontext_t, uc_stack), &now, sizeof now);
-    }
-    gor__call_end();
+    if (m != home)
+        gor__adopt_context(m, copy);
     gor__arch_context_resume(copy);
+}
+
+/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor in
+ * a signal handler of the user's, which has changed the mask. */
+static bool gor__switchable(gor__m *m, gor__g *g, void *context)
+{
+    uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
+    return sp >= lo + room && sp < lo + size && !gor__au32_load_rlx(&g->no_preempt) &&
+           !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
+           memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
+                  GOR__SIGSET_SIZE) == 0;
 }
 
 static void gor__preempt_here(gor__m *m, void *context)
 {
     gor__g *g = gor__m_g(m);
-    uintptr_t sp = gor__arch_stack_at(context), lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
     uint32_t what = gor__au32_load_rlx(&m->attention);
-    if (g == &m->g0 || !(what & GOR__ASK) || (what & (GOR__RETAKE | GOR__RETAKEN)) ||
-        gor__au32_load_rlx(&g->no_preempt) || gor__aptr_load_rlx(&m->locked_g) ||
-        !gor__may_switch_at(gor__arch_pc(context)))
+    if (g == &m->g0 || !(what & GOR__ASK) ||
+        ((what & (GOR__RETAKE | GOR__RETAKEN)) && !gor__au32_load_sc(&gor__rt.stopping)))
         return;
-    lo += gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    if (sp < lo || sp > lo + GOR__MAX_STACK_SIZE)
-        return;
-    gor__arch_call_begin();
-    gor__arch_context_move(context, sp, gor__preempted);
+    if (gor__switchable(m, g, context)) {
+        gor__arch_call_begin();
+        gor__arch_context_move(context, gor__arch_stack_at(context), gor__preempted);
+    } else {
+        gor__au32_store_rlx(&m->refused, gor__au32_load_rlx(&m->refused) + 1);
+    }
 }
 
 static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
@@ -11117,8 +11199,8 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
     int saved = *__errno_location();
     gor__m *m = gor__self();
     struct sigaction *old = &gor__preempt.old;
-    if (m && info->si_code == SI_TKILL && info->si_pid == getpid()) {
-        if (!gor__au32_load_rlx(gor__arch_in_call()))
+    if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &gor__preempt) {
+        if (m && !gor__au32_load_rlx(gor__arch_in_call()))
             gor__preempt_here(m, context);
     } else if (old->sa_flags & SA_SIGINFO) {
         old->sa_sigaction(sig, info, context);
@@ -11138,7 +11220,7 @@ static void gor__find_own_code(void)
     const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)__ehdr_start;
     const Elf64_Phdr *part;
     uintptr_t base = 0, us = (uintptr_t)gor__preempted, lo;
-    if (!head || getauxval(AT_BASE) == 0)          /* no loader: a static program */
+    if (!head || getauxval(AT_BASE) == 0 || GOR__STATIC_RUNTIME)   /* no loader: all is static */
         return;
     part = (const Elf64_Phdr *)(const void *)(__ehdr_start + head->e_phoff);
     for (int i = 0; i < head->e_phnum; i++, part++) {
@@ -11157,21 +11239,22 @@ static void gor__find_own_code(void)
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    int mode = gor__rt.opt.preempt, sig;
+    int mode = gor__rt.opt.preempt, sig = gor__rt.opt.preempt_signal;
     memset(&gor__preempt, 0, sizeof gor__preempt);
-    if (GOR__TSAN || mode == GOR_PREEMPT_OFF || mode == GOR_PREEMPT_ASK)
+    if (GOR__TSAN || (gor__rt.opt.flags & GOR_NO_SIGNALS))
         return;                                    /* TSan holds signals back until it suits it */
-    if (mode == GOR_PREEMPT_SWITCH)
-        gor__find_own_code();
-    if (gor__preempt.hi == 0 &&
-        (uintptr_t)__start_gor_preemptible == (uintptr_t)__stop_gor_preemptible)
-        return;
-    sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    gor__find_own_code();
+    gor__preempt.all = mode == GOR_PREEMPT_SWITCH && gor__preempt.hi != 0;
+    sig = sig ? sig : SIGURG;
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__preempt_signal;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     sigemptyset(&a.sa_mask);
-    if (sigaction(sig, &a, &gor__preempt.old) == 0)
+    if (sigaction(sig, &a, &gor__preempt.old) != 0)
+        return;
+    gor__preempt.installed = true;
+    if (gor__preempt.all || (gor__any_marked() && mode != GOR_PREEMPT_OFF &&
+                             mode != GOR_PREEMPT_ASK))
         gor__rt.preempt_signal = sig;
 }
 
@@ -11179,12 +11262,30 @@ static void gor__preempt_start(void)
 static void gor__preempt_stop(void)
 {
     struct sigaction now;
-    int sig = gor__rt.preempt_signal;
-    if (sig && sigaction(sig, NULL, &now) == 0 && now.sa_sigaction == gor__preempt_signal)
+    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    if (gor__preempt.installed && sigaction(sig, NULL, &now) == 0 &&
+        now.sa_sigaction == gor__preempt_signal)
         sigaction(sig, &gor__preempt.old, NULL);
+    gor__preempt.installed = false;
 }
 
 /* -- sysmon's side ----------------------------------------------------------------------------- */
+
+/* Send m's thread the signal, with a value that tells it from the user's own. */
+static bool gor__preempt_send(const gor__m *m)
+{
+    siginfo_t info;
+    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = &gor__preempt;
+    return gor__preempt.installed &&
+           syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)gor__au32_load_rlx(&m->tid), sig,
+                   &info) == 0;
+}
 
 /* The CPU time of m's thread; 0 if it is not to be had. */
 static int64_t gor__cpu_time(const gor__m *m)
@@ -11196,8 +11297,8 @@ static int64_t gor__cpu_time(const gor__m *m)
     return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
 }
 
-/* Does m's thread wait for a CPU? Then it has not used any, and yet it computes. */
-static bool gor__waits_for_cpu(const gor__m *m)
+/* Does m's thread run, or wait for a CPU? Otherwise it sits in a system call. */
+static bool gor__computes(const gor__m *m)
 {
     char path[64], text[512], *end;
     size_t n;
@@ -11208,22 +11309,22 @@ static bool gor__waits_for_cpu(const gor__m *m)
     return end && end[1] == ' ' && end[2] == 'R';
 }
 
-/* See to it that m, which computes, gets the signal. False: it does not compute, or got the signal
- * and is where it must not be switched, or signals are not used. */
+/* See to it that m, which computes, gets the signal. False: it does not compute, or gets the signal
+ * where it must not be switched, or not at all, or signals are not used. */
 static bool gor__preempt_ask(gor__p *p, gor__m *m)
 {
     int64_t cpu;
-    if (!gor__rt.preempt_signal)
+    if (!gor__rt.preempt_signal || !gor__computes(m))
         return false;
     cpu = gor__cpu_time(m);
     if (cpu == p->seen_cpu)
-        return gor__waits_for_cpu(m);
-    if (p->signals == GOR__PREEMPT_TRIES)
+        return true;                               /* it waits for a CPU: nothing has changed */
+    if (gor__au32_load_rlx(&m->refused) - p->seen_refused >= GOR__PREEMPT_REFUSALS ||
+        p->signals == GOR__PREEMPT_SIGNALS)
         return false;
     p->seen_cpu = cpu;
     p->signals++;
-    return syscall(SYS_tgkill, getpid(), (pid_t)gor__au32_load_rlx(&m->tid),
-                   gor__rt.preempt_signal) == 0;
+    return gor__preempt_send(m);
 }
 
 /* ==== [retake] a goroutine keeps its thread and loses its processor ==============================
@@ -11411,7 +11512,9 @@ static enum gor__quiet gor__how_quiet(void)
     gor__lock_sched();
     if (gor__all_asleep_locked()) {
         q = GOR__QUIET;
-        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
+        if (gor__timers_first() != GOR_FOREVER && !gor__aptr_load_sc(&gor__rt.sleeper)) {
+            q = GOR__BUSY;                         /* nobody minds them: we do */
+        } else if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
             if (gor__au32_load_sc(&gor__rt.main_left))
                 q = GOR__ALL_GONE;
         } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
@@ -11441,6 +11544,7 @@ static void gor__ask(gor__p *p, gor__m *m)
 {
     p->asked = true;
     p->signals = 0;
+    p->seen_refused = gor__au32_load_rlx(&m->refused);
     p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
     gor__au32_or(&m->attention, GOR__ASK);
 }
@@ -11478,7 +11582,7 @@ static void gor__watch_all(void)
 static void gor__watch_queues(void)
 {
     if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        gor__work_anywhere() && gor__thread_to_be_had())
+        (gor__work_anywhere() || gor__timers_first() <= gor__os_now()) && gor__thread_to_be_had())
         gor__wake_p();
 }
 
@@ -11531,6 +11635,23 @@ static void gor__sysmon_sleep(void)
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }
 
+/* The run is over, and gor_run is to return on the thread that called it; but a goroutine computes
+ * there. */
+static void gor__call_main_home(void)
+{
+    static const char text[] = "gor: the main goroutine has returned; gor_run waits for a "
+                               "goroutine that makes no gor call on its thread\n";
+    gor__m *m = gor__rt.main_m;
+    for (int i = 0; m && gor__au32_load_sc(&gor__rt.main_home) == 0; i++) {
+        gor__au32_or(&m->attention, GOR__ASK);
+        if (gor__computes(m))
+            gor__preempt_send(m);
+        if (i == 1000 && write(2, text, sizeof text - 1) < 0)
+            return;
+        gor__os_futex_wait(&gor__rt.main_home, 0, gor__os_now() + GOR_MS);
+    }
+}
+
 static void *gor__sysmon_thread(void *arg)
 {
     (void)arg;
@@ -11545,6 +11666,7 @@ static void *gor__sysmon_thread(void *arg)
             gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
                                gor__os_now() + gor__sysmon_period());
     }
+    gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
     gor__os_futex_wake(&gor__rt.sysmon_gone, 1);
     return NULL;
@@ -11652,7 +11774,7 @@ static int gor__procs_set(int n)
         if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
             gor__p_idle_push_locked(p);
         else if (!wanted && p->idle)
-            gor__p_idle_pop_locked(p);
+            gor__aptr_store_rlx(&gor__p_idle_pop_locked(p)->m, NULL);
     }
     return 0;
 }
@@ -11888,6 +12010,8 @@ static void gor__shut_down(gor__m *self)
     int mine = self ? 1 : 0;
     gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
+    gor__au32_store_sc(&gor__rt.main_home, 1);
+    gor__os_futex_wake(&gor__rt.main_home, 1);
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
         gor__wake_everyone(GOR__ASK);
@@ -11953,6 +12077,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     if (!m)
         return -ENOMEM;
     m->is_main = true;
+    gor__rt.main_m = m;
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
     rc = gor__g_make(m, &s, &g);

@@ -31,8 +31,8 @@ setup() {
     asan-clang)   CC=clang CFLAGS="-O1 $asan" ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
                   CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
-                  scripts='report two_tus symbols' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
-    cxx)          programs= scripts='two_tus' ;;
+                  scripts='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
+    cxx)          programs= scripts='two_tus preempt_cxx' ;;
     stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)} ;;
     migration)    programs= scripts='migration' ;;
     warnings | symbols | examples | snippets | amalgamation | bench) programs= scripts=$1 ;;

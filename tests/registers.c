@@ -346,7 +346,7 @@ static void hold_on(int procs, int preempt, int switches, struct holding h)
     gor_options o = { .procs = procs, .quantum = 100 * GOR_US, .preempt = preempt };
     h.level = register_level();
     h.wanted = (uint64_t)scaled(switches);
-    h.spins = SPINS / (uint64_t)test_scale;
+    h.spins = SPINS;
     IS(gor_run_with(&o, hold_until_enough, &h), 0);
     test_say("# procs %d, %s%s: %llu switches in %d rounds, %d on another thread\n", procs,
              level_names[h.level], h.moves ? ", moving" : "", (unsigned long long)h.seen,

@@ -75,8 +75,10 @@ enum gor_preempt {
                                           its thread and another thread takes its processor:
                                           then more goroutines run at once than gor_procs says   */
     GOR_PREEMPT_SWITCH  = 4            /* a signal switches it off in place, between any two
-                                          instructions of the program's own code; see
-                                          GOR_PREEMPTIBLE                                        */
+                                          instructions of the program's own code, callbacks from
+                                          libraries included (gor_preempt_off): see
+                                          GOR_PREEMPTIBLE. A system call that begins in that moment
+                                          may end early, with EINTR                              */
 };
 
 /* Zero means "default" in every field: gor_options o = {0}; */

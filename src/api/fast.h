@@ -53,8 +53,9 @@ static inline gor__near_m *gor__near_begin(void)
     uintptr_t at, check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tldr %0,[%1]"
+                     "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
+                     "ldr %0,[%1,#-8]"
                      : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
     return m;
 }

@@ -35,13 +35,15 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
     return (gor__au32 *)(void *)(p + 8);
 }
 
-/* Again, if the thread was another one when the word was written: [arch]. */
+/* The exclusive store fails if there was an interruption since the exclusive load; so it hits the
+ * thread that the check between them has found to be still ours. */
 GOR__INLINE void gor__arch_call_begin(void)
 {
     uintptr_t thread, at, check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "mov %w2,#1\n\tstr %w2,[%1,#8]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\tb.ne 1b"
+                     "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
+                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b"
                      : "=&r"(thread), "=&r"(at), "=&r"(check) : : "memory", "cc");
 }
 
@@ -155,16 +157,25 @@ static bool gor__arch_shadow_stack(void) { return false; }
 #define GOR__ARM64_BTYPE        0xc00u
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+GOR_API const char gor__arch_context_resumed[] __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 4\n"
     ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
     ".type gor__arch_context_resume,%function\n"
     "gor__arch_context_resume:\n.cfi_startproc\n"
     "    hint #34\n"
+    "    mrs x1,tpidr_el0\n"
+    "    adrp x2,:gottprel:gor__tls_word\n"
+    "    ldr x2,[x2,#:gottprel_lo12:gor__tls_word]\n"
+    "    add x1,x1,x2\n"
+    "    add x1,x1,#8\n"
+    "    stlr wzr,[x1]\n"
     "    sub sp,x0,#128\n"
     "    mov x8,#139\n"                    /* rt_sigreturn */
     "    svc #0\n"
     "    brk #1\n"
+    ".globl gor__arch_context_resumed\n.hidden gor__arch_context_resumed\n"
+    "gor__arch_context_resumed:\n"
     ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
     ".popsection\n");
 

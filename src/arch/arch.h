@@ -19,7 +19,8 @@
  * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
  * fn(copy)
  *                             with clean floating-point state when the handler returns
- * gor__arch_context_resume    go on where the copy was interrupted, every register as it was
+ * gor__arch_context_resume    end the call, go on where the copy was interrupted, every register as
+ *                             it was; gor__arch_context_resumed is where its code ends
  *
  * The thread's words are declared and used in assembly only. The compiler never learns that they
  * are thread-local, so it cannot keep their address across a switch to another thread, whatever it
@@ -29,8 +30,8 @@
  * A goroutine may be interrupted, and go on on another thread, between any two instructions of the
  * user's code, inlined calls included ([preempt]). So a call begins by marking its thread, which
  * ends that, and only then asks which M it is. On x86-64 the mark is one instruction, relative to
- * the thread. On ARM64 it is several, and checked: a mark that hit the thread it was on before does
- * no harm, because that one has lost its P.
+ * the thread. On ARM64 it is an exclusive store, which fails if there was an interruption since the
+ * thread was looked at.
  *
  * A function the compiler emits for branch protection (-fcf-protection, -mbranch-protection) makes
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays

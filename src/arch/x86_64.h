@@ -161,6 +161,7 @@ static bool gor__arch_shadow_stack(void)
 #define GOR__X86_XSTATE_MAGIC 0x46505853u
 #define GOR__X86_FXSAVE_SIZE  512
 #define GOR__X86_DIRECTION    0x400
+#define GOR__X86_ALIGNMENT    0x40000
 enum { GOR__X86_RDI = 8, GOR__X86_RBP = 10, GOR__X86_RSP = 15, GOR__X86_RIP, GOR__X86_FLAGS };
 
 typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with other names     */
@@ -174,16 +175,21 @@ typedef struct gor__x86_context {      /* the kernel's; libc's is larger, with o
 GOR__STATIC_ASSERT(sizeof(gor__x86_context) == 304, "the kernel's struct ucontext");
 
 GOR_API void gor__arch_context_resume(void *copy) __attribute__((visibility("hidden"), noreturn));
+GOR_API const char gor__arch_context_resumed[] __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 4\n"
     ".globl gor__arch_context_resume\n.hidden gor__arch_context_resume\n"
     ".type gor__arch_context_resume,@function\n"
     "gor__arch_context_resume:\n.cfi_startproc\n"
     "    endbr64\n"
+    "    movq gor__tls_word@gottpoff(%rip),%rax\n"
+    "    movl $0,%fs:8(%rax)\n"
     "    movq %rdi,%rsp\n"
     "    movl $15,%eax\n"                  /* rt_sigreturn */
     "    syscall\n"
     "    ud2\n"
+    ".globl gor__arch_context_resumed\n.hidden gor__arch_context_resumed\n"
+    "gor__arch_context_resumed:\n"
     ".cfi_endproc\n.size gor__arch_context_resume,.-gor__arch_context_resume\n"
     ".popsection\n");
 
@@ -243,7 +249,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
     c->reg[GOR__X86_RDI] = (uint64_t)(uintptr_t)copy;
     c->reg[GOR__X86_RSP] = (uint64_t)(uintptr_t)copy - 24;     /* as after a call */
     c->reg[GOR__X86_RBP] = 0;
-    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)GOR__X86_DIRECTION;
+    c->reg[GOR__X86_FLAGS] &= ~(uint64_t)(GOR__X86_DIRECTION | GOR__X86_ALIGNMENT);
     return copy;
 }
 

@@ -51,6 +51,13 @@
 #define GOR__SWITCH_INLINE GOR__INLINE
 #endif
 
+/* Is the sanitizer's runtime, its malloc too, part of the program? Clang links it so. */
+#if GOR__ASAN && defined(__clang__)
+#define GOR__STATIC_RUNTIME 1
+#else
+#define GOR__STATIC_RUNTIME 0
+#endif
+
 /* Checks and stress switches for the library's own tests: lock ranks, GORDEBUG=stress=SEED. */
 #ifndef GOR_CHECK
 #define GOR_CHECK 0

@@ -41,14 +41,20 @@ static void gor__say_overflow(gor__g *g)
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
-    gor__m *m = gor__self();
-    gor__g *g = m ? gor__m_g(m) : NULL;
-    uintptr_t at = (uintptr_t)info->si_addr;
-    uintptr_t lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
+    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
+    gor__m *m;
+    gor__g *g;
+    uintptr_t at = (uintptr_t)info->si_addr, lo;
     char line[400];
+    gor__arch_call_begin();                        /* from here on nobody switches us off */
+    m = gor__self();
+    g = m ? gor__m_g(m) : NULL;
+    lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
     if (lo && at >= lo && at < lo + gor__stacks.page_size)
         gor__say_overflow(g);
     if (!lo || gor__fault_has_owner(sig)) {
+        if (!was_in_call)
+            gor__arch_call_end();
         gor__fault_pass_on(sig, info, context);
         return;
     }

@@ -4,6 +4,8 @@
  *             the alternate stack: it moves the kernel's frame to the goroutine's own stack, below
  *             the red zone, and lets the thread go on in gor__preempted, an ordinary switch. Its
  *             way back is rt_sigreturn, with that frame.
+ * End         When a run ends while the thread that called gor_run computes, the signal brings it
+ *             back in every mode: gor_run has to return on that thread.
  * Where       GOR_PREEMPTIBLE functions; with GOR_PREEMPT_SWITCH all code of the object that has
  *             the implementation in it. Never in a gor call, in libc, or in any other library: so
  *             no lock of theirs is caught halfway. In a static program those are not told apart,
@@ -23,21 +25,43 @@
 extern char __start_gor_preemptible[] __attribute__((weak, visibility("hidden")));
 extern char __stop_gor_preemptible[] __attribute__((weak, visibility("hidden")));
 
-#define GOR__PREEMPT_TRIES 3           /* signals, before the P is taken */
-#define GOR__PREEMPT_ROOM 4096         /* bytes of stack for what runs until the switch */
+#define GOR__SIGSET_SIZE      8        /* the kernel's */
+#define GOR__PREEMPT_REFUSALS 3        /* then the P is taken */
+#define GOR__PREEMPT_SIGNALS  64       /* or then, if the thread does not get them */
+#define GOR__PREEMPT_ROOM     4096     /* bytes of stack for what runs until the switch */
 
 static struct {
     uintptr_t lo, hi;                  /* our own object's code, or nothing */
+    bool      installed;
+    bool      all;                     /* GOR_PREEMPT_SWITCH: all of it may be switched */
     struct sigaction old;
 } gor__preempt;
 
+static bool gor__any_marked(void)
+{
+    return (uintptr_t)__start_gor_preemptible != (uintptr_t)__stop_gor_preemptible;
+}
+
+/* At the end of a run nothing comes back, so what it holds does not matter but for libc's. */
 static bool gor__may_switch_at(uintptr_t pc)
 {
-    uintptr_t resume = (uintptr_t)gor__arch_context_resume;
-    if (pc >= resume && pc < resume + 32)
+    if (pc >= (uintptr_t)gor__arch_context_resume && pc < (uintptr_t)gor__arch_context_resumed)
         return false;
-    return (pc >= gor__preempt.lo && pc < gor__preempt.hi) ||
-           (pc >= (uintptr_t)__start_gor_preemptible && pc < (uintptr_t)__stop_gor_preemptible);
+    if (pc >= (uintptr_t)__start_gor_preemptible && pc < (uintptr_t)__stop_gor_preemptible)
+        return true;
+    return pc >= gor__preempt.lo && pc < gor__preempt.hi &&
+           (gor__preempt.all || gor__au32_load_sc(&gor__rt.stopping));
+}
+
+/* On another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
+static void gor__adopt_context(gor__m *m, void *copy)
+{
+    stack_t now;
+    if (sigaltstack(NULL, &now) == 0) {
+        now.ss_flags &= SS_DISABLE;
+        memcpy((char *)copy + offsetof(ucontext_t, uc_stack), &now, sizeof now);
+    }
+    memcpy((char *)copy + offsetof(ucontext_t, uc_sigmask), &m->mask, GOR__SIGSET_SIZE);
 }
 
 /* On the goroutine's stack, in a gor call since the handler. copy: the frame to go back by. */
@@ -45,11 +69,10 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 {
     gor__m *m = gor__self(), *home = m;
     gor__g *g = gor__m_g(m);
-    stack_t now;
     uint32_t what;
     while ((what = gor__asked(m)) & GOR__RETAKE)
         gor__os_yield();
-    if (what & GOR__ORPHAN)
+    if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
         gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
@@ -61,28 +84,37 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__resumed(g);
         m = gor__self();
     }
-    if (m != home && sigaltstack(NULL, &now) == 0) {   /* rt_sigreturn sets it: to this thread's */
-        now.ss_flags &= SS_DISABLE;
-        memcpy((char *)copy + offsetof(ucontext_t, uc_stack), &now, sizeof now);
-    }
-    gor__call_end();
+    if (m != home)
+        gor__adopt_context(m, copy);
     gor__arch_context_resume(copy);
+}
+
+/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor in
+ * a signal handler of the user's, which has changed the mask. */
+static bool gor__switchable(gor__m *m, gor__g *g, void *context)
+{
+    uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
+    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
+    return sp >= lo + room && sp < lo + size && !gor__au32_load_rlx(&g->no_preempt) &&
+           !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
+           memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
+                  GOR__SIGSET_SIZE) == 0;
 }
 
 static void gor__preempt_here(gor__m *m, void *context)
 {
     gor__g *g = gor__m_g(m);
-    uintptr_t sp = gor__arch_stack_at(context), lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
     uint32_t what = gor__au32_load_rlx(&m->attention);
-    if (g == &m->g0 || !(what & GOR__ASK) || (what & (GOR__RETAKE | GOR__RETAKEN)) ||
-        gor__au32_load_rlx(&g->no_preempt) || gor__aptr_load_rlx(&m->locked_g) ||
-        !gor__may_switch_at(gor__arch_pc(context)))
+    if (g == &m->g0 || !(what & GOR__ASK) ||
+        ((what & (GOR__RETAKE | GOR__RETAKEN)) && !gor__au32_load_sc(&gor__rt.stopping)))
         return;
-    lo += gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    if (sp < lo || sp > lo + GOR__MAX_STACK_SIZE)
-        return;
-    gor__arch_call_begin();
-    gor__arch_context_move(context, sp, gor__preempted);
+    if (gor__switchable(m, g, context)) {
+        gor__arch_call_begin();
+        gor__arch_context_move(context, gor__arch_stack_at(context), gor__preempted);
+    } else {
+        gor__au32_store_rlx(&m->refused, gor__au32_load_rlx(&m->refused) + 1);
+    }
 }
 
 static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
@@ -90,8 +122,8 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
     int saved = *__errno_location();
     gor__m *m = gor__self();
     struct sigaction *old = &gor__preempt.old;
-    if (m && info->si_code == SI_TKILL && info->si_pid == getpid()) {
-        if (!gor__au32_load_rlx(gor__arch_in_call()))
+    if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &gor__preempt) {
+        if (m && !gor__au32_load_rlx(gor__arch_in_call()))
             gor__preempt_here(m, context);
     } else if (old->sa_flags & SA_SIGINFO) {
         old->sa_sigaction(sig, info, context);
@@ -111,7 +143,7 @@ static void gor__find_own_code(void)
     const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)__ehdr_start;
     const Elf64_Phdr *part;
     uintptr_t base = 0, us = (uintptr_t)gor__preempted, lo;
-    if (!head || getauxval(AT_BASE) == 0)          /* no loader: a static program */
+    if (!head || getauxval(AT_BASE) == 0 || GOR__STATIC_RUNTIME)   /* no loader: all is static */
         return;
     part = (const Elf64_Phdr *)(const void *)(__ehdr_start + head->e_phoff);
     for (int i = 0; i < head->e_phnum; i++, part++) {
@@ -130,21 +162,22 @@ static void gor__find_own_code(void)
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    int mode = gor__rt.opt.preempt, sig;
+    int mode = gor__rt.opt.preempt, sig = gor__rt.opt.preempt_signal;
     memset(&gor__preempt, 0, sizeof gor__preempt);
-    if (GOR__TSAN || mode == GOR_PREEMPT_OFF || mode == GOR_PREEMPT_ASK)
+    if (GOR__TSAN || (gor__rt.opt.flags & GOR_NO_SIGNALS))
         return;                                    /* TSan holds signals back until it suits it */
-    if (mode == GOR_PREEMPT_SWITCH)
-        gor__find_own_code();
-    if (gor__preempt.hi == 0 &&
-        (uintptr_t)__start_gor_preemptible == (uintptr_t)__stop_gor_preemptible)
-        return;
-    sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    gor__find_own_code();
+    gor__preempt.all = mode == GOR_PREEMPT_SWITCH && gor__preempt.hi != 0;
+    sig = sig ? sig : SIGURG;
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__preempt_signal;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     sigemptyset(&a.sa_mask);
-    if (sigaction(sig, &a, &gor__preempt.old) == 0)
+    if (sigaction(sig, &a, &gor__preempt.old) != 0)
+        return;
+    gor__preempt.installed = true;
+    if (gor__preempt.all || (gor__any_marked() && mode != GOR_PREEMPT_OFF &&
+                             mode != GOR_PREEMPT_ASK))
         gor__rt.preempt_signal = sig;
 }
 
@@ -152,12 +185,30 @@ static void gor__preempt_start(void)
 static void gor__preempt_stop(void)
 {
     struct sigaction now;
-    int sig = gor__rt.preempt_signal;
-    if (sig && sigaction(sig, NULL, &now) == 0 && now.sa_sigaction == gor__preempt_signal)
+    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    if (gor__preempt.installed && sigaction(sig, NULL, &now) == 0 &&
+        now.sa_sigaction == gor__preempt_signal)
         sigaction(sig, &gor__preempt.old, NULL);
+    gor__preempt.installed = false;
 }
 
 /* -- sysmon's side ----------------------------------------------------------------------------- */
+
+/* Send m's thread the signal, with a value that tells it from the user's own. */
+static bool gor__preempt_send(const gor__m *m)
+{
+    siginfo_t info;
+    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = &gor__preempt;
+    return gor__preempt.installed &&
+           syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)gor__au32_load_rlx(&m->tid), sig,
+                   &info) == 0;
+}
 
 /* The CPU time of m's thread; 0 if it is not to be had. */
 static int64_t gor__cpu_time(const gor__m *m)
@@ -169,8 +220,8 @@ static int64_t gor__cpu_time(const gor__m *m)
     return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
 }
 
-/* Does m's thread wait for a CPU? Then it has not used any, and yet it computes. */
-static bool gor__waits_for_cpu(const gor__m *m)
+/* Does m's thread run, or wait for a CPU? Otherwise it sits in a system call. */
+static bool gor__computes(const gor__m *m)
 {
     char path[64], text[512], *end;
     size_t n;
@@ -181,20 +232,20 @@ static bool gor__waits_for_cpu(const gor__m *m)
     return end && end[1] == ' ' && end[2] == 'R';
 }
 
-/* See to it that m, which computes, gets the signal. False: it does not compute, or got the signal
- * and is where it must not be switched, or signals are not used. */
+/* See to it that m, which computes, gets the signal. False: it does not compute, or gets the signal
+ * where it must not be switched, or not at all, or signals are not used. */
 static bool gor__preempt_ask(gor__p *p, gor__m *m)
 {
     int64_t cpu;
-    if (!gor__rt.preempt_signal)
+    if (!gor__rt.preempt_signal || !gor__computes(m))
         return false;
     cpu = gor__cpu_time(m);
     if (cpu == p->seen_cpu)
-        return gor__waits_for_cpu(m);
-    if (p->signals == GOR__PREEMPT_TRIES)
+        return true;                               /* it waits for a CPU: nothing has changed */
+    if (gor__au32_load_rlx(&m->refused) - p->seen_refused >= GOR__PREEMPT_REFUSALS ||
+        p->signals == GOR__PREEMPT_SIGNALS)
         return false;
     p->seen_cpu = cpu;
     p->signals++;
-    return syscall(SYS_tgkill, getpid(), (pid_t)gor__au32_load_rlx(&m->tid),
-                   gor__rt.preempt_signal) == 0;
+    return gor__preempt_send(m);
 }

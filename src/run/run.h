@@ -100,7 +100,7 @@ static int gor__procs_set(int n)
         if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
             gor__p_idle_push_locked(p);
         else if (!wanted && p->idle)
-            gor__p_idle_pop_locked(p);
+            gor__aptr_store_rlx(&gor__p_idle_pop_locked(p)->m, NULL);
     }
     return 0;
 }
@@ -336,6 +336,8 @@ static void gor__shut_down(gor__m *self)
     int mine = self ? 1 : 0;
     gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
+    gor__au32_store_sc(&gor__rt.main_home, 1);
+    gor__os_futex_wake(&gor__rt.main_home, 1);
     while (gor__threads_left() > mine && gor__os_now() < patience) {
         uint32_t word = gor__au32_load_acq(&gor__rt.stopped);
         gor__wake_everyone(GOR__ASK);
@@ -401,6 +403,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     if (!m)
         return -ENOMEM;
     m->is_main = true;
+    gor__rt.main_m = m;
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
     rc = gor__g_make(m, &s, &g);

@@ -97,7 +97,9 @@ static enum gor__quiet gor__how_quiet(void)
     gor__lock_sched();
     if (gor__all_asleep_locked()) {
         q = GOR__QUIET;
-        if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
+        if (gor__timers_first() != GOR_FOREVER && !gor__aptr_load_sc(&gor__rt.sleeper)) {
+            q = GOR__BUSY;                         /* nobody minds them: we do */
+        } else if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
             if (gor__au32_load_sc(&gor__rt.main_left))
                 q = GOR__ALL_GONE;
         } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
@@ -127,6 +129,7 @@ static void gor__ask(gor__p *p, gor__m *m)
 {
     p->asked = true;
     p->signals = 0;
+    p->seen_refused = gor__au32_load_rlx(&m->refused);
     p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
     gor__au32_or(&m->attention, GOR__ASK);
 }
@@ -164,7 +167,7 @@ static void gor__watch_all(void)
 static void gor__watch_queues(void)
 {
     if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        gor__work_anywhere() && gor__thread_to_be_had())
+        (gor__work_anywhere() || gor__timers_first() <= gor__os_now()) && gor__thread_to_be_had())
         gor__wake_p();
 }
 
@@ -217,6 +220,23 @@ static void gor__sysmon_sleep(void)
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }
 
+/* The run is over, and gor_run is to return on the thread that called it; but a goroutine computes
+ * there. */
+static void gor__call_main_home(void)
+{
+    static const char text[] = "gor: the main goroutine has returned; gor_run waits for a "
+                               "goroutine that makes no gor call on its thread\n";
+    gor__m *m = gor__rt.main_m;
+    for (int i = 0; m && gor__au32_load_sc(&gor__rt.main_home) == 0; i++) {
+        gor__au32_or(&m->attention, GOR__ASK);
+        if (gor__computes(m))
+            gor__preempt_send(m);
+        if (i == 1000 && write(2, text, sizeof text - 1) < 0)
+            return;
+        gor__os_futex_wait(&gor__rt.main_home, 0, gor__os_now() + GOR_MS);
+    }
+}
+
 static void *gor__sysmon_thread(void *arg)
 {
     (void)arg;
@@ -231,6 +251,7 @@ static void *gor__sysmon_thread(void *arg)
             gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
                                gor__os_now() + gor__sysmon_period());
     }
+    gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);
     gor__os_futex_wake(&gor__rt.sysmon_gone, 1);
     return NULL;

@@ -185,6 +185,7 @@ typedef struct gor__p {
     int64_t     seen_ns;
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
+    uint32_t    seen_refused;          /* its refusals before these                            */
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
@@ -219,6 +220,9 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
+    bool       preempted_turn;
+    gor__au32  refused;                /* signals that came where it may not be switched       */
+    sigset_t   mask;                   /* its thread's signal mask                             */
     gor__au64  rng;
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
@@ -293,6 +297,8 @@ static struct {
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
+    gor__m     *main_m;                /* of the thread that called gor_run                    */
+    gor__au32   main_home;             /* it has left its loop                                 */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 

@@ -22,6 +22,7 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on();
+    pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
 
@@ -102,7 +103,8 @@ static void *gor__m_thread(void *arg)
         gor__p_hold(m, m->next_p);
     m->next_p = NULL;
     gor__m_loop(m);
-    if (gor__m_p(m)) {                             /* its goroutine was tied, and ended */
+    if (gor__m_p(m) && !(gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)) {
+        /* its goroutine was tied, and ended */
         gor__p_release(m);
         gor__p_left();
     }

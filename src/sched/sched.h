@@ -254,12 +254,15 @@ static gor__g *gor__try_one_victim(gor__m *m, gor__p *p)
     return victim == p ? NULL : gor__runq_steal(&p->runq, &victim->runq);
 }
 
-/* The first, if it is due or p has nothing else to run. */
+/* The first, if p has nothing else to run, or it is due; then every other time at most. */
 static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
 {
     gor__g *g = m->preempted.head, *stolen;
-    bool alone = gor__runq_empty(&p->runq);
-    if (!g || (!alone && (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0))
+    bool alone = gor__runq_empty(&p->runq) && gor__au32_load_sc(&gor__rt.global.n) == 0 &&
+                 !gor__taskq_find(&p->taskq);
+    m->preempted_turn = !m->preempted_turn;
+    if (!g || (!alone && (!m->preempted_turn ||
+                          (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)))
         return NULL;
     stolen = alone ? gor__try_one_victim(m, p) : NULL;
     if (stolen)
@@ -313,13 +316,13 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
         gor__timers_run(&p->timers, gor__os_now());
     g = gor__try_priority(p);
-    if (!g)
-        g = gor__try_preempted(m, p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
     }
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -540,7 +543,8 @@ static gor__g *gor__find_work(gor__m *m)
         if (!gor__m_get_p(m) || gor__au32_load_rlx(&gor__rt.stopping))
             return NULL;
         p = gor__m_p(m);
-        if (gor__au32_load_rlx(&p->retire) && !m->preempted.head) {
+        if (gor__au32_load_rlx(&p->retire)) {
+            gor__preempted_spill(m);
             gor__stop_spinning(m);
             gor__p_release(m);
             gor__submitted();
@@ -573,11 +577,13 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
 {
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
+    gor__preempted_spill(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__aptr_store_rlx(&p->m, &gor__in_transit);
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);
+    gor__submitted();
 }
 
 /* This M's goroutine waits: give the P up, and sleep until someone finds the goroutine runnable and
