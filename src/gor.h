@@ -44,6 +44,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/config.h"
@@ -81,6 +82,7 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "run/tidy.h"
 #include "run/sysmon.h"
 #include "run/run.h"
 #include "debug/look.h"

@@ -34,7 +34,8 @@
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
  *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *            [locks] [counters] [time] [context] [faults] [block] [tidy] [sysmon] [run] [look]
+ *            [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -125,16 +126,22 @@
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
  *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
+ *                       strict=1: stacks as under vm.overcommit_memory=2, see LIMITS
+ *                       tidy=NS: how long a stack must be idle to give pages back, instead of 1 s
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
  * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
  *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
- *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
- *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
- *   each goroutine that was started has address space for its stack. Its pages are another matter:
- *   the kernel hands them out as they are touched, and kills a process when it has none.
+ *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 stacks
+ *   are opened by our fault handler as they are used, 32 KiB at first: two mappings each, so about
+ *   32,000 goroutines. A system call that is handed a buffer deeper than that, which nobody has
+ *   touched, is -EFAULT then: compile with -fstack-clash-protection, which touches it. With
+ *   GOR_NO_SIGNALS each stack counts in full there. A hardware shadow stack in force: gor_run
+ *   says so and returns -ENOSYS. When memory or address space is out, starting a goroutine is
+ *   -ENOMEM and the rest runs on: each goroutine that was started has address space for its
+ *   stack. Its pages are another matter: the kernel hands them out as they are touched, and kills
+ *   a process when it has none.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.

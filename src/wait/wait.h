@@ -184,7 +184,7 @@ GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *obj
         gor__au32_store_rlx(&w->g->why, why);
         gor__aptr_store_rlx(&w->g->why_object, u.to);
         gor__ai64_store_rlx(&w->g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rlx(&w->g->state, GOR__WAITING);
+        gor__au32_store_rel(&w->g->state, GOR__WAITING);       /* rel g.state: [tidy] T2 */
     }
 }
 
