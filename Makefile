@@ -7,7 +7,7 @@ GO     ?= go
 variants := $(shell tests/matrix.sh --list)
 examples := $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help demo check $(variants:%=check-%) examples bench amalgamate clean
+.PHONY: help demo check $(variants:%=check-%) examples bench scale amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -18,6 +18,7 @@ help:
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'
 	@echo 'make examples      build/examples/*'
 	@echo 'make bench         gor.h against Go and plain threads; ARGS="--cases fib,mutex --runs 3"'
+	@echo 'make scale         memory and time of goroutines by the million, with Go beside; needs 6 GB'
 	@echo 'make amalgamate    write gor.h from src/'
 	@echo 'make clean         remove build/'
 
@@ -52,6 +53,19 @@ build/bench/go: bench/go/main.go
 
 bench: build/bench/gor build/bench/floor $(if $(shell command -v $(GO)),build/bench/go)
 	bench/run.py $(ARGS)
+
+build/bench/scale: tests/scale.c tests/test.h gor.h
+	@mkdir -p $(@D)
+	$(CC) -O2 -std=c11 -D_GNU_SOURCE -I. $< -o $@ -pthread
+
+build/bench/memory-go: bench/memory.go
+	@mkdir -p $(@D)
+	$(GO) build -o $@ $<
+
+scale: build/bench/scale $(if $(shell command -v $(GO)),build/bench/memory-go)
+	GORTEST_MANY=1000000 GORTEST_LIMIT=900 build/bench/scale
+	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 1
+	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 2
 
 amalgamate:
 	./amalgamate.py

@@ -114,8 +114,11 @@
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
- *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
+ *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
+ *   address space for it is set aside when it is started. One that has been parked for a second
+ *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
+ *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
@@ -1125,7 +1128,7 @@ typedef struct gor_stats {
     size_t   goroutines;               /* alive                                                  */
     size_t   stacks;                   /* bound to a goroutine                                   */
     size_t   stacks_cached;            /* free, kept for the next goroutine                      */
-    size_t   stack_bytes;              /* of memory in stacks now; an estimate beyond a thousand */
+    size_t   stack_bytes;              /* of memory in stacks now; beyond 256 an estimate        */
     size_t   threads;                  /* OS threads of the runtime                              */
     size_t   idle_threads;
     size_t   timers;                   /* pending                                                */
@@ -2463,6 +2466,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
+    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -2472,8 +2476,10 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         cls->n_promised += left;
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
-        if (left || !gor__stack_map(k, want))
+        if (left || !gor__stack_map(k, want)) {
+            *__errno_location() = err;
             return left;
+        }
     }
 }
 
@@ -2603,7 +2609,7 @@ static size_t gor__stack_cool(int k, size_t n)
     return got;
 }
 
-/* Bytes of memory that stacks hold now; beyond a thousand stacks a sample of them, scaled. */
+/* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
@@ -2613,7 +2619,7 @@ static size_t gor__stacks_resident(void)
     gor__unlock_stacks();
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
-    step = n / 1024 + 1;
+    step = n / 256 + 1;
     for (c = first; c; c = c->next) {
         gor__lock_stacks();
         n = c->cut / c->stack_size;
@@ -8289,6 +8295,7 @@ static void gor__tidy_batch(void)
 /* What an idle P keeps goes to the list, and may become cold there. */
 static void gor__tidy_caches(void)
 {
+    int k = gor__rt.stack_class;
     if (GOR__STACK_QUARANTINE)
         return;
     gor__lock_sched();
@@ -8301,8 +8308,11 @@ static void gor__tidy_caches(void)
             p->tidy_tick = gor__au32_load_rlx(&p->tick);
             continue;
         }
+        gor__lock_stacks();
         while (n > 0)
-            gor__stack_put((char *)gor__aptr_load_rlx(&p->stacks[--n]), gor__rt.stack_class);
+            gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                                   (char *)gor__aptr_load_rlx(&p->stacks[--n]));
+        gor__unlock_stacks();
         gor__au32_store_rlx(&p->n_stacks, 0);
     }
     gor__unlock_sched();

@@ -114,8 +114,11 @@
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
- *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
+ *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
+ *   address space for it is set aside when it is started. One that has been parked for a second
+ *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
+ *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.

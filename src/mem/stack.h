@@ -195,6 +195,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
+    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -204,8 +205,10 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         cls->n_promised += left;
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
-        if (left || !gor__stack_map(k, want))
+        if (left || !gor__stack_map(k, want)) {
+            *__errno_location() = err;
             return left;
+        }
     }
 }
 
@@ -335,7 +338,7 @@ static size_t gor__stack_cool(int k, size_t n)
     return got;
 }
 
-/* Bytes of memory that stacks hold now; beyond a thousand stacks a sample of them, scaled. */
+/* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
@@ -345,7 +348,7 @@ static size_t gor__stacks_resident(void)
     gor__unlock_stacks();
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
-    step = n / 1024 + 1;
+    step = n / 256 + 1;
     for (c = first; c; c = c->next) {
         gor__lock_stacks();
         n = c->cut / c->stack_size;
