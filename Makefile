@@ -9,7 +9,7 @@ CARGO  ?= cargo
 variants := $(shell tests/matrix.sh --list)
 examples := $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help demo check $(variants:%=check-%) examples bench amalgamate clean
+.PHONY: help demo check $(variants:%=check-%) examples bench scale amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -22,6 +22,7 @@ help:
 	@echo 'make bench         gor.h against Go and the other runtimes that are installed, 10 rounds'
 	@echo '                   ARGS="--cases fib,mutex --runs 3" is quicker; bench/run.py --help'
 	@echo 'make bench-setup   install those runtimes, hyperfine and matplotlib'
+	@echo 'make scale         memory and time of goroutines by the million, with Go beside; needs 6 GB'
 	@echo 'make amalgamate    write gor.h from src/'
 	@echo 'make clean         remove build/'
 
@@ -90,6 +91,19 @@ bench:
 .PHONY: bench-setup
 bench-setup:
 	bench/setup.sh
+
+build/bench/scale: tests/scale.c tests/test.h gor.h
+	@mkdir -p $(@D)
+	$(CC) -O2 -std=c11 -D_GNU_SOURCE -I. $< -o $@ -pthread
+
+build/bench/memory-go: bench/memory.go
+	@mkdir -p $(@D)
+	$(GO) build -o $@ $<
+
+scale: build/bench/scale $(if $(shell command -v $(GO)),build/bench/memory-go)
+	GORTEST_MANY=1000000 GORTEST_LIMIT=900 build/bench/scale
+	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 1
+	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 2
 
 amalgamate:
 	./amalgamate.py

@@ -34,7 +34,8 @@
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
  *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *            [locks] [counters] [time] [context] [faults] [block] [tidy] [sysmon] [run] [look]
+ *            [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -118,8 +119,11 @@
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
- *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
+ *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
+ *   address space for it is set aside when it is started. One that has been parked for a second
+ *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
+ *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
@@ -131,17 +135,22 @@
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
  *                       keepthread=MS: give spare idle threads back after that time (60000)
  *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
+ *                       strict=1: stacks as under vm.overcommit_memory=2, see LIMITS
+ *                       tidy=NS: how long a stack must be idle to give pages back, instead of 1 s
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
- * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. The realloc
- *   hook is not called, but must be set with the other two. Switches by signal: not under
- *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors,
- *   65535 cases in a select. Under vm.overcommit_memory=2 each stack counts in full. A hardware
- *   shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
- *   each goroutine that was started has address space for its stack. Its pages are another matter:
- *   the kernel hands them out as they are touched, and kills a process when it has none.
+ * LIMITS     The realloc hook is not called, but must be set with the other two. Switches by
+ *   signal: not under ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only.
+ *   1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 stacks
+ *   are opened by our fault handler as they are used, 32 KiB at first: two mappings each, so about
+ *   32,000 goroutines. A system call that is handed a buffer deeper than that, which nobody has
+ *   touched, is -EFAULT then: compile with -fstack-clash-protection, which touches it. With
+ *   GOR_NO_SIGNALS each stack counts in full there. A hardware shadow stack in force: gor_run
+ *   says so and returns -ENOSYS. When memory or address space is out, starting a goroutine is
+ *   -ENOMEM and the rest runs on: each goroutine that was started has address space for its
+ *   stack. Its pages are another matter: the kernel hands them out as they are touched, and kills
+ *   a process when it has none.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.
@@ -1283,6 +1292,7 @@ typedef struct gor_stats {
     size_t   goroutines;               /* alive                                                  */
     size_t   stacks;                   /* bound to a goroutine                                   */
     size_t   stacks_cached;            /* free, kept for the next goroutine                      */
+    size_t   stack_bytes;              /* of memory in stacks now; beyond 256 an estimate        */
     size_t   threads;                  /* OS threads of the runtime                              */
     size_t   idle_threads;
     size_t   timers;                   /* pending                                                */
@@ -1460,6 +1470,7 @@ typedef gor_ctx     ctx_t;
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [tidy]     idle pages of stacks go back
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -1477,7 +1488,8 @@ typedef gor_ctx     ctx_t;
  *                 next slot, and run its timers. spinning: an M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
- *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
+ *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
+ *                 CLAIMED: sysmon is giving pages of its stack back.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
@@ -1990,6 +2002,15 @@ static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
     return frame[GOR__X86_FRAME_RBP];
 }
 
+/* The same of the code that a signal has interrupted; returns its frame pointer. */
+static uintptr_t gor__arch_interrupted(void *context, uintptr_t *pc, uintptr_t *sp)
+{
+    const ucontext_t *u = (const ucontext_t *)context;
+    *pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
+    *sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
+    return (uintptr_t)u->uc_mcontext.gregs[REG_RBP];
+}
+
 GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("pause"); }
 
 GOR__INLINE void gor__arch_fence(void)
@@ -2248,6 +2269,15 @@ static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
     return frame[GOR__ARM64_FRAME_X29];
 }
 
+/* The same of the code that a signal has interrupted; returns its frame pointer. */
+static uintptr_t gor__arch_interrupted(void *context, uintptr_t *pc, uintptr_t *sp)
+{
+    const ucontext_t *u = (const ucontext_t *)context;
+    *pc = (uintptr_t)u->uc_mcontext.pc;
+    *sp = (uintptr_t)u->uc_mcontext.sp;
+    return (uintptr_t)u->uc_mcontext.regs[29];
+}
+
 GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("yield"); }
 
 GOR__INLINE void gor__arch_fence(void) { __asm__ volatile("dmb ish" ::: "memory"); }
@@ -2417,10 +2447,27 @@ static bool gor__os_membarrier_register(void)
     return syscall(SYS_membarrier, GOR__MEMBARRIER_REGISTER_EXPEDITED, 0, 0) == 0;
 }
 
-/* Every running thread of the process passes a full fence before this returns. */
+/* Be on each processor once: a thread that ran there has been switched out, which is a fence. */
+static void gor__os_visit_cpus(void)
+{
+    unsigned long mask[GOR__MAX_PROCS / (8 * sizeof(unsigned long))];
+    unsigned long one[sizeof mask / sizeof *mask];
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    for (long i = 0; i < bytes * 8; i++) {
+        memset(one, 0, sizeof one);
+        one[(size_t)i / (8 * sizeof *one)] = 1UL << ((size_t)i % (8 * sizeof *one));
+        syscall(SYS_sched_setaffinity, 0, bytes, one);
+    }
+    if (bytes > 0)
+        syscall(SYS_sched_setaffinity, 0, bytes, mask);
+}
+
+/* Every running thread of the process passes a full fence before this returns. The call has been
+ * registered, so it can fail for want of kernel memory only. */
 static void gor__os_membarrier(void)
 {
-    syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0);
+    if (syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0) != 0)
+        gor__os_visit_cpus();
 }
 
 /* -- pages --------------------------------------------------------------------------------- */
@@ -2437,10 +2484,37 @@ static void *gor__os_reserve(size_t size)
     return p;
 }
 
+/* Address space that no access reaches, and that counts for nothing. NULL if there is none. */
+static void *gor__os_reserve_bare(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Make a part of it usable: it counts from then on. */
+static bool gor__os_open(void *p, size_t size)
+{
+    return mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
+}
+
 static void gor__os_release(void *p, size_t size) { munmap(p, size); }
 
 /* Give the pages back, keep the addresses; they read as zeros afterwards. */
 static void gor__os_decommit(void *p, size_t size) { madvise(p, size, MADV_DONTNEED); }
+
+/* How many bytes of [p, p+size) are in memory. */
+static size_t gor__os_resident(char *p, size_t size)
+{
+    unsigned char in[1024];
+    size_t page = gor__os_page_size(), n = 0;
+    for (size_t at = 0; at < size; at += sizeof in * page) {
+        size_t part = size - at < sizeof in * page ? size - at : sizeof in * page;
+        if (mincore(p + at, part, in) == 0)
+            for (size_t i = 0; i < part / page; i++)
+                n += (in[i] & 1) * page;
+    }
+    return n;
+}
 
 /* Make [p, p+size) fault. light: without splitting the mapping, where the kernel can. */
 static int gor__os_guard(void *p, size_t size, bool light)
@@ -2510,6 +2584,14 @@ static size_t gor__os_read_file(const char *path, char *buf, size_t size)
     close(fd);
     buf[n > 0 ? n : 0] = 0;
     return n > 0 ? (size_t)n : 0;
+}
+
+/* vm.overcommit_memory=2: does each page count when it is reserved, touched or not? */
+static bool gor__os_strict(void)
+{
+    char text[8];
+    return gor__os_read_file("/proc/sys/vm/overcommit_memory", text, sizeof text) > 0 &&
+           text[0] == '2';
 }
 
 /* Threads of this process that fn does not count as known. -1 if they cannot be listed. */
@@ -2608,17 +2690,34 @@ static int gor__os_cpus(void)
 /* The frame of all registers, as the kernel says, and our report. */
 static size_t gor__alt_stack_size(void) { return (size_t)getauxval(AT_MINSIGSTKSZ) + 32768; }
 
-/* Give the calling thread an alternate stack, if it has none. Returns it, or NULL. */
-static void *gor__os_alt_stack_on(void)
+/* Memory for one, or NULL. */
+static void *gor__os_alt_stack_new(void)
 {
-    stack_t now, ours;
-    void *p;
-    if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_DISABLE))
+    void *p = mmap(NULL, gor__alt_stack_size(), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void gor__os_alt_stack_free(void *p)
+{
+    if (p)
+        munmap(p, gor__alt_stack_size());
+}
+
+static bool gor__os_alt_stack_there(void)
+{
+    stack_t now;
+    return sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE);
+}
+
+/* Give the calling thread p, if it has no alternate stack. Returns p, or NULL: p was not needed. */
+static void *gor__os_alt_stack_on(void *p)
+{
+    stack_t ours;
+    if (!p || gor__os_alt_stack_there()) {
+        gor__os_alt_stack_free(p);
         return NULL;
-    p = mmap(NULL, gor__alt_stack_size(), PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
+    }
     memset(&ours, 0, sizeof ours);
     ours.ss_sp = p;
     ours.ss_size = gor__alt_stack_size();
@@ -2634,7 +2733,7 @@ static void gor__os_alt_stack_off(void *p)
     memset(&off, 0, sizeof off);
     off.ss_flags = SS_DISABLE;
     sigaltstack(&off, NULL);
-    munmap(p, gor__alt_stack_size());
+    gor__os_alt_stack_free(p);
 }
 
 /* ==== [epoll] the kernel's list of what is ready, on Linux ====================================
@@ -3029,8 +3128,8 @@ static void gor__free(void *p, size_t size)
 /* ==== [stack] goroutine stacks ==================================================================
  * What        Stacks of a power of two of address space, cut from large mappings; the kernel
  *             commits a page when it is touched. The lowest page is a guard.
- * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, or in its class's
- *                list.
+ * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
+ *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway; everything below that page has been given back if the list is
  *                long.
@@ -3039,6 +3138,9 @@ static void gor__free(void *p, size_t size)
  *                stack that its cache may hold. There are never more promises than stacks, so a
  *                goroutine that was started finds one when it first runs. A promise costs address
  *                space only.
+ *             I4 Under vm.overcommit_memory=2 every writable page counts. Then stacks are reserved
+ *                without access, the top of each is opened when it is promised, and the rest by the
+ *                handler of the fault ([faults]) as it is used. Their guard is never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
@@ -3053,6 +3155,8 @@ static void gor__free(void *p, size_t size)
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
+#define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
 typedef struct gor__chunk {
@@ -3060,12 +3164,22 @@ typedef struct gor__chunk {
     struct gor__chunk *next_uncut;
     char  *base;
     size_t size;
+    size_t stack_size;
     size_t cut;                        /* bytes that have become stacks            */
 } gor__chunk;
+
+typedef struct gor__cold {             /* stacks that hold no page                 */
+    struct gor__cold *next;
+    size_t n;
+    char  *lo[GOR__COLD_CAP];
+} gor__cold;
 
 typedef struct gor__stack_class {
     char       *free;                  /* listed stacks, by their lowest address   */
     gor__au64   n_free;
+    uint64_t    n_free_least;          /* since [tidy] last looked                 */
+    gor__cold  *cold;                  /* taken when the list is empty             */
+    gor__au64   n_cold;
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
@@ -3078,6 +3192,7 @@ static struct {
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
+    bool             strict;           /* open stacks page by page: I4             */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
@@ -3115,6 +3230,8 @@ static void gor__stack_say_unguarded(void)
 /* Guard a stack that was cut just now. Returns it, tagged if that was not to be had. */
 static char *gor__stack_guard(char *lo)
 {
+    if (gor__stacks.strict)
+        return lo;
     if (!gor__stacks.no_guards &&
         gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
         return lo;
@@ -3130,12 +3247,42 @@ static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_
  * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
 static size_t gor__chunk_stacks(int k, size_t n)
 {
-    size_t size = GOR__MIN_STACK_SIZE << k, more = GOR__ASAN ? 0 : gor__stacks.cls[k].n_all / 4;
+    size_t size = GOR__MIN_STACK_SIZE << k, more = gor__stacks.cls[k].n_all / 4;
+    if (gor__stacks.strict)
+        return n;
+    if (GOR__ASAN)
+        more = 0;
     if (more > GOR__STACK_CHUNK_MAX / size)
         more = GOR__STACK_CHUNK_MAX / size;
     if (more < GOR__STACK_CHUNK / size)
         more = GOR__STACK_CHUNK / size;
     return n > more ? n : more;
+}
+
+/* Open the tops of n stacks that are reserved without access. Returns how many are open; the
+ * address space of the others has been given back. */
+static size_t gor__stacks_open(char *base, size_t n, size_t size)
+{
+    size_t most = size - gor__stacks.page_size, open = 0;
+    size_t top = GOR__STACK_OPEN < most ? GOR__STACK_OPEN : most;
+    while (open < n && gor__os_open(base + (open + 1) * size - top, top))
+        open++;
+    if (open < n)
+        gor__os_release(base + open * size, (n - open) * size);
+    return open;
+}
+
+/* Open a stack down to below the address that was touched, twice as deep as it is there. False:
+ * that is the guard, or the system has no more. */
+static bool gor__stack_open_more(char *lo, size_t size, uintptr_t at)
+{
+    size_t page = gor__stacks.page_size;
+    uintptr_t least = (uintptr_t)lo + page, end = (uintptr_t)lo + size, from;
+    if (!gor__stacks.strict || at < least || at >= end)
+        return false;
+    from = at - least > end - at ? (at - (end - at)) & ~(uintptr_t)(page - 1) : least;
+    at &= ~(uintptr_t)(page - 1);
+    return gor__os_open((char *)from, end - from) || gor__os_open((char *)at, end - at);
 }
 
 /* Map another chunk for class k: n stacks, or as many as there is room for. Called without the
@@ -3147,7 +3294,10 @@ static bool gor__stack_map(int k, size_t n)
     gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
     char *base = NULL;
     for (; c && n && !base; n = base ? n : n / 2)
-        base = (char *)gor__os_reserve(n * size);
+        base = (char *)(gor__stacks.strict ? gor__os_reserve_bare(n * size)
+                                           : gor__os_reserve(n * size));
+    if (base && gor__stacks.strict && (n = gor__stacks_open(base, n, size)) == 0)
+        base = NULL;
     gor__au32_store_rlx(&gor__stacks.exhausted, base == NULL);
     if (!base) {
         gor__free(c, sizeof *c);
@@ -3155,6 +3305,7 @@ static bool gor__stack_map(int k, size_t n)
     }
     c->base = base;
     c->size = n * size;
+    c->stack_size = size;
     c->cut = 0;
     gor__lock_stacks();
     c->next = gor__stacks.chunks;
@@ -3171,6 +3322,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
+    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -3180,8 +3332,10 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         cls->n_promised += left;
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
-        if (left || !gor__stack_map(k, want))
+        if (left || !gor__stack_map(k, want)) {
+            *__errno_location() = err;
             return left;
+        }
     }
 }
 
@@ -3192,34 +3346,75 @@ static void gor__stack_unpromise(int k, size_t n)
     gor__unlock_stacks();
 }
 
+/* The next stack that was not there before, or NULL. */
 static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
 {
     gor__chunk *c = cls->uncut;
-    char *lo = c->base + c->cut;
+    if (!c)
+        return NULL;
     c->cut += size;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
+    return c->base + c->cut - size;
+}
+
+static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
+{
+    char *lo = cls->free;
+    uint64_t n = gor__au64_load_rlx(&cls->n_free);
+    if (!lo)
+        return NULL;
+    cls->free = *gor__stack_link(lo, size);
+    gor__au64_store_rlx(&cls->n_free, n - 1);
+    if (n - 1 < cls->n_free_least)
+        cls->n_free_least = n - 1;
     return lo;
 }
 
-/* A stack of class k. The caller has a promise, and so there is one (I3). */
+static void gor__stack_push_locked(gor__stack_class *cls, size_t size, char *lo)
+{
+    *gor__stack_link(lo, size) = cls->free;
+    cls->free = lo;
+    gor__au64_bump(&cls->n_free);
+}
+
+/* A cold stack. The block that becomes empty is for the caller to free. */
+static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
+{
+    gor__cold *c = cls->cold;
+    if (!c)
+        return NULL;
+    gor__au64_store_rlx(&cls->n_cold, gor__au64_load_rlx(&cls->n_cold) - 1);
+    if (c->n == 1) {
+        cls->cold = c->next;
+        *empty = c;
+    }
+    return c->lo[--c->n];
+}
+
+/* A stack of class k. The caller has a promise, and so there is one (I3): in a list, to be cut, or
+ * in sysmon's hands for a moment. */
 static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
-    char *lo;
-    bool fresh;
-    gor__lock_stacks();
-    lo = cls->free;
-    fresh = lo == NULL;
-    if (fresh) {
-        lo = gor__stack_cut_locked(cls, size);
-    } else {
-        cls->free = *gor__stack_link(lo, size);
-        gor__au64_add(&cls->n_free, (uint64_t)-1);
+    for (;;) {
+        gor__cold *empty = NULL;
+        bool fresh;
+        char *lo;
+        gor__lock_stacks();
+        lo = gor__stack_pop_locked(cls, size);
+        if (!lo)
+            lo = gor__stack_warm_locked(cls, &empty);
+        fresh = lo == NULL;
+        if (fresh)
+            lo = gor__stack_cut_locked(cls, size);
+        gor__unlock_stacks();
+        gor__free(empty, sizeof *empty);
+        if (lo)
+            return fresh ? gor__stack_guard(lo) : lo;
+        gor__os_yield();
     }
-    gor__unlock_stacks();
-    return fresh ? gor__stack_guard(lo) : lo;
 }
 
 /* Give a stack back to its class; a long list gives the pages below the first back as well. */
@@ -3230,10 +3425,67 @@ static void gor__stack_put(char *lo, int k)
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_stacks();
-    *gor__stack_link(lo, size) = cls->free;
-    cls->free = lo;
-    gor__au64_add(&cls->n_free, 1);
+    gor__stack_push_locked(cls, size, lo);
     gor__unlock_stacks();
+}
+
+/* All pages of a listed stack go back, but a canary's. */
+static void gor__stack_chill(char *lo, size_t size)
+{
+    size_t page = gor__stacks.page_size;
+    gor__os_decommit(gor__stack_lo(lo) + page, size - page);
+}
+
+/* Up to n listed stacks of class k become cold. Returns how many; 0: there are none, or no memory
+ * to note them. While their pages go back they are in no list: gor__stack_get waits for them. */
+static size_t gor__stack_cool(int k, size_t n)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k, got = 0;
+    gor__cold *c = (gor__cold *)gor__alloc(sizeof *c);
+    if (!c)
+        return 0;
+    gor__lock_stacks();
+    while (got < n && got < GOR__COLD_CAP &&
+           (c->lo[got] = gor__stack_pop_locked(cls, size)) != NULL)
+        got++;
+    gor__unlock_stacks();
+    for (size_t i = 0; i < got; i++)
+        gor__stack_chill(c->lo[i], size);
+    gor__lock_stacks();
+    if (got > 0) {
+        c->n = got;
+        c->next = cls->cold;
+        cls->cold = c;
+        gor__au64_store_rlx(&cls->n_cold, gor__au64_load_rlx(&cls->n_cold) + got);
+        c = NULL;
+    }
+    gor__unlock_stacks();
+    gor__free(c, sizeof *c);
+    return got;
+}
+
+/* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
+static size_t gor__stacks_resident(void)
+{
+    size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
+    gor__chunk *first, *c;
+    gor__lock_stacks();
+    first = gor__stacks.chunks;
+    gor__unlock_stacks();
+    for (c = first; c; c = c->next)
+        n += c->size / c->stack_size;
+    step = n / 256 + 1;
+    for (c = first; c; c = c->next) {
+        gor__lock_stacks();
+        n = c->cut / c->stack_size;
+        gor__unlock_stacks();
+        for (; at < n; at += step)             /* a guard page holds nothing */
+            bytes += step * gor__os_resident(c->base + at * c->stack_size + page,
+                                             c->stack_size - page);
+        at = at > c->size / c->stack_size ? at - c->size / c->stack_size : 0;
+    }
+    return bytes;
 }
 
 /* Where the first frame goes: below the link word, at one of 16 colours. */
@@ -3243,10 +3495,12 @@ GOR__INLINE char *gor__stack_top(char *lo, size_t size)
     return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
 }
 
-/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. */
-static void gor__stacks_init(bool may_install, bool may_guard)
+/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. strict:
+ * I4, which needs our fault handler. */
+static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
 {
     void *probe;
+    gor__stacks.strict = strict;
     gor__stacks.page_size = gor__os_page_size();
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
@@ -3261,6 +3515,11 @@ static void gor__stacks_init(bool may_install, bool may_guard)
 static void gor__stacks_free(void)
 {
     gor__chunk *c, *next;
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        for (gor__cold *cold = gor__stacks.cls[k].cold, *after; cold; cold = after) {
+            after = cold->next;
+            gor__free(cold, sizeof *cold);
+        }
     for (c = gor__stacks.chunks; c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
@@ -3378,6 +3637,7 @@ typedef struct gor__g {
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
+    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
 
 #if GOR__TSAN || GOR__ASAN
@@ -3398,7 +3658,8 @@ GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
 }
 #endif
 
-enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
+/* CLAIMED: sysmon works on the stack of a parked G, which must not run meanwhile: [tidy]. */
+enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8 };
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
@@ -3461,6 +3722,7 @@ typedef struct gor__p {
     uint32_t    seen_refused;          /* its refusals before these                            */
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
+    uint32_t    tidy_tick;             /* [tidy]'s                                             */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;
@@ -5615,15 +5877,16 @@ static void gor__m_begin(gor__m *m)
     gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
-    m->alt_stack = gor__os_alt_stack_on();
+    m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
 
-/* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
+/* g may have been made runnable before its stack was left ([core] I1), or while [tidy] has claimed
+ * it; g0 can afford to wait. */
 static void gor__wait_off_cpu(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)   /* acq g.hold */
+    for (int i = 0; gor__au32_load_acq(&g->hold) & (GOR__ON_CPU | GOR__CLAIMED); i++)
         if (i < 64)
             gor__arch_pause();
         else
@@ -5756,8 +6019,10 @@ static int gor__m_start(gor__p *p, bool spinning)
         return -ENOMEM;
     m->next_p = p;
     m->spinning = spinning;
-    rc = gor__os_thread(gor__m_thread, m);
+    m->alt_stack = gor__os_alt_stack_new();
+    rc = m->alt_stack || !gor__stacks.strict ? gor__os_thread(gor__m_thread, m) : -ENOMEM;
     if (rc != 0) {                                 /* m stays on the list, for the next one */
+        gor__os_alt_stack_free(m->alt_stack);
         gor__lock_sched();
         gor__au32_store_rlx(&m->state, GOR__M_GONE);
         gor__rt.n_m--;
@@ -6117,7 +6382,7 @@ GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, con
     gor__au32_store_rlx(&g->why, why);
     gor__aptr_store_rlx(&g->why_object, u.to);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-    gor__au32_store_rlx(&g->state, GOR__WAITING);
+    gor__au32_store_rel(&g->state, GOR__WAITING);  /* rel g.state: [tidy] T2 */
 }
 
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
@@ -6793,13 +7058,25 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
     }
 }
 
+static size_t gor__stack_size_of(const gor__g *g)
+{
+    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+}
+
+/* Where a fault has interrupted a goroutine: its stack is read from there. */
+static struct { const gor__g *g; uintptr_t pc, fp; } gor__crash;
+
 __attribute__((no_sanitize("address"))) GOR__NO_TSAN
 static void gor__print_stack(gor__out *o, const gor__g *g)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), fp, pc;
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t size = gor__stack_size_of(g);
     if (!lo)
         return;
+    if (g == gor__crash.g) {
+        gor__print_frames(o, gor__crash.pc, gor__crash.fp, lo + gor__stacks.page_size, lo + size);
+        return;
+    }
     if (gor__au32_load_rlx(&g->hold) & GOR__ON_CPU) {
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)
@@ -9434,33 +9711,88 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
-static void gor__say_overflow(gor__g *g)
+/* Whose stack is at in? NULL: nobody's. */
+GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
 {
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char line[400];
-    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"\n"
-             "    stack of %zu bytes at %p, started at %.100s",
-             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size,
-             gor__aptr_load_rlx(&g->stack), gor__site_place(g->site));
+    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
+            uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
+            if (lo && at >= lo && at - lo < gor__stack_size_of(&s->g[i]))
+                return &s->g[i];
+        }
+    return NULL;
+}
+
+/* what: how it was seen. */
+static void gor__say_overflow_by(gor__g *g, const char *what)
+{
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    char line[500];
+    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"%s\n"
+             "    stack of %zu bytes from %p to %p, started at %.100s",
+             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), what, size,
+             (void *)lo, (void *)(lo + size), gor__site_place(g->site));
     gor__fatal(line, g);
+}
+
+static void gor__say_overflow(gor__g *g) { gor__say_overflow_by(g, ": its canary is gone"); }
+
+/* A fault of the thread that runs g, whose stack cannot be opened there. Returns if it is none of
+ * the stack's. */
+static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
+{
+    uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    if (at >= lo && at - lo < gor__stacks.page_size)
+        gor__say_overflow_by(g, "");
+    if (gor__stacks.strict && at >= lo && at - lo < size)
+        gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
+    if (sp < lo + gor__stacks.page_size && sp >= lo - GOR__MAX_STACK_SIZE)
+        gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
+                             "-fstack-clash-protection");
+}
+
+/* Who runs on the thread that has faulted? NULL: no goroutine. In gor_block it does not say so, but
+ * its stack pointer does. */
+static gor__g *gor__fault_whose(uintptr_t at, uintptr_t sp)
+{
+    gor__m *m = gor__self();
+    gor__g *g = m ? gor__m_g(m) : gor__g_at(sp);
+    if (m)
+        return g == &m->g0 ? NULL : g;
+    return g ? g : gor__g_at(at);
+}
+
+static void gor__fault_done(bool was_in_call)
+{
+    if (!was_in_call)
+        gor__arch_call_end();
 }
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
     bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
-    gor__m *m;
+    uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
+    uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
+    int err = *__errno_location();
     gor__g *g;
-    uintptr_t at = (uintptr_t)info->si_addr, lo;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    m = gor__self();
-    g = m ? gor__m_g(m) : NULL;
-    lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
-    if (lo && at >= lo && at < lo + gor__stacks.page_size)
-        gor__say_overflow(g);
-    if (!lo || gor__fault_has_owner(sig)) {
-        if (!was_in_call)
-            gor__arch_call_end();
+    g = gor__fault_whose(at, sp);
+    if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
+                                  gor__stack_size_of(g), at)) {
+        *__errno_location() = err;
+        gor__fault_done(was_in_call);
+        return;
+    }
+    gor__crash.g = g;
+    gor__crash.pc = pc;
+    gor__crash.fp = fp;
+    if (g)
+        gor__fault_of(g, at, sp);
+    if (!g || gor__fault_has_owner(sig)) {
+        gor__fault_done(was_in_call);
         gor__fault_pass_on(sig, info, context);
         return;
     }
@@ -9530,6 +9862,244 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__p_return(m, g, old);
     gor__leave(gor__self());
     return rc;
+}
+
+/* ==== [tidy] pages of stacks that nobody needs go back ==========================================
+ * What        sysmon looks at every goroutine once a second. One that has been parked for a second
+ *             gives back what lies below its stack pointer; stacks that lay free for a second give
+ *             back all.
+ * Claim       A parked goroutine may be woken, and run, at any moment, by a switch that is a plain
+ *             load and store of hold ([sched] gor__can_switch). To keep it from running:
+ *             T1 sysmon swaps CLAIMED into hold; who takes the goroutine from a queue after that
+ *                sees it, and waits in g0 until the bit is gone ([machine] gor__wait_off_cpu).
+ *             T2 Who has looked at hold before that does not see it. But its waker had stored
+ *                RUNNABLE before it queued it; so after a membarrier sysmon finds the state
+ *                changed, and lets go. If it finds WAITING again, of the next wait, then hold has
+ *                changed: it was stored before that state was.
+ *             One membarrier serves a batch. Without membarrier parked stacks stay as they are.
+ * Cost        While goroutines run, some 30 calls of madvise per look of sysmon: below 1 % of a
+ *             core. While all is asleep, all of it at once; then sysmon sleeps.
+ * Runs on     sysmon.
+ * Tests       tests/stack.c, tests/scale.c
+ */
+#define GOR__TIDY_NS    (1 * GOR_SEC)  /* idle for so long; GORDEBUG=tidy=ns                   */
+#define GOR__TIDY_STEPS 200            /* in that time, at most, while goroutines run          */
+#define GOR__TIDY_LOOK  2048           /* Gs looked at in a step                               */
+#define GOR__TIDY_BATCH 32             /* worked on                                            */
+#define GOR__TIDY_REST_NS (10 * GOR_US)/* of rest for each G looked at: 1 % of the time        */
+
+static struct {
+    gor__gslab *at;                    /* where this round is, and the G in that               */
+    size_t      i;
+    bool        on;                    /* a round is under way                                 */
+    int64_t     ns;                    /* GOR__TIDY_NS, or what a test wants                   */
+    int64_t     next;                  /* when the next round begins                           */
+    int64_t     next_step;             /* while goroutines run                                 */
+    int64_t     looked;                /* Gs this round                                        */
+    bool        young;                 /* seen this round: something too young                 */
+    uint64_t    activity;              /* of all Ps, when it began                             */
+    size_t      surplus[GOR__STACK_CLASSES];   /* listed stacks not wanted during last round   */
+    gor__g     *batch[GOR__TIDY_BATCH];
+    size_t      n;
+} gor__tidy;
+
+static void gor__tidy_init(int64_t ns)
+{
+    memset(&gor__tidy, 0, sizeof gor__tidy);
+    gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
+}
+
+/* Is g worth a claim? */
+static bool gor__tidy_wants(gor__g *g, int64_t now)
+{
+    int64_t since = gor__ai64_load_rlx(&g->since);
+    if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since)
+        return false;
+    if (now - since < gor__tidy.ns) {
+        gor__tidy.young = true;
+        return false;
+    }
+    return true;
+}
+
+/* T1 */
+static bool gor__claim(gor__g *g)
+{
+    uint32_t hold = gor__au32_load_rlx(&g->hold);
+    return (hold & ~(uint32_t)GOR__TIED) == 0 &&
+           gor__au32_cas(&g->hold, hold, hold | GOR__CLAIMED);
+}
+
+/* T2, after the membarrier */
+static bool gor__claimed(gor__g *g)
+{
+    return gor__au32_load_acq(&g->state) == GOR__WAITING &&    /* acq g.state */
+           (gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__TIED) == GOR__CLAIMED;
+}
+
+static void gor__unclaim(gor__g *g) { gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED); }
+
+/* The pages below the frames of a claimed goroutine, down to its guard. */
+GOR__NO_TSAN static void gor__shrink(gor__g *g)
+{
+    size_t page = gor__stacks.page_size;
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack) + page;
+    char *top = (char *)((uintptr_t)g->sp & ~(uintptr_t)(page - 1));
+    if (top > lo)
+        gor__os_decommit(lo, (size_t)(top - lo));
+}
+
+static void gor__tidy_batch(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < gor__tidy.n; i++)
+        if (gor__claim(gor__tidy.batch[i]))
+            gor__tidy.batch[n++] = gor__tidy.batch[i];
+        else
+            gor__tidy.young = true;                /* on its way out, or in */
+    gor__tidy.n = 0;
+    if (n == 0)
+        return;
+    gor__os_membarrier();
+    for (size_t i = 0; i < n; i++) {
+        gor__g *g = gor__tidy.batch[i];
+        if (gor__claimed(g)) {
+            gor__shrink(g);
+            g->tidied = gor__ai64_load_rlx(&g->since);
+        }
+        gor__unclaim(g);
+    }
+}
+
+/* What an idle P keeps goes to the list, and may become cold there. */
+static void gor__tidy_caches(void)
+{
+    int k = gor__rt.stack_class;
+    if (GOR__STACK_QUARANTINE)
+        return;
+    gor__lock_sched();
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
+        uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+        if (n == 0)
+            continue;
+        gor__tidy.young = true;
+        if (gor__au32_load_rlx(&p->tick) != p->tidy_tick) {
+            p->tidy_tick = gor__au32_load_rlx(&p->tick);
+            continue;
+        }
+        gor__lock_stacks();
+        while (n > 0)
+            gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                                   (char *)gor__aptr_load_rlx(&p->stacks[--n]));
+        gor__unlock_stacks();
+        gor__au32_store_rlx(&p->n_stacks, 0);
+    }
+    gor__unlock_sched();
+}
+
+/* Changes whenever a goroutine runs. */
+static uint64_t gor__activity(void)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+        gor__p *p = gor__p_at(i);
+        n += gor__au32_load_rlx(&p->tick) + gor__au64_load_rlx(&p->switches);
+    }
+    return n;
+}
+
+static void gor__tidy_begin(void)
+{
+    gor__tidy.on = true;
+    gor__tidy.young = false;
+    gor__tidy.looked = 0;
+    gor__tidy.activity = gor__activity();
+    gor__lock_sched();
+    gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;
+    gor__unlock_sched();
+    gor__tidy.i = 0;
+    gor__tidy_caches();
+    gor__lock_stacks();
+    for (int k = 0; k < GOR__STACK_CLASSES; k++) {
+        gor__stack_class *cls = &gor__stacks.cls[k];
+        gor__tidy.surplus[k] = (size_t)cls->n_free_least;
+        cls->n_free_least = gor__au64_load_rlx(&cls->n_free);
+        if (cls->n_free_least > 0)
+            gor__tidy.young = true;
+    }
+    gor__unlock_stacks();
+}
+
+/* Some listed stacks become cold. False: there are no more. */
+static bool gor__tidy_listed(void)
+{
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        if (gor__tidy.surplus[k] > 0) {
+            size_t n = gor__tidy.surplus[k];
+            n = gor__stack_cool(k, n < GOR__TIDY_BATCH ? n : GOR__TIDY_BATCH);
+            gor__tidy.surplus[k] = n ? gor__tidy.surplus[k] - n : 0;
+            return true;
+        }
+    return false;
+}
+
+/* Look at some goroutines. False: it was the last of them. */
+static bool gor__tidy_parked(int64_t now)
+{
+    for (int looked = 0; gor__tidy.at && looked < GOR__TIDY_LOOK;) {
+        gor__gslab *s = gor__tidy.at;
+        while (gor__tidy.i < sizeof s->g / sizeof s->g[0]) {
+            gor__g *g = &s->g[gor__tidy.i++];
+            looked++;
+            if (gor__tidy_wants(g, now))
+                gor__tidy.batch[gor__tidy.n++] = g;
+            if (gor__tidy.n == GOR__TIDY_BATCH) {
+                gor__tidy_batch();
+                return true;
+            }
+        }
+        gor__tidy.looked += (int64_t)gor__tidy.i;
+        gor__tidy.at = s->next;
+        gor__tidy.i = 0;
+    }
+    gor__tidy_batch();
+    return gor__tidy.at != NULL;
+}
+
+/* One step of a round. False: it is done. */
+static bool gor__tidy_step(int64_t now)
+{
+    if (!gor__tidy.on)
+        gor__tidy_begin();
+    if (gor__tidy_listed() || gor__tidy_parked(now))
+        return true;
+    gor__tidy.on = false;
+    gor__tidy.next = now + gor__tidy.ns + gor__tidy.looked * GOR__TIDY_REST_NS;
+    return false;
+}
+
+/* While goroutines run: a step now and then. */
+static void gor__tidy_some(void)
+{
+    int64_t now = gor__os_now();
+    if (now >= (gor__tidy.on ? gor__tidy.next_step : gor__tidy.next)) {
+        gor__tidy.next_step = now + gor__tidy.ns / GOR__TIDY_STEPS;
+        gor__tidy_step(now);
+    }
+}
+
+/* Everything is asleep: finish this round, unless someone wakes. Returns when there will be more to
+ * do. */
+static int64_t gor__tidy_all(void)
+{
+    if (!gor__tidy.on && !gor__tidy.young && gor__activity() == gor__tidy.activity)
+        return GOR_FOREVER;
+    if (!gor__tidy.on && gor__os_now() < gor__tidy.next)
+        return gor__tidy.next;
+    while (gor__tidy_step(gor__os_now()))
+        if (!gor__au32_load_sc(&gor__rt.sysmon_idle) || gor__au32_load_sc(&gor__rt.stopping))
+            return 0;
+    return gor__tidy.young ? gor__tidy.next : GOR_FOREVER;
 }
 
 /* ==== [fd] reading and writing file descriptors ================================================
@@ -11619,7 +12189,7 @@ static void gor__sysmon_sleep(void)
 {
     uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
     enum gor__quiet q;
-    int64_t until = GOR_FOREVER;
+    int64_t until = GOR_FOREVER, tidy_at;
     gor__au32_xchg(&gor__rt.sysmon_idle, 1);
     q = gor__how_quiet();
     if (q == GOR__DEADLOCK)
@@ -11630,6 +12200,8 @@ static void gor__sysmon_sleep(void)
         until = gor__os_now() + gor__sysmon_period();
     else if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__os_now() + GOR__RECHECK_NS;
+    tidy_at = q == GOR__BUSY ? GOR_FOREVER : gor__tidy_all();
+    until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
@@ -11660,6 +12232,7 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_all();
         gor__watch_queues();
         gor__watch_poller();
+        gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else
@@ -11868,7 +12441,10 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__rt.epoch = ++epoch;
     gor__traceback_init();
     gor__stress_init();
-    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
+    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"),
+                     !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
+                     (gor__debug_value("strict") || gor__os_strict()));
+    gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
     if (!gor__rt.keep_thread_ns)
@@ -12078,9 +12654,10 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
         return -ENOMEM;
     m->is_main = true;
     gor__rt.main_m = m;
+    m->alt_stack = gor__os_alt_stack_new();
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
-    rc = gor__g_make(m, &s, &g);
+    rc = gor__stacks.strict && !gor__os_alt_stack_there() ? -ENOMEM : gor__g_make(m, &s, &g);
     *out = m;
     if (rc != 0)
         return rc;
@@ -12186,7 +12763,9 @@ int gor__get_stats(gor_stats *s)
     for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         gor__stats_of_p(s, gor__p_at(i));
     for (int k = 0; k < GOR__STACK_CLASSES; k++)
-        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free);
+        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free) +
+                            gor__au64_load_rlx(&gor__stacks.cls[k].n_cold);
+    s->stack_bytes = gor__stacks_resident();
     gor__lock_sched();
     s->threads = (size_t)gor__rt.n_m;
     s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);

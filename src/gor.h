@@ -100,6 +100,7 @@
 #include "sync/ctx.h"
 #include "debug/faults.h"
 #include "run/block.h"
+#include "run/tidy.h"
 #include "io/fd.h"
 #include "io/net.h"
 #include "io/file.h"

@@ -34,7 +34,8 @@
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
  *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *            [locks] [counters] [time] [context] [faults] [block] [tidy] [sysmon] [run] [look]
+ *            [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -118,8 +119,11 @@
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
- *   when it first runs. A call with a frame larger than a page could step over the guard: compile
+ *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
+ *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
+ *   address space for it is set aside when it is started. One that has been parked for a second
+ *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
+ *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
@@ -131,17 +135,22 @@
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
  *                       keepthread=MS: give spare idle threads back after that time (60000)
  *                       noguardinstall=1: guard stacks by mprotect; noguard=1: by canaries
+ *                       strict=1: stacks as under vm.overcommit_memory=2, see LIMITS
+ *                       tidy=NS: how long a stack must be idle to give pages back, instead of 1 s
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
- * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. The realloc
- *   hook is not called, but must be set with the other two. Switches by signal: not under
- *   ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only. 1024 processors,
- *   65535 cases in a select. Under vm.overcommit_memory=2 each stack counts in full. A hardware
- *   shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on:
- *   each goroutine that was started has address space for its stack. Its pages are another matter:
- *   the kernel hands them out as they are touched, and kills a process when it has none.
+ * LIMITS     The realloc hook is not called, but must be set with the other two. Switches by
+ *   signal: not under ThreadSanitizer, and in static programs in GOR_PREEMPTIBLE functions only.
+ *   1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 stacks
+ *   are opened by our fault handler as they are used, 32 KiB at first: two mappings each, so about
+ *   32,000 goroutines. A system call that is handed a buffer deeper than that, which nobody has
+ *   touched, is -EFAULT then: compile with -fstack-clash-protection, which touches it. With
+ *   GOR_NO_SIGNALS each stack counts in full there. A hardware shadow stack in force: gor_run
+ *   says so and returns -ENOSYS. When memory or address space is out, starting a goroutine is
+ *   -ENOMEM and the rest runs on: each goroutine that was started has address space for its
+ *   stack. Its pages are another matter: the kernel hands them out as they are touched, and kills
+ *   a process when it has none.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.

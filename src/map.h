@@ -19,6 +19,7 @@
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [tidy]     idle pages of stacks go back
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -36,7 +37,8 @@
  *                 next slot, and run its timers. spinning: an M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
- *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it.
+ *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
+ *                 CLAIMED: sysmon is giving pages of its stack back.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.

@@ -20,9 +20,9 @@ setup() {
     GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64
     case $1 in
     gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' scripts='report' ;;
-    gcc-O2)       CFLAGS='-O2' scripts='report compile_fail ulimit' ;;
+    gcc-O2)       CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
     gcc-O3-lto)   CFLAGS='-O3 -flto=auto' scripts='report' ;;
-    clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' scripts='report compile_fail ulimit' ;;
+    clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
     clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' scripts='report' ;;
     pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' scripts='report' ;;
     tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' scripts='race report' ;;

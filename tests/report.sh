@@ -138,9 +138,23 @@ GORTRACEBACK=none run deadlock dead receive
 expect 'GORTRACEBACK=none holds for a deadlock' 2 "$asleep" '!stuck_receiver'
 
 # -- crashes
-run crash overflow
-expect 'infinite recursion names the goroutine and where it was started' 2 \
-    'stack overflow' 'deep diver' "$(line crash diver)" bystander
+stack="stack of 262144 bytes from 0x[0-9a-f]+ to 0x[0-9a-f]+, started at .*$(line crash diver)"
+for mode in '' noguardinstall=1 strict=1; do
+    GORDEBUG=$mode run crash overflow
+    expect "infinite recursion names the goroutine, its stack, where it was started; GORDEBUG=$mode" 2 \
+        'stack overflow in goroutine [0-9]+ "deep diver"' "$stack" bystander 'goroutine 1 "main"'
+done
+GORTRACEBACK=single run crash overflow
+expect 'GORTRACEBACK=single holds for an overflow' 2 'stack overflow' 'deep diver' '!bystander'
+GORTRACEBACK=crash run crash overflow
+expect 'GORTRACEBACK=crash holds for an overflow' 134 'stack overflow' bystander
+run crash blocked
+expect 'infinite recursion inside of gor_block is a stack overflow' 2 'stack overflow' 'deep diver'
+run crash owner
+grep -q 'my own handler' "$dir/out" || status="$status, not handled"
+expect 'a fault that is no overflow goes to the handler that was there' 3 '!deep diver'
+run crash owner_overflow
+expect 'an overflow is reported though there is another handler' 2 'stack overflow' 'deep diver'
 run crash main
 expect 'infinite recursion of the main goroutine is a stack overflow' 2 'stack overflow'
 run crash large
@@ -150,6 +164,14 @@ expect 'a wild pointer names the goroutine' 2 'SIGSEGV|[Ss]egmentation' 'deep di
     "$(line crash segv)" '!stack overflow'
 run crash leak
 expect 'leaks are reported at the stop when asked for' 0 bystander "$(line crash bystander)"
+case "$CFLAGS $RUNNER" in
+*-fsanitize=*) ;;                       # it makes such a frame differently
+*)  # shellcheck disable=SC2086
+    $CC -std=c11 -D_GNU_SOURCE $CFLAGS -fstack-clash-protection -I"$ROOT" tests/report_crash.c \
+        -o "$dir/report_clash" -pthread $LDFLAGS && run clash leap
+    expect 'a frame larger than the guard is caught under -fstack-clash-protection' 2 \
+        'stack overflow in goroutine [0-9]+ "deep diver"' "$(line crash leaper)" ;;
+esac
 case "$CFLAGS $RUNNER" in
 *-fsanitize=* | *qemu*) ;;              # the one needs all address space, the other has no limit
 *)  run crash memory

@@ -5,6 +5,7 @@
 #define GOR_IMPLEMENTATION
 #include "gor.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -26,6 +27,41 @@ static void diver(void *p)
 {
     (void)p;
     descend(0);
+}
+
+/* A frame of 200 KiB, written from its far end: it steps over a guard of one page. */
+static __attribute__((noinline)) int leap(int n)
+{
+    volatile char frame[200 << 10];
+    frame[0] = (char)n;
+    if (never)
+        return 0;
+    return n > 100 ? 0 : leap(n + 1) + frame[0];
+}
+
+static void leaper(void *p)
+{
+    (void)p;
+    leap(0);
+}
+
+static int descend_blocked(void *p)
+{
+    (void)p;
+    return descend(0);
+}
+
+static void blocked_diver(void *p)
+{
+    gor_block(descend_blocked, p);
+}
+
+static void mine(int sig)
+{
+    (void)sig;
+    if (write(1, "my own handler\n", 15) < 0)
+        _exit(4);
+    _exit(3);
 }
 
 /* Not stopped by the sanitizer: what gor says is the question. */
@@ -97,7 +133,11 @@ static int start(void *p)
         a.stack_size = (size_t)8 << 20;
         gor_go_with(&a, diver, NULL);
     }
-    if (strcmp(how, "segv") == 0)
+    if (strcmp(how, "leap") == 0)
+        gor_go_with(&a, leaper, NULL);                 /* site: leaper */
+    if (strcmp(how, "blocked") == 0)
+        gor_go_with(&a, blocked_diver, NULL);
+    if (strcmp(how, "segv") == 0 || strcmp(how, "owner") == 0)
         gor_go_with(&a, write_to_nowhere, NULL);       /* site: segv */
     gor_sleep(60 * GOR_SEC);
     return 0;
@@ -107,6 +147,10 @@ int main(int argc, char **argv)
 {
     gor_options o = { .procs = 2 };
     how = argc > 1 ? argv[1] : "";
+    if (strncmp(how, "owner", 5) == 0)
+        signal(SIGSEGV, mine);
+    if (strcmp(how, "owner_overflow") == 0)
+        how = "overflow";
     if (strcmp(how, "leak") == 0)
         o.flags = GOR_REPORT_LEAKS;
     return gor_run_with(&o, start, NULL);

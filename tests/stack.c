@@ -1,37 +1,61 @@
 /* Stacks: as deep as reserved, of every size, reused, with every kind of guard. */
 #include "test.h"
 
-/* Use about n bytes of stack, a page at a time. */
-static __attribute__((noinline)) int dig(size_t n)
+/* Use about n bytes of stack, a page at a time. Each frame is seen by the next: no compiler makes one
+ * of them all. At the bottom call at, if there is one. */
+static __attribute__((noinline)) int dig_to(size_t n, volatile char *above, void (*at)(void *),
+                                            void *arg)
 {
     volatile char page[2048];
-    page[0] = (char)n;
+    int below = 0;
+    page[0] = above ? above[0] : 1;
     page[sizeof page - 1] = 1;
-    return n > sizeof page ? dig(n - sizeof page) + page[sizeof page - 1] : page[0];
+    if (n > sizeof page)
+        below = dig_to(n - sizeof page, page, at, arg);
+    else if (at)
+        at(arg);
+    return below + page[0] + page[sizeof page - 1];
 }
+
+static int dig(size_t n)
+{
+    return dig_to(n, NULL, NULL, NULL);
+}
+
+struct digger {
+    gor_wg wg;
+    size_t n;
+};
 
 static void dig_deep(void *p)
 {
-    OK(dig(*(size_t *)p) >= 0);
+    struct digger *d = (struct digger *)p;
+    OK(dig(d->n) >= 0);
+    gor_wg_done(&d->wg);
 }
 
 TEST(a_stack_can_be_used_down_to_near_its_reserved_size)
 {
     size_t sizes[] = { 16u << 10, 64u << 10, 1u << 20, 16u << 20, 64u << 20 };
-    size_t deep[5];
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         gor_attr a = { .name = "digger", .stack_size = sizes[i] };
-        deep[i] = TEST_TSAN ? sizes[i] / 8 : sizes[i] / 2 - 4096;
-        gor_chan *c = gor_chan_new(1, 0);
-        IS(gor_go_with(&a, dig_deep, &deep[i]), 0);
-        WAIT_FOR(gor_num_goroutines() == 1);
-        gor_chan_release(c);
+        struct digger d = { .n = TEST_TSAN ? sizes[i] / 8 : sizes[i] / 2 - 4096 };
+        gor_wg_add(&d.wg, 1);
+        IS(gor_go_with(&a, dig_deep, &d), 0);
+        gor_wg_wait(&d.wg);
     }
 }
 
+struct waiter {
+    gor_wg    wg;
+    gor_chan *gate;
+};
+
 static void wait_for_close(void *p)
 {
-    gor_chan_recv((gor_chan *)p, NULL, 0);
+    struct waiter *w = (struct waiter *)p;
+    gor_chan_recv(w->gate, NULL, 0);
+    gor_wg_done(&w->wg);
 }
 
 static size_t promised(gor__stack_class *cls)
@@ -47,17 +71,17 @@ TEST(a_stack_of_an_odd_size_is_promised_until_its_goroutine_ends)
     enum { N = 40 };
     gor_attr a = { .stack_size = 128u << 10 };
     gor__stack_class *cls = &gor__stacks.cls[gor__stack_class_of(a.stack_size)];
-    gor_chan *c = gor_chan_new(0, 0);
     for (int round = 0; round < 3; round++) {
+        struct waiter w = { .gate = gor_chan_new(0, 0) };
+        gor_wg_add(&w.wg, N);
         for (int i = 0; i < N; i++)
-            IS(gor_go_with(&a, wait_for_close, c), 0);
+            IS(gor_go_with(&a, wait_for_close, &w), 0);
         IS(promised(cls), N);
-        gor_chan_close(c);
-        WAIT_FOR(promised(cls) == 0 && test_stats().goroutines == 1);
-        gor_chan_release(c);
-        c = gor_chan_new(0, 0);
+        gor_chan_close(w.gate);
+        gor_wg_wait(&w.wg);
+        WAIT_FOR(promised(cls) == 0);
+        gor_chan_release(w.gate);
     }
-    gor_chan_release(c);
 }
 
 static void come_and_go(void *p)
@@ -83,19 +107,151 @@ TEST(waves_of_goroutines_reuse_their_stacks)
     OK(test_stats().stacks_cached <= after_first + 500 + (size_t)gor_procs(0) * GOR__CACHE_CAP);
 }
 
-static int waves(void *p)
+struct deep {
+    gor_chan *gate;
+    size_t    n;
+    int       sum;
+};
+
+static void wait_at_gate(void *p)
 {
+    gor_chan_recv((gor_chan *)p, NULL, 0);
+}
+
+/* Park deep down, then near the top, with known words in a frame above the pages that go. */
+static void dig_and_park(void *p)
+{
+    struct deep *d = (struct deep *)p;
+    volatile char mark[600];
+    for (size_t i = 0; i < sizeof mark; i++)
+        mark[i] = (char)(i * 7);
+    for (int round = 0; round < 2; round++) {
+        OK(dig_to(d->n, NULL, wait_at_gate, d->gate) >= 0);
+        gor_chan_recv(d->gate, NULL, 0);
+        for (size_t i = 0; i < sizeof mark; i++)
+            if (mark[i] != (char)(i * 7) && !IS(mark[i], (char)(i * 7)))
+                break;
+    }
+    OK(dig(d->n) >= 0);
+}
+
+TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
+{
+    enum { N = 20 };
+    size_t page = gor__stacks.page_size;
+    gor_chan *gate = gor_chan_new(0, 0);
+    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0 };
+    gor_wg wg = { 0 };
+    for (int i = 0; i < N; i++)
+        START(&wg, dig_and_park, &d);
+    for (int round = 0; round < 2; round++) {
+        wait_until_parked(N);
+        OK(test_stats().stack_bytes > N * d.n);
+        for (int i = 0; i < N; i++)
+            gor_send(gate, NULL);
+        WAIT_FOR(test_stats().stack_bytes <= (N + 1) * 4 * page);
+        for (int i = 0; i < N; i++)    /* they run again, in the same frames, and again deep */
+            gor_send(gate, NULL);
+    }
+    gor_wg_wait(&wg);
+    gor_chan_release(gate);
+}
+
+TEST(free_stacks_give_all_pages_back)
+{
+    gor_wg wg = { 0 };
+    if (TEST_TSAN)                     /* there they rest, warm, in the processors' caches */
+        return;
+    for (int i = 0; i < 300; i++)
+        START(&wg, come_and_go, NULL);
+    gor_wg_wait(&wg);
+    WAIT_FOR(test_stats().stack_bytes <= 64 * gor__stacks.page_size);
+    for (int i = 0; i < 300; i++)
+        START(&wg, come_and_go, NULL);
+    gor_wg_wait(&wg);
+}
+
+/* Dig, park for a moment, and find every frame as it was. */
+static void dig_and_nap(void *p)
+{
+    _Atomic int *stop = (_Atomic int *)p;
+    uint64_t mark[200], seed = gor_id();
+    for (uint64_t n = 0; !atomic_load(stop); n++) {
+        for (size_t i = 0; i < 200; i++)
+            mark[i] = seed + n * i;
+        (void)dig((size_t)(test_random_r(&seed) % 60000));
+        seed = mark[0];
+        if (n % 3 == 0)
+            gor_sleep((int64_t)(n % 5) * 100 * GOR_US);
+        else
+            gor_yield();
+        for (size_t i = 0; i < 200; i++)
+            if (mark[i] != seed + n * i && !IS(mark[i], seed + n * i))
+                return;
+        seed += n;
+    }
+}
+
+static int nap_for_a_while(void *p)
+{
+    _Atomic int stop = 0;
+    gor_wg wg = { 0 };
     (void)p;
-    test_case_waves_of_goroutines_reuse_their_stacks();
+    for (int i = 0; i < 100; i++)
+        START(&wg, dig_and_nap, &stop);
+    gor_sleep((TEST_TSAN ? 3 : 1) * GOR_SEC);
+    atomic_store(&stop, 1);
+    gor_wg_wait(&wg);
     return 0;
 }
 
-/* The fallbacks of kernels without MADV_GUARD_INSTALL, and at the limit of mappings. */
-TESTF(goroutines_run_with_mprotect_guards_and_without_any)
+/* Woken at the moment when their pages go: nobody runs on a stack that is being worked on. */
+TESTF(goroutines_may_be_woken_while_their_pages_go)
 {
-    IS(setenv("GORDEBUG", "noguardinstall=1", 1), 0);
-    IS(gor_run(waves, NULL), 0);
-    IS(setenv("GORDEBUG", "noguard=1", 1), 0);
-    IS(gor_run(waves, NULL), 0);
+    gor_options o = { .quantum = 100 * GOR_US };
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
+    for (o.procs = 1; o.procs <= 8; o.procs *= 2)
+        IS(gor_run_with(&o, nap_for_a_while, NULL), 0);
+    unsetenv("GORDEBUG");
+}
+
+static int dig_blocked(void *p)
+{
+    return dig(*(size_t *)p) > 0 ? 3 : 0;
+}
+
+static void dig_everywhere(void *p)
+{
+    size_t n = TEST_TSAN ? 60000 : 190000;
+    (void)p;
+    for (int i = 0; i < 3; i++) {
+        OK(dig(n) > 0);
+        gor_yield();
+    }
+    IS(gor_block(dig_blocked, &n), 3);
+}
+
+static int waves(void *p)
+{
+    gor_wg wg = { 0 };
+    (void)p;
+    for (int i = 0; i < 50; i++)
+        START(&wg, dig_everywhere, NULL);
+    gor_wg_wait(&wg);
+    test_case_waves_of_goroutines_reuse_their_stacks();
+    test_case_a_stack_of_an_odd_size_is_promised_until_its_goroutine_ends();
+    return 0;
+}
+
+/* The fallbacks of kernels without MADV_GUARD_INSTALL, at the limit of mappings, and where each
+ * writable page counts (vm.overcommit_memory=2). */
+TESTF(goroutines_run_with_every_kind_of_guard)
+{
+    static const char *const modes[] = { "noguardinstall=1", "noguard=1", "strict=1",
+                                         "strict=1,tidy=1", "nomembarrier=1" };
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        IS(setenv("GORDEBUG", modes[i], 1), 0);
+        IS(gor_run(waves, NULL), 0);
+    }
     unsetenv("GORDEBUG");
 }

@@ -29,6 +29,7 @@ typedef struct gor_stats {
     size_t   goroutines;               /* alive                                                  */
     size_t   stacks;                   /* bound to a goroutine                                   */
     size_t   stacks_cached;            /* free, kept for the next goroutine                      */
+    size_t   stack_bytes;              /* of memory in stacks now; beyond 256 an estimate        */
     size_t   threads;                  /* OS threads of the runtime                              */
     size_t   idle_threads;
     size_t   timers;                   /* pending                                                */

@@ -132,6 +132,15 @@ static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
     return frame[GOR__ARM64_FRAME_X29];
 }
 
+/* The same of the code that a signal has interrupted; returns its frame pointer. */
+static uintptr_t gor__arch_interrupted(void *context, uintptr_t *pc, uintptr_t *sp)
+{
+    const ucontext_t *u = (const ucontext_t *)context;
+    *pc = (uintptr_t)u->uc_mcontext.pc;
+    *sp = (uintptr_t)u->uc_mcontext.sp;
+    return (uintptr_t)u->uc_mcontext.regs[29];
+}
+
 GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("yield"); }
 
 GOR__INLINE void gor__arch_fence(void) { __asm__ volatile("dmb ish" ::: "memory"); }

@@ -28,33 +28,88 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
-static void gor__say_overflow(gor__g *g)
+/* Whose stack is at in? NULL: nobody's. */
+GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
 {
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-    char line[400];
-    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"\n"
-             "    stack of %zu bytes at %p, started at %.100s",
-             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), size,
-             gor__aptr_load_rlx(&g->stack), gor__site_place(g->site));
+    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
+            uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
+            if (lo && at >= lo && at - lo < gor__stack_size_of(&s->g[i]))
+                return &s->g[i];
+        }
+    return NULL;
+}
+
+/* what: how it was seen. */
+static void gor__say_overflow_by(gor__g *g, const char *what)
+{
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    char line[500];
+    snprintf(line, sizeof line, "stack overflow in goroutine %llu \"%.40s\"%s\n"
+             "    stack of %zu bytes from %p to %p, started at %.100s",
+             (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g), what, size,
+             (void *)lo, (void *)(lo + size), gor__site_place(g->site));
     gor__fatal(line, g);
+}
+
+static void gor__say_overflow(gor__g *g) { gor__say_overflow_by(g, ": its canary is gone"); }
+
+/* A fault of the thread that runs g, whose stack cannot be opened there. Returns if it is none of
+ * the stack's. */
+static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
+{
+    uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    if (at >= lo && at - lo < gor__stacks.page_size)
+        gor__say_overflow_by(g, "");
+    if (gor__stacks.strict && at >= lo && at - lo < size)
+        gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
+    if (sp < lo + gor__stacks.page_size && sp >= lo - GOR__MAX_STACK_SIZE)
+        gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
+                             "-fstack-clash-protection");
+}
+
+/* Who runs on the thread that has faulted? NULL: no goroutine. In gor_block it does not say so, but
+ * its stack pointer does. */
+static gor__g *gor__fault_whose(uintptr_t at, uintptr_t sp)
+{
+    gor__m *m = gor__self();
+    gor__g *g = m ? gor__m_g(m) : gor__g_at(sp);
+    if (m)
+        return g == &m->g0 ? NULL : g;
+    return g ? g : gor__g_at(at);
+}
+
+static void gor__fault_done(bool was_in_call)
+{
+    if (!was_in_call)
+        gor__arch_call_end();
 }
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
     bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
-    gor__m *m;
+    uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
+    uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
+    int err = *__errno_location();
     gor__g *g;
-    uintptr_t at = (uintptr_t)info->si_addr, lo;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    m = gor__self();
-    g = m ? gor__m_g(m) : NULL;
-    lo = g && g != &m->g0 ? (uintptr_t)gor__aptr_load_rlx(&g->stack) : 0;
-    if (lo && at >= lo && at < lo + gor__stacks.page_size)
-        gor__say_overflow(g);
-    if (!lo || gor__fault_has_owner(sig)) {
-        if (!was_in_call)
-            gor__arch_call_end();
+    g = gor__fault_whose(at, sp);
+    if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
+                                  gor__stack_size_of(g), at)) {
+        *__errno_location() = err;
+        gor__fault_done(was_in_call);
+        return;
+    }
+    gor__crash.g = g;
+    gor__crash.pc = pc;
+    gor__crash.fp = fp;
+    if (g)
+        gor__fault_of(g, at, sp);
+    if (!g || gor__fault_has_owner(sig)) {
+        gor__fault_done(was_in_call);
         gor__fault_pass_on(sig, info, context);
         return;
     }

@@ -48,7 +48,9 @@ int gor__get_stats(gor_stats *s)
     for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
         gor__stats_of_p(s, gor__p_at(i));
     for (int k = 0; k < GOR__STACK_CLASSES; k++)
-        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free);
+        s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free) +
+                            gor__au64_load_rlx(&gor__stacks.cls[k].n_cold);
+    s->stack_bytes = gor__stacks_resident();
     gor__lock_sched();
     s->threads = (size_t)gor__rt.n_m;
     s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);

@@ -107,13 +107,25 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
     }
 }
 
+static size_t gor__stack_size_of(const gor__g *g)
+{
+    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+}
+
+/* Where a fault has interrupted a goroutine: its stack is read from there. */
+static struct { const gor__g *g; uintptr_t pc, fp; } gor__crash;
+
 __attribute__((no_sanitize("address"))) GOR__NO_TSAN
 static void gor__print_stack(gor__out *o, const gor__g *g)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), fp, pc;
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t size = gor__stack_size_of(g);
     if (!lo)
         return;
+    if (g == gor__crash.g) {
+        gor__print_frames(o, gor__crash.pc, gor__crash.fp, lo + gor__stacks.page_size, lo + size);
+        return;
+    }
     if (gor__au32_load_rlx(&g->hold) & GOR__ON_CPU) {
         gor__m *m = gor__self();
         if (m && gor__m_g(m) == g)

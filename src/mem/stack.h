@@ -1,8 +1,8 @@
 /* ==== [stack] goroutine stacks ==================================================================
  * What        Stacks of a power of two of address space, cut from large mappings; the kernel
  *             commits a page when it is touched. The lowest page is a guard.
- * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, or in its class's
- *                list.
+ * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
+ *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway; everything below that page has been given back if the list is
  *                long.
@@ -11,6 +11,9 @@
  *                stack that its cache may hold. There are never more promises than stacks, so a
  *                goroutine that was started finds one when it first runs. A promise costs address
  *                space only.
+ *             I4 Under vm.overcommit_memory=2 every writable page counts. Then stacks are reserved
+ *                without access, the top of each is opened when it is promised, and the rest by the
+ *                handler of the fault ([faults]) as it is used. Their guard is never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks.
@@ -25,6 +28,8 @@
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
+#define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
 typedef struct gor__chunk {
@@ -32,12 +37,22 @@ typedef struct gor__chunk {
     struct gor__chunk *next_uncut;
     char  *base;
     size_t size;
+    size_t stack_size;
     size_t cut;                        /* bytes that have become stacks            */
 } gor__chunk;
+
+typedef struct gor__cold {             /* stacks that hold no page                 */
+    struct gor__cold *next;
+    size_t n;
+    char  *lo[GOR__COLD_CAP];
+} gor__cold;
 
 typedef struct gor__stack_class {
     char       *free;                  /* listed stacks, by their lowest address   */
     gor__au64   n_free;
+    uint64_t    n_free_least;          /* since [tidy] last looked                 */
+    gor__cold  *cold;                  /* taken when the list is empty             */
+    gor__au64   n_cold;
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
@@ -50,6 +65,7 @@ static struct {
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
+    bool             strict;           /* open stacks page by page: I4             */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
@@ -87,6 +103,8 @@ static void gor__stack_say_unguarded(void)
 /* Guard a stack that was cut just now. Returns it, tagged if that was not to be had. */
 static char *gor__stack_guard(char *lo)
 {
+    if (gor__stacks.strict)
+        return lo;
     if (!gor__stacks.no_guards &&
         gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
         return lo;
@@ -102,12 +120,42 @@ static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_
  * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
 static size_t gor__chunk_stacks(int k, size_t n)
 {
-    size_t size = GOR__MIN_STACK_SIZE << k, more = GOR__ASAN ? 0 : gor__stacks.cls[k].n_all / 4;
+    size_t size = GOR__MIN_STACK_SIZE << k, more = gor__stacks.cls[k].n_all / 4;
+    if (gor__stacks.strict)
+        return n;
+    if (GOR__ASAN)
+        more = 0;
     if (more > GOR__STACK_CHUNK_MAX / size)
         more = GOR__STACK_CHUNK_MAX / size;
     if (more < GOR__STACK_CHUNK / size)
         more = GOR__STACK_CHUNK / size;
     return n > more ? n : more;
+}
+
+/* Open the tops of n stacks that are reserved without access. Returns how many are open; the
+ * address space of the others has been given back. */
+static size_t gor__stacks_open(char *base, size_t n, size_t size)
+{
+    size_t most = size - gor__stacks.page_size, open = 0;
+    size_t top = GOR__STACK_OPEN < most ? GOR__STACK_OPEN : most;
+    while (open < n && gor__os_open(base + (open + 1) * size - top, top))
+        open++;
+    if (open < n)
+        gor__os_release(base + open * size, (n - open) * size);
+    return open;
+}
+
+/* Open a stack down to below the address that was touched, twice as deep as it is there. False:
+ * that is the guard, or the system has no more. */
+static bool gor__stack_open_more(char *lo, size_t size, uintptr_t at)
+{
+    size_t page = gor__stacks.page_size;
+    uintptr_t least = (uintptr_t)lo + page, end = (uintptr_t)lo + size, from;
+    if (!gor__stacks.strict || at < least || at >= end)
+        return false;
+    from = at - least > end - at ? (at - (end - at)) & ~(uintptr_t)(page - 1) : least;
+    at &= ~(uintptr_t)(page - 1);
+    return gor__os_open((char *)from, end - from) || gor__os_open((char *)at, end - at);
 }
 
 /* Map another chunk for class k: n stacks, or as many as there is room for. Called without the
@@ -119,7 +167,10 @@ static bool gor__stack_map(int k, size_t n)
     gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
     char *base = NULL;
     for (; c && n && !base; n = base ? n : n / 2)
-        base = (char *)gor__os_reserve(n * size);
+        base = (char *)(gor__stacks.strict ? gor__os_reserve_bare(n * size)
+                                           : gor__os_reserve(n * size));
+    if (base && gor__stacks.strict && (n = gor__stacks_open(base, n, size)) == 0)
+        base = NULL;
     gor__au32_store_rlx(&gor__stacks.exhausted, base == NULL);
     if (!base) {
         gor__free(c, sizeof *c);
@@ -127,6 +178,7 @@ static bool gor__stack_map(int k, size_t n)
     }
     c->base = base;
     c->size = n * size;
+    c->stack_size = size;
     c->cut = 0;
     gor__lock_stacks();
     c->next = gor__stacks.chunks;
@@ -143,6 +195,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
+    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -152,8 +205,10 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         cls->n_promised += left;
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
-        if (left || !gor__stack_map(k, want))
+        if (left || !gor__stack_map(k, want)) {
+            *__errno_location() = err;
             return left;
+        }
     }
 }
 
@@ -164,34 +219,75 @@ static void gor__stack_unpromise(int k, size_t n)
     gor__unlock_stacks();
 }
 
+/* The next stack that was not there before, or NULL. */
 static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
 {
     gor__chunk *c = cls->uncut;
-    char *lo = c->base + c->cut;
+    if (!c)
+        return NULL;
     c->cut += size;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
+    return c->base + c->cut - size;
+}
+
+static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
+{
+    char *lo = cls->free;
+    uint64_t n = gor__au64_load_rlx(&cls->n_free);
+    if (!lo)
+        return NULL;
+    cls->free = *gor__stack_link(lo, size);
+    gor__au64_store_rlx(&cls->n_free, n - 1);
+    if (n - 1 < cls->n_free_least)
+        cls->n_free_least = n - 1;
     return lo;
 }
 
-/* A stack of class k. The caller has a promise, and so there is one (I3). */
+static void gor__stack_push_locked(gor__stack_class *cls, size_t size, char *lo)
+{
+    *gor__stack_link(lo, size) = cls->free;
+    cls->free = lo;
+    gor__au64_bump(&cls->n_free);
+}
+
+/* A cold stack. The block that becomes empty is for the caller to free. */
+static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
+{
+    gor__cold *c = cls->cold;
+    if (!c)
+        return NULL;
+    gor__au64_store_rlx(&cls->n_cold, gor__au64_load_rlx(&cls->n_cold) - 1);
+    if (c->n == 1) {
+        cls->cold = c->next;
+        *empty = c;
+    }
+    return c->lo[--c->n];
+}
+
+/* A stack of class k. The caller has a promise, and so there is one (I3): in a list, to be cut, or
+ * in sysmon's hands for a moment. */
 static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
-    char *lo;
-    bool fresh;
-    gor__lock_stacks();
-    lo = cls->free;
-    fresh = lo == NULL;
-    if (fresh) {
-        lo = gor__stack_cut_locked(cls, size);
-    } else {
-        cls->free = *gor__stack_link(lo, size);
-        gor__au64_add(&cls->n_free, (uint64_t)-1);
+    for (;;) {
+        gor__cold *empty = NULL;
+        bool fresh;
+        char *lo;
+        gor__lock_stacks();
+        lo = gor__stack_pop_locked(cls, size);
+        if (!lo)
+            lo = gor__stack_warm_locked(cls, &empty);
+        fresh = lo == NULL;
+        if (fresh)
+            lo = gor__stack_cut_locked(cls, size);
+        gor__unlock_stacks();
+        gor__free(empty, sizeof *empty);
+        if (lo)
+            return fresh ? gor__stack_guard(lo) : lo;
+        gor__os_yield();
     }
-    gor__unlock_stacks();
-    return fresh ? gor__stack_guard(lo) : lo;
 }
 
 /* Give a stack back to its class; a long list gives the pages below the first back as well. */
@@ -202,10 +298,67 @@ static void gor__stack_put(char *lo, int k)
     if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_stacks();
-    *gor__stack_link(lo, size) = cls->free;
-    cls->free = lo;
-    gor__au64_add(&cls->n_free, 1);
+    gor__stack_push_locked(cls, size, lo);
     gor__unlock_stacks();
+}
+
+/* All pages of a listed stack go back, but a canary's. */
+static void gor__stack_chill(char *lo, size_t size)
+{
+    size_t page = gor__stacks.page_size;
+    gor__os_decommit(gor__stack_lo(lo) + page, size - page);
+}
+
+/* Up to n listed stacks of class k become cold. Returns how many; 0: there are none, or no memory
+ * to note them. While their pages go back they are in no list: gor__stack_get waits for them. */
+static size_t gor__stack_cool(int k, size_t n)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    size_t size = GOR__MIN_STACK_SIZE << k, got = 0;
+    gor__cold *c = (gor__cold *)gor__alloc(sizeof *c);
+    if (!c)
+        return 0;
+    gor__lock_stacks();
+    while (got < n && got < GOR__COLD_CAP &&
+           (c->lo[got] = gor__stack_pop_locked(cls, size)) != NULL)
+        got++;
+    gor__unlock_stacks();
+    for (size_t i = 0; i < got; i++)
+        gor__stack_chill(c->lo[i], size);
+    gor__lock_stacks();
+    if (got > 0) {
+        c->n = got;
+        c->next = cls->cold;
+        cls->cold = c;
+        gor__au64_store_rlx(&cls->n_cold, gor__au64_load_rlx(&cls->n_cold) + got);
+        c = NULL;
+    }
+    gor__unlock_stacks();
+    gor__free(c, sizeof *c);
+    return got;
+}
+
+/* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
+static size_t gor__stacks_resident(void)
+{
+    size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
+    gor__chunk *first, *c;
+    gor__lock_stacks();
+    first = gor__stacks.chunks;
+    gor__unlock_stacks();
+    for (c = first; c; c = c->next)
+        n += c->size / c->stack_size;
+    step = n / 256 + 1;
+    for (c = first; c; c = c->next) {
+        gor__lock_stacks();
+        n = c->cut / c->stack_size;
+        gor__unlock_stacks();
+        for (; at < n; at += step)             /* a guard page holds nothing */
+            bytes += step * gor__os_resident(c->base + at * c->stack_size + page,
+                                             c->stack_size - page);
+        at = at > c->size / c->stack_size ? at - c->size / c->stack_size : 0;
+    }
+    return bytes;
 }
 
 /* Where the first frame goes: below the link word, at one of 16 colours. */
@@ -215,10 +368,12 @@ GOR__INLINE char *gor__stack_top(char *lo, size_t size)
     return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
 }
 
-/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. */
-static void gor__stacks_init(bool may_install, bool may_guard)
+/* GORDEBUG=noguardinstall=1 does without MADV_GUARD_INSTALL, noguard=1 without any guard. strict:
+ * I4, which needs our fault handler. */
+static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
 {
     void *probe;
+    gor__stacks.strict = strict;
     gor__stacks.page_size = gor__os_page_size();
     probe = gor__os_reserve(gor__stacks.page_size);
     if (!probe)
@@ -233,6 +388,11 @@ static void gor__stacks_init(bool may_install, bool may_guard)
 static void gor__stacks_free(void)
 {
     gor__chunk *c, *next;
+    for (int k = 0; k < GOR__STACK_CLASSES; k++)
+        for (gor__cold *cold = gor__stacks.cls[k].cold, *after; cold; cold = after) {
+            after = cold->next;
+            gor__free(cold, sizeof *cold);
+        }
     for (c = gor__stacks.chunks; c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);

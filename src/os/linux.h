@@ -53,10 +53,27 @@ static bool gor__os_membarrier_register(void)
     return syscall(SYS_membarrier, GOR__MEMBARRIER_REGISTER_EXPEDITED, 0, 0) == 0;
 }
 
-/* Every running thread of the process passes a full fence before this returns. */
+/* Be on each processor once: a thread that ran there has been switched out, which is a fence. */
+static void gor__os_visit_cpus(void)
+{
+    unsigned long mask[GOR__MAX_PROCS / (8 * sizeof(unsigned long))];
+    unsigned long one[sizeof mask / sizeof *mask];
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    for (long i = 0; i < bytes * 8; i++) {
+        memset(one, 0, sizeof one);
+        one[(size_t)i / (8 * sizeof *one)] = 1UL << ((size_t)i % (8 * sizeof *one));
+        syscall(SYS_sched_setaffinity, 0, bytes, one);
+    }
+    if (bytes > 0)
+        syscall(SYS_sched_setaffinity, 0, bytes, mask);
+}
+
+/* Every running thread of the process passes a full fence before this returns. The call has been
+ * registered, so it can fail for want of kernel memory only. */
 static void gor__os_membarrier(void)
 {
-    syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0);
+    if (syscall(SYS_membarrier, GOR__MEMBARRIER_EXPEDITED, 0, 0) != 0)
+        gor__os_visit_cpus();
 }
 
 /* -- pages --------------------------------------------------------------------------------- */
@@ -73,10 +90,37 @@ static void *gor__os_reserve(size_t size)
     return p;
 }
 
+/* Address space that no access reaches, and that counts for nothing. NULL if there is none. */
+static void *gor__os_reserve_bare(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Make a part of it usable: it counts from then on. */
+static bool gor__os_open(void *p, size_t size)
+{
+    return mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
+}
+
 static void gor__os_release(void *p, size_t size) { munmap(p, size); }
 
 /* Give the pages back, keep the addresses; they read as zeros afterwards. */
 static void gor__os_decommit(void *p, size_t size) { madvise(p, size, MADV_DONTNEED); }
+
+/* How many bytes of [p, p+size) are in memory. */
+static size_t gor__os_resident(char *p, size_t size)
+{
+    unsigned char in[1024];
+    size_t page = gor__os_page_size(), n = 0;
+    for (size_t at = 0; at < size; at += sizeof in * page) {
+        size_t part = size - at < sizeof in * page ? size - at : sizeof in * page;
+        if (mincore(p + at, part, in) == 0)
+            for (size_t i = 0; i < part / page; i++)
+                n += (in[i] & 1) * page;
+    }
+    return n;
+}
 
 /* Make [p, p+size) fault. light: without splitting the mapping, where the kernel can. */
 static int gor__os_guard(void *p, size_t size, bool light)
@@ -146,6 +190,14 @@ static size_t gor__os_read_file(const char *path, char *buf, size_t size)
     close(fd);
     buf[n > 0 ? n : 0] = 0;
     return n > 0 ? (size_t)n : 0;
+}
+
+/* vm.overcommit_memory=2: does each page count when it is reserved, touched or not? */
+static bool gor__os_strict(void)
+{
+    char text[8];
+    return gor__os_read_file("/proc/sys/vm/overcommit_memory", text, sizeof text) > 0 &&
+           text[0] == '2';
 }
 
 /* Threads of this process that fn does not count as known. -1 if they cannot be listed. */

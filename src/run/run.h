@@ -194,7 +194,10 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__rt.epoch = ++epoch;
     gor__traceback_init();
     gor__stress_init();
-    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"));
+    gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"),
+                     !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
+                     (gor__debug_value("strict") || gor__os_strict()));
+    gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
     if (!gor__rt.keep_thread_ns)
@@ -404,9 +407,10 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
         return -ENOMEM;
     m->is_main = true;
     gor__rt.main_m = m;
+    m->alt_stack = gor__os_alt_stack_new();
     gor__m_begin(m);
     gor__p_acquire(m, gor__p_at(0));
-    rc = gor__g_make(m, &s, &g);
+    rc = gor__stacks.strict && !gor__os_alt_stack_there() ? -ENOMEM : gor__g_make(m, &s, &g);
     *out = m;
     if (rc != 0)
         return rc;

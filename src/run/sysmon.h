@@ -204,7 +204,7 @@ static void gor__sysmon_sleep(void)
 {
     uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
     enum gor__quiet q;
-    int64_t until = GOR_FOREVER;
+    int64_t until = GOR_FOREVER, tidy_at;
     gor__au32_xchg(&gor__rt.sysmon_idle, 1);
     q = gor__how_quiet();
     if (q == GOR__DEADLOCK)
@@ -215,6 +215,8 @@ static void gor__sysmon_sleep(void)
         until = gor__os_now() + gor__sysmon_period();
     else if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__os_now() + GOR__RECHECK_NS;
+    tidy_at = q == GOR__BUSY ? GOR_FOREVER : gor__tidy_all();
+    until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
@@ -245,6 +247,7 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_all();
         gor__watch_queues();
         gor__watch_poller();
+        gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else

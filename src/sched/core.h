@@ -105,6 +105,7 @@ typedef struct gor__g {
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
+    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
 
 #if GOR__TSAN || GOR__ASAN
@@ -125,7 +126,8 @@ GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
 }
 #endif
 
-enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4 };
+/* CLAIMED: sysmon works on the stack of a parked G, which must not run meanwhile: [tidy]. */
+enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8 };
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
@@ -188,6 +190,7 @@ typedef struct gor__p {
     uint32_t    seen_refused;          /* its refusals before these                            */
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
+    uint32_t    tidy_tick;             /* [tidy]'s                                             */
     gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
     gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__p;

@@ -21,15 +21,16 @@ static void gor__m_begin(gor__m *m)
     gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
-    m->alt_stack = gor__os_alt_stack_on();
+    m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
 
-/* g may have been made runnable before its stack was left ([core] I1); g0 can afford to wait. */
+/* g may have been made runnable before its stack was left ([core] I1), or while [tidy] has claimed
+ * it; g0 can afford to wait. */
 static void gor__wait_off_cpu(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)   /* acq g.hold */
+    for (int i = 0; gor__au32_load_acq(&g->hold) & (GOR__ON_CPU | GOR__CLAIMED); i++)
         if (i < 64)
             gor__arch_pause();
         else
@@ -162,8 +163,10 @@ static int gor__m_start(gor__p *p, bool spinning)
         return -ENOMEM;
     m->next_p = p;
     m->spinning = spinning;
-    rc = gor__os_thread(gor__m_thread, m);
+    m->alt_stack = gor__os_alt_stack_new();
+    rc = m->alt_stack || !gor__stacks.strict ? gor__os_thread(gor__m_thread, m) : -ENOMEM;
     if (rc != 0) {                                 /* m stays on the list, for the next one */
+        gor__os_alt_stack_free(m->alt_stack);
         gor__lock_sched();
         gor__au32_store_rlx(&m->state, GOR__M_GONE);
         gor__rt.n_m--;

@@ -189,7 +189,7 @@ GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, con
     gor__au32_store_rlx(&g->why, why);
     gor__aptr_store_rlx(&g->why_object, u.to);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-    gor__au32_store_rlx(&g->state, GOR__WAITING);
+    gor__au32_store_rel(&g->state, GOR__WAITING);  /* rel g.state: [tidy] T2 */
 }
 
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)

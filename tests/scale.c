@@ -1,0 +1,206 @@
+/* Many goroutines: how much memory each takes, and that it comes back. GORTEST_MANY=1000000 for
+ * the numbers that are said of it; less by default, within the same bounds. These hold for optimised
+ * code, and where a stack's guard takes no page (MADV_GUARD_INSTALL). Nothing of this under a
+ * sanitizer, whose own memory for each stack is many times ours. bench/memory.go has the same rows
+ * for Go. */
+#include "test.h"
+
+static int many(void)
+{
+    return scaled((int)test_env("GORTEST_MANY", 50000));
+}
+
+/* Kilobytes of a line of /proc/self/status. */
+static long status_kb(const char *key)
+{
+    char line[200];
+    long kb = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, key, strlen(key)) == 0)
+            kb = strtol(line + strlen(key), NULL, 10);
+    if (f != NULL)
+        fclose(f);
+    return kb;
+}
+
+/* Memory of this process and the page tables that it takes. */
+static double memory(void)
+{
+    return 1024.0 * (double)(status_kb("VmRSS:") + status_kb("VmPTE:"));
+}
+
+static bool too_small_here(int n)
+{
+    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    if (TEST_TSAN || TEST_ASAN)
+        test_say("# skipped: a sanitizer's memory for each stack is many times ours\n");
+    else if ((double)pages * (double)size < 6e3 * n)
+        test_say("# skipped: not 6 KB of memory free for each of %d\n", n);
+    else
+        return false;
+    return true;
+}
+
+static bool bounds_hold(void)
+{
+#ifdef __OPTIMIZE__
+    return gor__stacks.light_guards;
+#else
+    return false;
+#endif
+}
+
+static gor_chan *gate;
+static _Atomic long n_parked;
+
+static void park(void *p)
+{
+    (void)p;
+    atomic_fetch_add(&n_parked, 1);
+    gor_chan_recv(gate, NULL, 0);
+}
+
+struct scene {
+    int         n;
+    size_t      stack_size;
+    int         procs;
+    double      most;                  /* bytes each */
+};
+
+static int parked_goroutines(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    double before = memory();
+    int64_t begin = gor_now(), started, ready;
+    gate = gor_chan_new(0, 0);
+    atomic_store(&n_parked, 0);
+    for (int i = 0; i < s->n; i++)
+        if (!IS(gor_go(park, NULL), 0))
+            return 1;
+    started = gor_now() - begin;
+    WAIT_FOR(atomic_load(&n_parked) == s->n);
+    ready = gor_now() - begin;
+    wait_until_parked(s->n);
+    double each = (memory() - before) / s->n;
+    test_say("# procs %d: %d parked, stacks of %zu KiB: %.0f bytes each, %.0f ns each to start, "
+             "%.0f until parked\n", s->procs, s->n, s->stack_size >> 10, each,
+             (double)started / s->n, (double)ready / s->n);
+    if (bounds_hold())
+        OK(each <= s->most);
+    gor_chan_close(gate);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    gor_chan_release(gate);
+    return 0;
+}
+
+static void with_procs(struct scene *s, int (*fn)(void *))
+{
+    for (s->procs = 1; s->procs <= 2; s->procs++) {
+        gor_options o = { .procs = s->procs, .stack_size = s->stack_size };
+        IS(gor_run_with(&o, fn, s), 0);
+    }
+}
+
+TESTF(a_parked_goroutine_takes_a_page_its_share_of_a_page_table_and_a_G)
+{
+    struct scene small = { many(), 64u << 10, 0, 4.4 * 1024 };
+    struct scene usual = { many(), 256u << 10, 0, 4.8 * 1024 };
+    if (too_small_here(small.n))
+        return;
+    with_procs(&small, parked_goroutines);
+    with_procs(&usual, parked_goroutines);
+}
+
+static _Atomic long n_ran;
+
+static void run_once(void *p)
+{
+    (void)p;
+    atomic_fetch_add(&n_ran, 1);
+}
+
+/* On a processor that is busy with starting, nothing else runs. */
+static int fresh_goroutines(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    double before = memory();
+    int64_t begin = gor_now();
+    long ran;
+    atomic_store(&n_ran, 0);
+    for (int i = 0; i < s->n; i++)
+        if (!IS(gor_go(park, NULL), 0))
+            return 1;
+    ran = atomic_load(&n_parked);
+    double each = (memory() - before) / s->n;
+    test_say("# procs %d: %d started, %ld of them had begun: %.0f bytes each, %.0f ns each\n",
+             s->procs, s->n, ran, each, (double)(gor_now() - begin) / s->n);
+    if (ran < s->n / 100 && bounds_hold())
+        OK(each <= 256);
+    return 0;
+}
+
+TESTF(a_goroutine_that_has_not_begun_takes_a_G_and_no_page)
+{
+    struct scene s = { 10 * many(), 0, 1, 256 };
+    gor_options o = { .procs = 1, .preempt = GOR_PREEMPT_OFF };
+    if (too_small_here(s.n / 10))
+        return;
+    gate = NULL;
+    atomic_store(&n_parked, 0);
+    IS(gor_run_with(&o, fresh_goroutines, &s), 0);
+}
+
+static int waves(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    double after_first = 0, after = 0;
+    for (int wave = 0; wave < 5; wave++) {
+        gor_wg wg = { 0 };
+        for (int i = 0; i < s->n / 5; i++)
+            START(&wg, run_once, NULL);
+        gor_wg_wait(&wg);
+        WAIT_FOR(gor_num_goroutines() == 1);
+        after = memory();
+        if (wave == 0)
+            after_first = after;
+    }
+    test_say("# procs %d: %d in waves: %.0f KB after the first, %.0f KB after the last\n",
+             s->procs, s->n, after_first / 1024, after / 1024);
+    if (bounds_hold())
+        OK(after <= after_first + 2e6);
+    return 0;
+}
+
+TESTF(waves_of_millions_leave_memory_where_it_was_after_the_first)
+{
+    struct scene s = { 10 * many(), 0, 0, 0 };
+    if (!too_small_here(0))
+        with_procs(&s, waves);
+}
+
+static int burst(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    size_t page = gor__stacks.page_size;
+    for (int round = 0; round < 2; round++) {
+        gate = gor_chan_new(0, 0);
+        for (int i = 0; i < s->n; i++)
+            if (!IS(gor_go(park, NULL), 0))
+                return 1;
+        wait_until_parked(s->n);
+        OK(test_stats().stack_bytes >= (size_t)s->n * page / 2);
+        gor_chan_close(gate);
+        WAIT_FOR(gor_num_goroutines() == 1);
+        gor_chan_release(gate);
+    }
+    WAIT_FOR(test_stats().stack_bytes <= (size_t)s->n * page / 50);
+    return 0;
+}
+
+TESTF(stacks_of_goroutines_that_have_ended_go_back_to_the_system)
+{
+    struct scene s = { many(), 0, 0, 0 };
+    if (!too_small_here(s.n))
+        with_procs(&s, burst);
+}
