@@ -1962,11 +1962,23 @@ static void gor__os_futex_wake(gor__au32 *word, int n)
     syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
+/* ThreadSanitizer keeps a signal back until the thread makes a call that it intercepts; a sleep in
+ * the kernel is none. So sleeps are cut there, and end early. */
+static int64_t gor__os_sleep_until(int64_t deadline)
+{
+    int64_t soon;
+    if (!GOR__TSAN)
+        return deadline;
+    soon = gor__os_now() + 20 * GOR_MS;
+    return deadline < soon ? deadline : soon;
+}
+
 /* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
  * early. */
 static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
 {
     struct timespec t, *tp = NULL;
+    deadline = gor__os_sleep_until(deadline);
     if (deadline != GOR_FOREVER) {
         if (deadline < 0)
             deadline = 0;
@@ -2210,7 +2222,8 @@ static void gor__os_alt_stack_off(void *p)
  *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
  *                             tag that its events will carry; what is ready already is an event
  *               forget        watch fd no longer
- *               wait          up to max events, sleeping until deadline (0: not at all)
+ *               wait          up to max events, sleeping until deadline (0: not at all); may end
+ *                             early
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -2343,7 +2356,8 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
 static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 {
     struct epoll_event e[GOR__POLL_BATCH];
-    int saved = gor__os_errno(), n = gor__os_epoll_wait(e, max, deadline);
+    int saved = gor__os_errno(), n;
+    n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     gor__os_set_errno(saved);
     for (int i = 0; i < n; i++) {
         uint32_t bits = e[i].events;

@@ -24,11 +24,23 @@ static void gor__os_futex_wake(gor__au32 *word, int n)
     syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
+/* ThreadSanitizer keeps a signal back until the thread makes a call that it intercepts; a sleep in
+ * the kernel is none. So sleeps are cut there, and end early. */
+static int64_t gor__os_sleep_until(int64_t deadline)
+{
+    int64_t soon;
+    if (!GOR__TSAN)
+        return deadline;
+    soon = gor__os_now() + 20 * GOR_MS;
+    return deadline < soon ? deadline : soon;
+}
+
 /* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
  * early. */
 static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
 {
     struct timespec t, *tp = NULL;
+    deadline = gor__os_sleep_until(deadline);
     if (deadline != GOR_FOREVER) {
         if (deadline < 0)
             deadline = 0;

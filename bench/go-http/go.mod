@@ -1,0 +1,3 @@
+module gor.h/bench/go-http
+
+go 1.21
