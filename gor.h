@@ -1,4 +1,5 @@
-/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time.
+/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time,
+ * I/O.
  * Version 0.1, for Linux on x86-64 and ARM64, gcc and clang, C11 and C++17.
  * Licence: MIT or public domain, whichever you prefer; see LICENSE.
  *
@@ -26,15 +27,18 @@
  *
  * CONTENTS   Search for a tag with its brackets. What a call does stands on its prototype.
  *   manual   RUNNING  GOROUTINES  CHANNELS  SELECT  WAITING  MEMORY  BLOCKING  THREADS  FAILING
- *            STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
+ *            IO  SIGNALS  STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
  *   public   [base] results, time, options, running   [go] goroutines, fork-join, local slots
  *            [chan] channels, select   [sync] locks and counters   [ctx] contexts, groups
- *            [time] sleep, timers, tickers, limiters   [debug] panic, dump, stats   [short]
+ *            [time] sleep, timers, tickers, limiters   [io] fds, network, files, signals
+ *            [debug] panic, dump, stats   [short]
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
+ *            [epoll] [kqueue]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
- *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [sysmon] [run] [look] [names]
+ *            [taskq] [sched] [start] [machine] [wait] [poll] [report] [life] [channel] [fork]
+ *            [select] [locks] [counters] [time] [context] [faults] [block] [fd] [net] [file]
+ *            [dial] [signal] [sysmon] [run] [look] [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -111,6 +115,24 @@
  *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
  *   the end.
  *
+ * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
+ *   gor_write and the like work on any descriptor and park while it would block. Close what a
+ *   gor call made, or has read or written, by gor_fd_close: close(2) wakes nobody, and the next
+ *   owner of the number might wait in vain. gor_wait_fd and the fd cases of a select serve
+ *   libraries with sockets of their own, and do not mind how these are closed. Descriptors are
+ *   made non-blocking on the way; terminals and fds 0 to 2 are not, since others share them.
+ *   What cannot be waited for goes through gor_block: regular files, opening (a FIFO may have no
+ *   other end), names. These ignore deadlines and contexts once begun; a look-up only appears to
+ *   end: its thread goes on. Addresses are "host:port", "[::1]:port", ":port", or a path for
+ *   "unix".
+ *
+ * SIGNALS    gor_signal_notify sends signals, as ints, to a channel; gor_signal_ctx cancels a
+ *   context. They are delivered on threads of yours or on the one that called gor_run: block
+ *   them there, and they do not come. At the first write to something that is no socket, SIGPIPE
+ *   gets an empty handler if it had none, so that writing to a closed pipe is -EPIPE; it is not
+ *   inherited through exec. GOR_NO_SIGNALS: it is left alone, and sockets alone are safe. While
+ *   a signal is asked for, or an fd waited for, there is no report of a deadlock.
+ *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
  *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. A goroutine gets its stack
@@ -128,12 +150,12 @@
  *                       stress=SEED: unlikely schedules, in programs compiled with -DGOR_CHECK=1,
  *                       which also checks the order of locks
  *
- * LIMITS     This version has no I/O calls: fd cases of a select are -ENOSYS. No preemption by
- *   signal: preempt_signal is not used; nor is the realloc hook called, which must be set with
- *   the other two. 1024 processors, 65535 cases in a select. Under vm.overcommit_memory=2 each
- *   stack counts in full. A hardware shadow stack in force: gor_run says so and returns -ENOSYS.
- *   When memory or address space is out, starting a goroutine is -ENOMEM and the rest runs on; a
- *   goroutine started before that may wait for a stack until another one ends.
+ * LIMITS     No preemption by signal: preempt_signal is not used; nor is the realloc hook called,
+ *   which must be set with the other two. 1024 processors, 65535 cases in a select. Under
+ *   vm.overcommit_memory=2 each stack counts in full. A hardware shadow stack in force: gor_run
+ *   says so and returns -ENOSYS. When memory or address space is out, starting a goroutine is
+ *   -ENOMEM and the rest runs on; a goroutine started before that may wait for a stack until
+ *   another one ends.
  *
  * SANITIZERS -fsanitize=thread takes each goroutine for a thread of its own, so a race shows
  *   between two goroutines on one thread too; about 7800 may be alive, then -ENOMEM.
@@ -716,7 +738,7 @@ enum gor_case_kind {
  * rc. */
 typedef struct gor_case {
     int     kind;                      /* enum gor_case_kind                                     */
-    int     rc;                        /* out: result of the case that ran: 0, or -EPIPE         */
+    int     rc;                        /* out: result of the case that ran: 0, -EPIPE; -EBADF    */
     void   *object;                    /* the channel, context or task                           */
     void   *value;                     /* what to send, where to receive                         */
     size_t  size;                      /* bytes at value                                         */
@@ -730,8 +752,8 @@ typedef struct gor_case {
  *   cases  read, and rc and *ok of the one that ran written, before the return; n 0 waits for ever
  * Returns the case's index; a receive on a closed channel runs, with *ok false;
  * -EPIPE a send case met a closed channel (its rc is -EPIPE, the others' 0); -EMSGSIZE a channel
- * case of the wrong size, -EINVAL an unknown kind, -ENOSYS an fd case (not yet), each before
- * anything has moved; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
+ * case of the wrong size, -EINVAL an unknown kind, each before anything has moved; -ESRCH an fd
+ * case without a runtime; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
  * Parks: yes, unless there is a default; blocks the thread outside of goroutines.
  * Orders: as the send or receive that ran. Source: selectgo of the Go runtime. */
 GOR_API int gor_select_n(gor_case *cases, size_t n);
@@ -792,7 +814,8 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
     return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
 }
 
-/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. */
+/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
+ * writable: a read or write of fd would not block; that includes one that would fail. */
 #define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
 #define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
 #define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))
@@ -1300,6 +1323,7 @@ typedef gor_ctx     ctx_t;
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
@@ -1308,12 +1332,16 @@ typedef gor_ctx     ctx_t;
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
- * [wait]     the one mechanism of waiting         [report]   the world in words; the end
- * [life]     first frame to last; defer, panic    [channel]  values from goroutine to goroutine
+ * [wait]     the one mechanism of waiting         [poll]     who waits for which fd
+ * [report]   the world in words; the end          [life]     first frame to last; defer, panic
+ * [channel]  values from goroutine to goroutine
  * [fork]     fork, join, parallel for             [select]   wait for one of several
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [fd]       reading and writing fds              [net]      sockets
+ * [file]     files and processes                  [dial]     addresses, listening, dialing
+ * [signal]   signals as values
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -1338,7 +1366,9 @@ typedef gor_ctx     ctx_t;
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
- *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
+ *   sleeper       the one idle M that sleeps until the first timer of all, and in the poller, once
+ *                 there is one: epoll, the kernel's list of fds that are ready. sysmon: the watch.
+ *   pd            what is known of an fd number: its owner's generation, events, waiters.
  *   quantum       how long a goroutine runs before it is asked to yield.
  *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
  *
@@ -1356,7 +1386,7 @@ typedef gor_ctx     ctx_t;
  * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
  *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
  *   CTX      gor__cancel     one at a time; done closes a channel
- *   OBJECT   channels, mutexes, tasks, ...  wakes goroutines; two channels by rising address
+ *   OBJECT   channels, mutexes, tasks, pds  wakes goroutines; two channels by rising address
  *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
  *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
  *   No lock is held over a switch.

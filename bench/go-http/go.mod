@@ -1,3 +1,3 @@
-module gor.h/bench/go-http
+module gorhttp
 
-go 1.21
+go 1.26
