@@ -1503,6 +1503,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around               */
+#define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
 
@@ -3044,6 +3045,7 @@ typedef struct gor__m {
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
+    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -3100,6 +3102,8 @@ static struct {
 
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
     gor__ai64   sleep_until;
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
     gor__au32   n_blocked;             /* goroutines in gor_block                              */
     gor__au32   poller;                /* it exists: fds are waited for                        */
     gor__au32   polls;                 /* how often somebody looked there                      */
@@ -3518,8 +3522,11 @@ static void gor__timers_move(gor__timers *to, gor__timers *from)
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
- *             I6 The sleeper sleeps there while some P is idle only: with all Ps busy its events
- *                are found by those, between goroutines, and it would only take a CPU from them.
+ *             I6 While others run goroutines and poll in between, no M sleeps in the poller: the
+ *                kernel would wake it at each event that they find themselves a moment later. One
+ *                idle M stands by instead, and asks every millisecond whether they still poll, and
+ *                for timers. If they do not, or nobody runs, there is a sleeper. The last M to
+ *                go idle sees that all Ps are.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -3703,14 +3710,16 @@ static void gor__sleeper_wake(gor__m *m)
     }
 }
 
-/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
+/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, and nobody
+ * stands by who will see it in time, wake one. */
 static void gor__sleeper_tell(int64_t when)
 {
     gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m)
-        gor__wake_p();
-    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until))
+    if (m && when < gor__ai64_load_sc(&gor__rt.sleep_until))
         gor__sleeper_wake(m);
+    if (!m && (!gor__aptr_load_sc(&gor__rt.standby) ||
+               when < gor__ai64_load_sc(&gor__rt.standby_until)))
+        gor__wake_p();
 }
 
 /* Call after starting a timer that became the first of its heap. */
@@ -4794,6 +4803,32 @@ static int64_t gor__sleeper_until(gor__m *m)
     return gor__au32_load_sc(&gor__rt.n_idle_p) != 0 ? 0 : GOR_FOREVER;
 }
 
+/* Do others run, and poll, since m last asked? */
+static bool gor__others_poll(gor__m *m)
+{
+    uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+    bool others = (int32_t)(polls - m->polls_seen - m->polls_own) > 0;
+    m->polls_seen = polls;
+    m->polls_own = 0;
+    return others && gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs);
+}
+
+/* Nothing to do while others poll: one M asks again soon ([idle] I6), the rest sleep. */
+static bool gor__m_stand_by(gor__m *m)
+{
+    int64_t until = gor__os_now() + GOR__STANDBY_NS, first;
+    bool woken;
+    gor__ai64_store_sc(&gor__rt.standby_until, until);
+    if (!gor__aptr_cas(&gor__rt.standby, NULL, m))
+        return gor__m_sleep(m, GOR_FOREVER);
+    gor__arch_fence();
+    first = gor__timers_first();                   /* those that come later are before until, and */
+    woken = gor__m_sleep(m, first < until ? first : until);    /* told; or seen then              */
+    gor__aptr_store_sc(&gor__rt.standby, NULL);
+    gor__arch_fence();
+    return woken;
+}
+
 /* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). */
 static bool gor__m_sleep_idle(gor__m *m, gor__g **ready)
 {
@@ -4801,6 +4836,8 @@ static bool gor__m_sleep_idle(gor__m *m, gor__g **ready)
     *ready = NULL;
     if (gor__au32_load_sc(&gor__rt.stopping))
         return true;
+    if (gor__au32_load_sc(&gor__rt.poller) && gor__others_poll(m))
+        return gor__m_stand_by(m);
     until = gor__sleeper_until(m);
     if (until != 0 && gor__au32_load_sc(&gor__rt.poller) &&
         gor__aptr_load_rlx(&gor__rt.sleeper) == m)
@@ -5873,6 +5910,7 @@ static gor__g *gor__poll(int64_t deadline)
     gor__gqueue ready = { NULL, NULL, { 0 } };
     int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
+    gor__self()->polls_own++;
     for (int i = 0; i < n; i++) {
         if (e[i].fd >= 0) {
             gor__poll_event(&e[i], &ready);
@@ -10505,7 +10543,8 @@ static void gor__watch_poller(void)
     static uint32_t seen, stale;
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
     bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
-    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper))
+    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper) ||
+        gor__aptr_load_sc(&gor__rt.standby))
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;

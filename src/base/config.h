@@ -73,5 +73,6 @@
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around               */
+#define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

@@ -202,6 +202,7 @@ typedef struct gor__m {
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
+    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -258,6 +259,8 @@ static struct {
 
     gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
     gor__ai64   sleep_until;
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
     gor__au32   n_blocked;             /* goroutines in gor_block                              */
     gor__au32   poller;                /* it exists: fds are waited for                        */
     gor__au32   polls;                 /* how often somebody looked there                      */
