@@ -1418,8 +1418,6 @@ typedef gor_ctx     ctx_t;
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1427,6 +1425,12 @@ typedef gor_ctx     ctx_t;
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(GOR__KQUEUE) && GOR__KQUEUE
+#include <sys/event.h>
+#else
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#endif
 
 /* ==== [config] compiler, sanitizers, sizes ====================================================
  * What        The facts that every later part is compiled by. Each macro always has a value.
@@ -1486,13 +1490,9 @@ typedef gor_ctx     ctx_t;
 #define GOR_CHECK 0
 #endif
 
-/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+/* The poller: epoll; kqueue where this is set to 1 and there is a <sys/event.h>. */
 #ifndef GOR__KQUEUE
-#if defined(__linux__)
 #define GOR__KQUEUE 0
-#else
-#define GOR__KQUEUE 1
-#endif
 #endif
 
 #define GOR__MAX_PROCS      1024
@@ -2022,6 +2022,23 @@ static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline
 }
 
 static void gor__os_yield(void) { sched_yield(); }
+
+/* -- calls that libc declares for _GNU_SOURCE alone, which may have come too late ------------ */
+#define GOR__RWF_NOWAIT 8
+#ifndef SYS_preadv2
+#define SYS_preadv2 (-1)
+#endif
+
+/* read(2) of what is in the page cache; -1 if that is not all. */
+static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
+{
+    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+}
+
+static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
 
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
 
@@ -5953,8 +5970,8 @@ static int gor__pd_arm_locked(gor__pd *pd, int fd, int dir)
             return 0;
         bits |= flags & (GOR__PD_IN | GOR__PD_OUT);
     } else {
-        bits |= (pd->waiters[GOR__IN].head ? GOR__PD_IN : 0u) |
-                (pd->waiters[GOR__OUT].head ? GOR__PD_OUT : 0u);
+        bits |= (pd->waiters[GOR__IN].head ? (uint32_t)GOR__PD_IN : 0u) |
+                (pd->waiters[GOR__OUT].head ? (uint32_t)GOR__PD_OUT : 0u);
     }
     what = (bits & GOR__PD_IN ? (unsigned)GOR_READ : 0u) |
            (bits & GOR__PD_OUT ? (unsigned)GOR_WRITE : 0u);
@@ -8881,6 +8898,7 @@ typedef struct gor__io {               /* one call: its arguments               
 } gor__io;
 
 enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
+#define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
 /* A system call's result; errno gets its old value back. */
@@ -9063,7 +9081,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = preadv2(io->fd, &v, 1, -1, RWF_NOWAIT);
+        ssize_t n = gor__os_read_cached(io->fd, &v);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;
@@ -9218,7 +9236,7 @@ ssize_t gor_write_all_until(int fd, const void *buf, size_t n, int64_t deadline)
 
 static ssize_t gor__io_vec(gor__io *io, const struct iovec *v, int n, int64_t deadline)
 {
-    if (n < 0 || n > IOV_MAX || (n > 0 && !v))
+    if (n < 0 || n > GOR__IOV_MAX || (n > 0 && !v))
         return -EINVAL;
     io->vec = v;
     io->n_vec = n;
@@ -9378,8 +9396,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(accept4(io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC),
-                                saved);
+    ssize_t n = gor__sys_result(gor__os_accept(io->fd, io->addr, &size), saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */

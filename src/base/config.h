@@ -56,13 +56,9 @@
 #define GOR_CHECK 0
 #endif
 
-/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+/* The poller: epoll; kqueue where this is set to 1 and there is a <sys/event.h>. */
 #ifndef GOR__KQUEUE
-#if defined(__linux__)
 #define GOR__KQUEUE 0
-#else
-#define GOR__KQUEUE 1
-#endif
 #endif
 
 #define GOR__MAX_PROCS      1024

@@ -31,6 +31,7 @@ typedef struct gor__io {               /* one call: its arguments               
 } gor__io;
 
 enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
+#define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
 /* A system call's result; errno gets its old value back. */
@@ -213,7 +214,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = preadv2(io->fd, &v, 1, -1, RWF_NOWAIT);
+        ssize_t n = gor__os_read_cached(io->fd, &v);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;
@@ -368,7 +369,7 @@ ssize_t gor_write_all_until(int fd, const void *buf, size_t n, int64_t deadline)
 
 static ssize_t gor__io_vec(gor__io *io, const struct iovec *v, int n, int64_t deadline)
 {
-    if (n < 0 || n > IOV_MAX || (n > 0 && !v))
+    if (n < 0 || n > GOR__IOV_MAX || (n > 0 && !v))
         return -EINVAL;
     io->vec = v;
     io->n_vec = n;

@@ -54,6 +54,23 @@ static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline
 
 static void gor__os_yield(void) { sched_yield(); }
 
+/* -- calls that libc declares for _GNU_SOURCE alone, which may have come too late ------------ */
+#define GOR__RWF_NOWAIT 8
+#ifndef SYS_preadv2
+#define SYS_preadv2 (-1)
+#endif
+
+/* read(2) of what is in the page cache; -1 if that is not all. */
+static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
+{
+    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+}
+
+static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
 
 /* -- asymmetric fence: the rare side pays for both --------------------------------------------- */
