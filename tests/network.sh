@@ -83,8 +83,9 @@ if built httpd httpd; then
         done | timeout 60 build/examples/scrape -t 1 -n 1 >"$dir/scrape" 2>/dev/null
         try 'scrape copes with slow, broken, redirecting and endless pages' same \
             "$(tail -1 "$dir/scrape" | cut -d, -f1-3)" '3 ok, 4 failed, 3 retries'
+        # --foreground: one signal. A second one, to the group, would have its usual effect.
         for i in 1 2 3 4 5 6 7 8 9; do echo "http://$addr/slow?$i"; done |
-            timeout -s INT 1 build/examples/scrape -w 2 >"$dir/scrape" 2>/dev/null
+            timeout --foreground -s INT 1 build/examples/scrape -w 2 >"$dir/scrape" 2>/dev/null
         grep -q interrupted "$dir/scrape"
         result $? 'scrape ends on Ctrl-C, and reports'
     fi
