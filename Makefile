@@ -7,9 +7,15 @@ GO     ?= go
 CARGO  ?= cargo
 
 variants := $(shell tests/matrix.sh --list)
-examples := $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
+servers  := build/examples/httpd build/examples/scrape build/examples/pgquery
+examples := $(filter-out $(servers),$(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c)))
 
-.PHONY: help demo check $(variants:%=check-%) examples bench scale amalgamate clean
+# llhttp, the HTTP parser of Node.js, as the Python package httptools carries it.
+llhttp   := build/llhttp
+httptools := httptools==0.9.0 \
+    --hash=sha256:d484ebb7e3a3f3597b0f645fbd1b85633674ca808c1f5ba11c2caf7c66f5c8b6
+
+.PHONY: help demo check $(variants:%=check-%) examples network bench bench-http scale amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -19,6 +25,8 @@ help:
 	@echo '$(variants)' | fold -s -w 76 | sed 's/^/                   /'
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'
 	@echo 'make examples      build/examples/*'
+	@echo 'make network       the examples that serve and fetch; those whose libraries are here'
+	@echo 'make bench-http    httpd against a bare epoll server and Go, by wrk; echo against Go'
 	@echo 'make bench         gor.h against Go and the other runtimes that are installed, 10 rounds'
 	@echo '                   ARGS="--cases fib,mutex --runs 3" is quicker; bench/run.py --help'
 	@echo 'make bench-setup   install those runtimes, hyperfine and matplotlib'
@@ -42,6 +50,35 @@ examples: $(examples)
 build/examples/%: examples/%.c gor.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(CFLAGS) -I. $< -o $@ -pthread $(LDFLAGS)
+
+# What needs a library is left out, and said so, where that is missing.
+network: build/network_load build/examples/kv build/examples/proxy build/examples/chat
+	@for one in $(servers); do $(MAKE) -s $$one || echo "$$one: left out"; done
+
+build/network_load: tests/network_load.c gor.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) -I. $< -o $@ -pthread $(LDFLAGS)
+
+$(llhttp)/llhttp.h:
+	@mkdir -p $(@D)
+	echo '$(httptools)' >$(@D)/requirements.txt
+	python3 -m pip download -q --no-deps --no-binary :all: --require-hashes \
+	    -d $(@D) -r $(@D)/requirements.txt
+	tar -xzf $(@D)/httptools-*.tar.gz -C $(@D) --strip-components=4 --wildcards \
+	    '*/vendor/llhttp/include/*' '*/vendor/llhttp/src/*'
+	touch $@
+
+build/examples/httpd: examples/httpd.c gor.h $(llhttp)/llhttp.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) -I. -I$(llhttp) $< $(llhttp)/*.c -o $@ -pthread $(LDFLAGS)
+
+build/examples/scrape: examples/scrape.c gor.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(CFLAGS) -I. $< -o $@ -lcurl -pthread $(LDFLAGS)
+
+build/examples/pgquery: examples/pgquery.c gor.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) -I. -I/usr/include/postgresql $< -o $@ -lpq -pthread $(LDFLAGS)
 
 # -- benchmarks: every program that can be built here, the same cases and command line each --------
 
@@ -104,6 +141,9 @@ scale: build/bench/scale $(if $(shell command -v $(GO)),build/bench/memory-go)
 	GORTEST_MANY=1000000 GORTEST_LIMIT=900 build/bench/scale
 	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 1
 	test ! -x build/bench/memory-go || build/bench/memory-go 1000000 2
+
+bench-http: network
+	bench/http.py $(ARGS)
 
 amalgamate:
 	./amalgamate.py

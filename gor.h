@@ -1,4 +1,5 @@
-/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time.
+/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time,
+ * I/O.
  * Version 0.1, for Linux on x86-64 and ARM64, gcc and clang, C11 and C++17.
  * Licence: MIT or public domain, whichever you prefer; see LICENSE.
  *
@@ -26,16 +27,18 @@
  *
  * CONTENTS   Search for a tag with its brackets. What a call does stands on its prototype.
  *   manual   RUNNING  GOROUTINES  CHANNELS  SELECT  WAITING  MEMORY  BLOCKING  THREADS  FAILING
- *            STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
+ *            IO  SIGNALS  STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
  *   public   [base] results, time, options, running   [go] goroutines, fork-join, local slots
  *            [chan] channels, select   [sync] locks and counters   [ctx] contexts, groups
- *            [time] sleep, timers, tickers, limiters   [debug] panic, dump, stats   [short]
+ *            [time] sleep, timers, tickers, limiters   [io] fds, network, files, signals
+ *            [debug] panic, dump, stats   [short]
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
+ *            [epoll] [kqueue]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
- *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [tidy] [sysmon] [run] [look]
- *            [names]
+ *            [taskq] [sched] [start] [machine] [wait] [poll] [report] [life] [channel] [fork]
+ *            [select] [locks] [counters] [time] [context] [faults] [block] [fd] [net] [file]
+ *            [dial] [signal] [preempt] [retake] [tidy] [sysmon] [run] [look] [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -116,6 +119,24 @@
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
  *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
  *   the end.
+ *
+ * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
+ *   gor_write and the like work on any descriptor and park while it would block. Close what a
+ *   gor call made, or has read or written, by gor_fd_close: close(2) wakes nobody, and the next
+ *   owner of the number might wait in vain. gor_wait_fd and the fd cases of a select serve
+ *   libraries with sockets of their own, and do not mind how these are closed. Descriptors are
+ *   made non-blocking on the way; terminals and fds 0 to 2 are not, since others share them.
+ *   What cannot be waited for goes through gor_block: regular files, opening (a FIFO may have no
+ *   other end), names. These ignore deadlines and contexts once begun; a look-up only appears to
+ *   end: its thread goes on. Addresses are "host:port", "[::1]:port", ":port", or a path for
+ *   "unix".
+ *
+ * SIGNALS    gor_signal_notify sends signals, as ints, to a channel; gor_signal_ctx cancels a
+ *   context. They are delivered on threads of yours or on the one that called gor_run: block
+ *   them there, and they do not come. At the first write to something that is no socket, SIGPIPE
+ *   gets an empty handler if it had none, so that writing to a closed pipe is -EPIPE; it is not
+ *   inherited through exec. GOR_NO_SIGNALS: it is left alone, and sockets alone are safe. While
+ *   a signal is asked for, or an fd waited for, there is no report of a deadlock.
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
@@ -753,7 +774,7 @@ enum gor_case_kind {
  * rc. */
 typedef struct gor_case {
     int     kind;                      /* enum gor_case_kind                                     */
-    int     rc;                        /* out: result of the case that ran: 0, or -EPIPE         */
+    int     rc;                        /* out: result of the case that ran: 0, -EPIPE; -EBADF    */
     void   *object;                    /* the channel, context or task                           */
     void   *value;                     /* what to send, where to receive                         */
     size_t  size;                      /* bytes at value                                         */
@@ -767,8 +788,8 @@ typedef struct gor_case {
  *   cases  read, and rc and *ok of the one that ran written, before the return; n 0 waits for ever
  * Returns the case's index; a receive on a closed channel runs, with *ok false;
  * -EPIPE a send case met a closed channel (its rc is -EPIPE, the others' 0); -EMSGSIZE a channel
- * case of the wrong size, -EINVAL an unknown kind, -ENOSYS an fd case (not yet), each before
- * anything has moved; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
+ * case of the wrong size, -EINVAL an unknown kind, each before anything has moved; -ESRCH an fd
+ * case without a runtime; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
  * Parks: yes, unless there is a default; blocks the thread outside of goroutines.
  * Orders: as the send or receive that ran. Source: selectgo of the Go runtime. */
 GOR_API int gor_select_n(gor_case *cases, size_t n);
@@ -829,7 +850,8 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
     return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
 }
 
-/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. */
+/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
+ * writable: a read or write of fd would not block; that includes one that would fail. */
 #define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
 #define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
 #define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))
@@ -1456,6 +1478,7 @@ typedef gor_ctx     ctx_t;
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
@@ -1464,13 +1487,18 @@ typedef gor_ctx     ctx_t;
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
- * [wait]     the one mechanism of waiting         [report]   the world in words; the end
- * [life]     first frame to last; defer, panic    [channel]  values from goroutine to goroutine
+ * [wait]     the one mechanism of waiting         [poll]     who waits for which fd
+ * [report]   the world in words; the end          [life]     first frame to last; defer, panic
+ * [channel]  values from goroutine to goroutine
  * [fork]     fork, join, parallel for             [select]   wait for one of several
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [preempt]  a switch in place, by signal       [retake]   a processor is taken from its thread
  * [tidy]     idle pages of stacks go back
+ * [fd]       reading and writing fds              [net]      sockets
+ * [file]     files and processes                  [dial]     addresses, listening, dialing
+ * [signal]   signals as values
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -1497,7 +1525,9 @@ typedef gor_ctx     ctx_t;
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
- *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
+ *   sleeper       the one idle M that sleeps until the first timer of all, and in the poller, once
+ *                 there is one: epoll, the kernel's list of fds that are ready. sysmon: the watch.
+ *   pd            what is known of an fd number: its owner's generation, events, waiters.
  *   quantum       how long a goroutine runs before it is asked to yield.
  *   retake        take the P of a goroutine that does not hear; it keeps its thread.
  *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
@@ -1516,7 +1546,7 @@ typedef gor_ctx     ctx_t;
  * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
  *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
  *   CTX      gor__cancel     one at a time; done closes a channel
- *   OBJECT   channels, mutexes, tasks, ...  wakes goroutines; two channels by rising address
+ *   OBJECT   channels, mutexes, tasks, pds  wakes goroutines; two channels by rising address
  *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
  *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
  *   No lock is held over a switch.
@@ -1549,8 +1579,6 @@ typedef gor_ctx     ctx_t;
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1559,6 +1587,12 @@ typedef gor_ctx     ctx_t;
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+#if defined(GOR__KQUEUE) && GOR__KQUEUE
+#include <sys/event.h>
+#else
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#endif
 
 /* ==== [config] compiler, sanitizers, sizes ====================================================
  * What        The facts that every later part is compiled by. Each macro always has a value.
@@ -1625,13 +1659,9 @@ typedef gor_ctx     ctx_t;
 #define GOR_CHECK 0
 #endif
 
-/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+/* The poller: epoll; kqueue where this is set to 1 and there is a <sys/event.h>. */
 #ifndef GOR__KQUEUE
-#if defined(__linux__)
 #define GOR__KQUEUE 0
-#else
-#define GOR__KQUEUE 1
-#endif
 #endif
 
 #define GOR__MAX_PROCS      1024
@@ -1643,6 +1673,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
+#define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
 
@@ -2418,11 +2449,23 @@ static void gor__os_futex_wake(gor__au32 *word, int n)
     syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
+/* ThreadSanitizer keeps a signal back until the thread makes a call that it intercepts; a sleep in
+ * the kernel is none. So sleeps are cut there, and end early. */
+static int64_t gor__os_sleep_until(int64_t deadline)
+{
+    int64_t soon;
+    if (!GOR__TSAN)
+        return deadline;
+    soon = gor__os_now() + 20 * GOR_MS;
+    return deadline < soon ? deadline : soon;
+}
+
 /* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
  * early. */
 static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
 {
     struct timespec t, *tp = NULL;
+    deadline = gor__os_sleep_until(deadline);
     if (deadline != GOR_FOREVER) {
         if (deadline < 0)
             deadline = 0;
@@ -2435,6 +2478,23 @@ static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline
 }
 
 static void gor__os_yield(void) { sched_yield(); }
+
+/* -- calls that libc declares for _GNU_SOURCE alone, which may have come too late ------------ */
+#define GOR__RWF_NOWAIT 8
+#ifndef SYS_preadv2
+#define SYS_preadv2 (-1)
+#endif
+
+/* read(2) of what is in the page cache; -1 if that is not all. */
+static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
+{
+    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+}
+
+static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
 
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
 
@@ -2743,7 +2803,8 @@ static void gor__os_alt_stack_off(void *p)
  *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
  *                             tag that its events will carry; what is ready already is an event
  *               forget        watch fd no longer
- *               wait          up to max events, sleeping until deadline (0: not at all)
+ *               wait          up to max events, sleeping until deadline (0: not at all); may end
+ *                             early
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -2876,7 +2937,8 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
 static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 {
     struct epoll_event e[GOR__POLL_BATCH];
-    int saved = gor__os_errno(), n = gor__os_epoll_wait(e, max, deadline);
+    int saved = gor__os_errno(), n;
+    n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     gor__os_set_errno(saved);
     for (int i = 0; i < n; i++) {
         uint32_t bits = e[i].events;
@@ -3762,6 +3824,7 @@ typedef struct gor__m {
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
+    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -3823,6 +3886,8 @@ static struct {
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
     gor__au32   poller;                /* it exists: fds are waited for                        */
     gor__au32   polls;                 /* how often somebody looked there                      */
     gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
@@ -4242,8 +4307,11 @@ static void gor__timers_move(gor__timers *to, gor__timers *from)
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
- *             I6 The sleeper sleeps there while some P is idle only: with all Ps busy its events
- *                are found by those, between goroutines, and it would only take a CPU from them.
+ *             I6 While others run goroutines and poll in between, no M sleeps in the poller: the
+ *                kernel would wake it at each event that they find themselves a moment later. One
+ *                idle M stands by instead, and asks every millisecond whether they still poll, and
+ *                for timers. If they do not, or nobody runs, there is a sleeper. The last M to
+ *                go idle sees that all Ps are.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -4427,14 +4495,16 @@ static void gor__sleeper_wake(gor__m *m)
     }
 }
 
-/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
+/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, and nobody
+ * stands by who will see it in time, wake one. */
 static void gor__sleeper_tell(int64_t when)
 {
     gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m)
-        gor__wake_p();
-    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until))
+    if (m && when < gor__ai64_load_sc(&gor__rt.sleep_until))
         gor__sleeper_wake(m);
+    if (!m && (!gor__aptr_load_sc(&gor__rt.standby) ||
+               when < gor__ai64_load_sc(&gor__rt.standby_until)))
+        gor__wake_p();
 }
 
 /* Call after starting a timer that became the first of its heap. */
@@ -5655,6 +5725,32 @@ static bool gor__m_spare_locked(const gor__m *m)
            gor__au32_load_rlx(&gor__rt.n_idle_m) >= gor__au32_load_rlx(&gor__rt.n_procs);
 }
 
+/* Do others run, and poll, since m last asked? */
+static bool gor__others_poll(gor__m *m)
+{
+    uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+    bool others = (int32_t)(polls - m->polls_seen - m->polls_own) > 0;
+    m->polls_seen = polls;
+    m->polls_own = 0;
+    return others && gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs);
+}
+
+/* Nothing to do while others poll: one M asks again soon ([idle] I6), the rest sleep. */
+static bool gor__m_stand_by(gor__m *m)
+{
+    int64_t until = gor__os_now() + GOR__STANDBY_NS, first;
+    bool woken;
+    gor__ai64_store_sc(&gor__rt.standby_until, until);
+    if (!gor__aptr_cas(&gor__rt.standby, NULL, m))
+        return gor__m_sleep(m, GOR_FOREVER);
+    gor__arch_fence();
+    first = gor__timers_first();                   /* those that come later are before until, and */
+    woken = gor__m_sleep(m, first < until ? first : until);    /* told; or seen then              */
+    gor__aptr_store_sc(&gor__rt.standby, NULL);
+    gor__arch_fence();
+    return woken;
+}
+
 /* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
  * leave_at at most. */
 static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
@@ -5663,6 +5759,8 @@ static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
     *ready = NULL;
     if (gor__au32_load_sc(&gor__rt.stopping))
         return true;
+    if (gor__au32_load_sc(&gor__rt.poller) && gor__others_poll(m))
+        return gor__m_stand_by(m);
     until = gor__sleeper_until(m);
     if (until != 0 && gor__au32_load_sc(&gor__rt.poller) &&
         gor__aptr_load_rlx(&gor__rt.sleeper) == m)
@@ -6824,6 +6922,7 @@ static gor__g *gor__poll(int64_t deadline)
     gor__gqueue ready = { NULL, NULL, { 0 } };
     int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
+    gor__self()->polls_own++;
     for (int i = 0; i < n; i++) {
         if (e[i].fd >= 0) {
             gor__poll_event(&e[i], &ready);
@@ -10135,8 +10234,7 @@ typedef struct gor__io {               /* one call: its arguments               
 } gor__io;
 
 enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
-#define GOR__IOV_MAX 1024               /* the kernel's UIO_MAXIOV: libc hides the names here */
-#define GOR__RWF_NOWAIT 8
+#define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
 /* A system call's result; errno gets its old value back. */
@@ -10319,7 +10417,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1L, -1L, -1L, GOR__RWF_NOWAIT);
+        ssize_t n = gor__os_read_cached(io->fd, &v);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;
@@ -10634,8 +10732,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    long fd = syscall(SYS_accept4, io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    ssize_t n = gor__sys_result(fd, saved);
+    ssize_t n = gor__sys_result(gor__os_accept(io->fd, io->addr, &size), saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
@@ -12163,7 +12260,8 @@ static void gor__watch_poller(void)
     static uint32_t seen, stale;
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
     bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
-    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper))
+    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper) ||
+        gor__aptr_load_sc(&gor__rt.standby))
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;

@@ -51,8 +51,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -61,6 +59,12 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+#if defined(GOR__KQUEUE) && GOR__KQUEUE
+#include <sys/event.h>
+#else
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#endif
 
 #include "base/config.h"
 #include "base/atomics.h"

@@ -1,4 +1,5 @@
-/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time.
+/* gor.h: Go's concurrency for C in one header: goroutines, channels, select, sync, context, time,
+ * I/O.
  * Version 0.1, for Linux on x86-64 and ARM64, gcc and clang, C11 and C++17.
  * Licence: MIT or public domain, whichever you prefer; see LICENSE.
  *
@@ -26,16 +27,18 @@
  *
  * CONTENTS   Search for a tag with its brackets. What a call does stands on its prototype.
  *   manual   RUNNING  GOROUTINES  CHANNELS  SELECT  WAITING  MEMORY  BLOCKING  THREADS  FAILING
- *            STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
+ *            IO  SIGNALS  STACKS  ENVIRONMENT  LIMITS  SANITIZERS  FORK
  *   public   [base] results, time, options, running   [go] goroutines, fork-join, local slots
  *            [chan] channels, select   [sync] locks and counters   [ctx] contexts, groups
- *            [time] sleep, timers, tickers, limiters   [debug] panic, dump, stats   [short]
+ *            [time] sleep, timers, tickers, limiters   [io] fds, network, files, signals
+ *            [debug] panic, dump, stats   [short]
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
+ *            [epoll] [kqueue]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
- *            [taskq] [sched] [start] [machine] [wait] [report] [life] [channel] [fork] [select]
- *            [locks] [counters] [time] [context] [faults] [block] [tidy] [sysmon] [run] [look]
- *            [names]
+ *            [taskq] [sched] [start] [machine] [wait] [poll] [report] [life] [channel] [fork]
+ *            [select] [locks] [counters] [time] [context] [faults] [block] [fd] [net] [file]
+ *            [dial] [signal] [preempt] [retake] [tidy] [sysmon] [run] [look] [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -116,6 +119,24 @@
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
  *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
  *   the end.
+ *
+ * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
+ *   gor_write and the like work on any descriptor and park while it would block. Close what a
+ *   gor call made, or has read or written, by gor_fd_close: close(2) wakes nobody, and the next
+ *   owner of the number might wait in vain. gor_wait_fd and the fd cases of a select serve
+ *   libraries with sockets of their own, and do not mind how these are closed. Descriptors are
+ *   made non-blocking on the way; terminals and fds 0 to 2 are not, since others share them.
+ *   What cannot be waited for goes through gor_block: regular files, opening (a FIFO may have no
+ *   other end), names. These ignore deadlines and contexts once begun; a look-up only appears to
+ *   end: its thread goes on. Addresses are "host:port", "[::1]:port", ":port", or a path for
+ *   "unix".
+ *
+ * SIGNALS    gor_signal_notify sends signals, as ints, to a channel; gor_signal_ctx cancels a
+ *   context. They are delivered on threads of yours or on the one that called gor_run: block
+ *   them there, and they do not come. At the first write to something that is no socket, SIGPIPE
+ *   gets an empty handler if it had none, so that writing to a closed pipe is -EPIPE; it is not
+ *   inherited through exec. GOR_NO_SIGNALS: it is left alone, and sockets alone are safe. While
+ *   a signal is asked for, or an fd waited for, there is no report of a deadlock.
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:

@@ -5,6 +5,7 @@
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
@@ -13,13 +14,18 @@
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
- * [wait]     the one mechanism of waiting         [report]   the world in words; the end
- * [life]     first frame to last; defer, panic    [channel]  values from goroutine to goroutine
+ * [wait]     the one mechanism of waiting         [poll]     who waits for which fd
+ * [report]   the world in words; the end          [life]     first frame to last; defer, panic
+ * [channel]  values from goroutine to goroutine
  * [fork]     fork, join, parallel for             [select]   wait for one of several
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
+ * [preempt]  a switch in place, by signal       [retake]   a processor is taken from its thread
  * [tidy]     idle pages of stacks go back
+ * [fd]       reading and writing fds              [net]      sockets
+ * [file]     files and processes                  [dial]     addresses, listening, dialing
+ * [signal]   signals as values
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -46,7 +52,9 @@
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
- *   sleeper       the one idle M that sleeps until the first timer of all. sysmon: the watch.
+ *   sleeper       the one idle M that sleeps until the first timer of all, and in the poller, once
+ *                 there is one: epoll, the kernel's list of fds that are ready. sysmon: the watch.
+ *   pd            what is known of an fd number: its owner's generation, events, waiters.
  *   quantum       how long a goroutine runs before it is asked to yield.
  *   retake        take the P of a goroutine that does not hear; it keeps its thread.
  *   ticket        what a timer's run must take to begin, and what stopping the timer takes back.
@@ -65,7 +73,7 @@
  * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
  *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
  *   CTX      gor__cancel     one at a time; done closes a channel
- *   OBJECT   channels, mutexes, tasks, ...  wakes goroutines; two channels by rising address
+ *   OBJECT   channels, mutexes, tasks, pds  wakes goroutines; two channels by rising address
  *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
  *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
  *   No lock is held over a switch.

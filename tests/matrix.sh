@@ -12,7 +12,7 @@
 cd "$(dirname "$0")/.." || exit 1
 
 all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang arm64
-cxx stress migration warnings symbols examples snippets amalgamation bench'
+cxx stress migration warnings symbols examples network snippets amalgamation bench'
 
 # What a variant is: its compiler, whether it runs the test programs, which scripts it runs.
 setup() {
@@ -35,7 +35,7 @@ setup() {
     cxx)          programs= scripts='two_tus preempt_cxx' ;;
     stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)} ;;
     migration)    programs= scripts='migration' ;;
-    warnings | symbols | examples | snippets | amalgamation | bench) programs= scripts=$1 ;;
+    warnings | symbols | examples | network | snippets | amalgamation | bench) programs= scripts=$1 ;;
     *)            echo "matrix.sh: no variant $1" >&2; exit 2 ;;
     esac
     case $1 in tsan*)

@@ -612,8 +612,8 @@ TEST(a_signal_is_seen_while_all_are_busy_and_while_all_sleep)
     gor_chan_release(c);
 }
 
-static int n_handled;
-static void count_signal(int sig) { n_handled += sig == SIGUSR1; }
+static _Atomic int n_handled;
+static void count_signal(int sig) { atomic_fetch_add(&n_handled, sig == SIGUSR1); }
 
 TEST(the_earlier_handler_comes_back)
 {
@@ -626,15 +626,15 @@ TEST(the_earlier_handler_comes_back)
     a.sa_handler = count_signal;
     a.sa_flags = SA_ONSTACK;
     sigaction(SIGUSR1, &a, &old);
-    n_handled = 0;
+    atomic_store(&n_handled, 0);
     IS(gor_signal_notify(c, &sig, 1), 0);
     raise(SIGUSR1);
     kill(getpid(), SIGUSR1);
     IS(gor_recv(c, &v), 0);
-    IS(n_handled, 0);
+    IS(atomic_load(&n_handled), 0);
     IS(gor_signal_stop(c), 0);
     kill(getpid(), SIGUSR1);
-    WAIT_FOR(n_handled == 1);
+    WAIT_FOR(atomic_load(&n_handled) == 1);
     sigaction(SIGUSR1, &old, NULL);
     gor_chan_release(c);
 }

@@ -124,7 +124,7 @@ enum gor_case_kind {
  * rc. */
 typedef struct gor_case {
     int     kind;                      /* enum gor_case_kind                                     */
-    int     rc;                        /* out: result of the case that ran: 0, or -EPIPE         */
+    int     rc;                        /* out: result of the case that ran: 0, -EPIPE; -EBADF    */
     void   *object;                    /* the channel, context or task                           */
     void   *value;                     /* what to send, where to receive                         */
     size_t  size;                      /* bytes at value                                         */
@@ -138,8 +138,8 @@ typedef struct gor_case {
  *   cases  read, and rc and *ok of the one that ran written, before the return; n 0 waits for ever
  * Returns the case's index; a receive on a closed channel runs, with *ok false;
  * -EPIPE a send case met a closed channel (its rc is -EPIPE, the others' 0); -EMSGSIZE a channel
- * case of the wrong size, -EINVAL an unknown kind, -ENOSYS an fd case (not yet), each before
- * anything has moved; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
+ * case of the wrong size, -EINVAL an unknown kind, each before anything has moved; -ESRCH an fd
+ * case without a runtime; -ECANCELED, -ETIMEDOUT the goroutine's own context is done; -ENOMEM.
  * Parks: yes, unless there is a default; blocks the thread outside of goroutines.
  * Orders: as the send or receive that ran. Source: selectgo of the Go runtime. */
 GOR_API int gor_select_n(gor_case *cases, size_t n);
@@ -200,7 +200,8 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
     return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
 }
 
-/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. */
+/* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
+ * writable: a read or write of fd would not block; that includes one that would fail. */
 #define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
 #define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
 #define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))

@@ -63,13 +63,9 @@
 #define GOR_CHECK 0
 #endif
 
-/* The poller: epoll on Linux; kqueue elsewhere, or wherever there is a header for it. */
+/* The poller: epoll; kqueue where this is set to 1 and there is a <sys/event.h>. */
 #ifndef GOR__KQUEUE
-#if defined(__linux__)
 #define GOR__KQUEUE 0
-#else
-#define GOR__KQUEUE 1
-#endif
 #endif
 
 #define GOR__MAX_PROCS      1024
@@ -81,5 +77,6 @@
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
+#define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

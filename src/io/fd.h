@@ -31,8 +31,7 @@ typedef struct gor__io {               /* one call: its arguments               
 } gor__io;
 
 enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd                            */
-#define GOR__IOV_MAX 1024               /* the kernel's UIO_MAXIOV: libc hides the names here */
-#define GOR__RWF_NOWAIT 8
+#define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
 /* A system call's result; errno gets its old value back. */
@@ -215,7 +214,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
         int saved = gor__os_errno();
-        ssize_t n = syscall(SYS_preadv2, io->fd, &v, 1L, -1L, -1L, GOR__RWF_NOWAIT);
+        ssize_t n = gor__os_read_cached(io->fd, &v);
         gor__os_set_errno(saved);
         if (n >= 0)
             return n;

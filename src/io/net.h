@@ -26,8 +26,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    long fd = syscall(SYS_accept4, io->fd, io->addr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    ssize_t n = gor__sys_result(fd, saved);
+    ssize_t n = gor__sys_result(gor__os_accept(io->fd, io->addr, &size), saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */

@@ -5,7 +5,8 @@
  *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
  *                             tag that its events will carry; what is ready already is an event
  *               forget        watch fd no longer
- *               wait          up to max events, sleeping until deadline (0: not at all)
+ *               wait          up to max events, sleeping until deadline (0: not at all); may end
+ *                             early
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -138,7 +139,8 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
 static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 {
     struct epoll_event e[GOR__POLL_BATCH];
-    int saved = gor__os_errno(), n = gor__os_epoll_wait(e, max, deadline);
+    int saved = gor__os_errno(), n;
+    n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     gor__os_set_errno(saved);
     for (int i = 0; i < n; i++) {
         uint32_t bits = e[i].events;

@@ -24,11 +24,23 @@ static void gor__os_futex_wake(gor__au32 *word, int n)
     syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
+/* ThreadSanitizer keeps a signal back until the thread makes a call that it intercepts; a sleep in
+ * the kernel is none. So sleeps are cut there, and end early. */
+static int64_t gor__os_sleep_until(int64_t deadline)
+{
+    int64_t soon;
+    if (!GOR__TSAN)
+        return deadline;
+    soon = gor__os_now() + 20 * GOR_MS;
+    return deadline < soon ? deadline : soon;
+}
+
 /* Sleep while *word is value, until deadline (absolute, monotonic) at the latest; may return
  * early. */
 static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline)
 {
     struct timespec t, *tp = NULL;
+    deadline = gor__os_sleep_until(deadline);
     if (deadline != GOR_FOREVER) {
         if (deadline < 0)
             deadline = 0;
@@ -41,6 +53,23 @@ static void gor__os_futex_wait(gor__au32 *word, uint32_t value, int64_t deadline
 }
 
 static void gor__os_yield(void) { sched_yield(); }
+
+/* -- calls that libc declares for _GNU_SOURCE alone, which may have come too late ------------ */
+#define GOR__RWF_NOWAIT 8
+#ifndef SYS_preadv2
+#define SYS_preadv2 (-1)
+#endif
+
+/* read(2) of what is in the page cache; -1 if that is not all. */
+static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
+{
+    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+}
+
+static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
 
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
 

@@ -178,7 +178,8 @@ static void gor__watch_poller(void)
     static uint32_t seen, stale;
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
     bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
-    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper))
+    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper) ||
+        gor__aptr_load_sc(&gor__rt.standby))
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;

@@ -230,6 +230,7 @@ typedef struct gor__m {
     bool       spinning;
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
+    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -291,6 +292,8 @@ static struct {
     gor__ai64   sleep_until;
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
     gor__au32   poller;                /* it exists: fds are waited for                        */
     gor__au32   polls;                 /* how often somebody looked there                      */
     gor__au32   poll_due;              /* nobody did for long: who schedules next should       */

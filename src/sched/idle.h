@@ -12,8 +12,11 @@
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
- *             I6 The sleeper sleeps there while some P is idle only: with all Ps busy its events
- *                are found by those, between goroutines, and it would only take a CPU from them.
+ *             I6 While others run goroutines and poll in between, no M sleeps in the poller: the
+ *                kernel would wake it at each event that they find themselves a moment later. One
+ *                idle M stands by instead, and asks every millisecond whether they still poll, and
+ *                for timers. If they do not, or nobody runs, there is a sleeper. The last M to
+ *                go idle sees that all Ps are.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -197,14 +200,16 @@ static void gor__sleeper_wake(gor__m *m)
     }
 }
 
-/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, wake one. */
+/* I4: a timer is due at when. If the sleeper does not know, wake it; if there is none, and nobody
+ * stands by who will see it in time, wake one. */
 static void gor__sleeper_tell(int64_t when)
 {
     gor__m *m = (gor__m *)gor__aptr_load_sc(&gor__rt.sleeper);
-    if (!m)
-        gor__wake_p();
-    else if (when < gor__ai64_load_sc(&gor__rt.sleep_until))
+    if (m && when < gor__ai64_load_sc(&gor__rt.sleep_until))
         gor__sleeper_wake(m);
+    if (!m && (!gor__aptr_load_sc(&gor__rt.standby) ||
+               when < gor__ai64_load_sc(&gor__rt.standby_until)))
+        gor__wake_p();
 }
 
 /* Call after starting a timer that became the first of its heap. */

@@ -263,6 +263,7 @@ static gor__g *gor__poll(int64_t deadline)
     gor__gqueue ready = { NULL, NULL, { 0 } };
     int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
+    gor__self()->polls_own++;
     for (int i = 0; i < n; i++) {
         if (e[i].fd >= 0) {
             gor__poll_event(&e[i], &ready);

@@ -447,6 +447,32 @@ static bool gor__m_spare_locked(const gor__m *m)
            gor__au32_load_rlx(&gor__rt.n_idle_m) >= gor__au32_load_rlx(&gor__rt.n_procs);
 }
 
+/* Do others run, and poll, since m last asked? */
+static bool gor__others_poll(gor__m *m)
+{
+    uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+    bool others = (int32_t)(polls - m->polls_seen - m->polls_own) > 0;
+    m->polls_seen = polls;
+    m->polls_own = 0;
+    return others && gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs);
+}
+
+/* Nothing to do while others poll: one M asks again soon ([idle] I6), the rest sleep. */
+static bool gor__m_stand_by(gor__m *m)
+{
+    int64_t until = gor__os_now() + GOR__STANDBY_NS, first;
+    bool woken;
+    gor__ai64_store_sc(&gor__rt.standby_until, until);
+    if (!gor__aptr_cas(&gor__rt.standby, NULL, m))
+        return gor__m_sleep(m, GOR_FOREVER);
+    gor__arch_fence();
+    first = gor__timers_first();                   /* those that come later are before until, and */
+    woken = gor__m_sleep(m, first < until ? first : until);    /* told; or seen then              */
+    gor__aptr_store_sc(&gor__rt.standby, NULL);
+    gor__arch_fence();
+    return woken;
+}
+
 /* Sleep as an idle M does; the sleeper in the poller, if there is one ([idle] I5). Others until
  * leave_at at most. */
 static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
@@ -455,6 +481,8 @@ static bool gor__m_sleep_idle(gor__m *m, int64_t leave_at, gor__g **ready)
     *ready = NULL;
     if (gor__au32_load_sc(&gor__rt.stopping))
         return true;
+    if (gor__au32_load_sc(&gor__rt.poller) && gor__others_poll(m))
+        return gor__m_stand_by(m);
     until = gor__sleeper_until(m);
     if (until != 0 && gor__au32_load_sc(&gor__rt.poller) &&
         gor__aptr_load_rlx(&gor__rt.sleeper) == m)

@@ -1,0 +1,3 @@
+module gorhttp
+
+go 1.26

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""httpd against a bare epoll server, Go's net.Conn and net/http; ping-pong against Go.
+
+usage: http.py [--rounds N] [--seconds S] [--only http|echo]
+
+The servers run all the time; wrk visits one after the other, in each round in another order, and
+what is printed is the median over the rounds of the ratio within a round: what disturbs the machine
+for longer than a round disturbs all alike. p99 is the median too. Needs wrk and go.
+"""
+import argparse
+import pathlib
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "bench"
+TARGETS = {"epoll": 0.97, "net.Conn": 1.15, "net/http": 1.6}     # httpd's rate over theirs
+ECHO_TARGET = 1.3
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def run(*command, **more):
+    return subprocess.run([str(c) for c in command], check=True, text=True, **more)
+
+
+def build():
+    BUILD.mkdir(parents=True, exist_ok=True)
+    run("make", "-s", "build/examples/httpd", "CFLAGS=-O3", "--always-make", cwd=ROOT)
+    for name, more in (("epoll_http", []), ("echo", ["-I."])):
+        run("cc", "-O3", "-std=c11", *more, f"bench/{name}.c", "-o", BUILD / name, "-pthread",
+            cwd=ROOT)
+    for name in ("raw", "nethttp", "echo"):
+        run("go", "build", "-o", BUILD / f"go-{name}", f"./{name}", cwd=ROOT / "bench/go-http")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(command):
+    """Run command, in which PORT is replaced; (process, port) when it listens."""
+    port = free_port()
+    process = subprocess.Popen([str(c).replace("PORT", str(port)) for c in command],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return process, port
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"http.py: {command[0]} does not listen")
+
+
+def visit(port, seconds):
+    """(requests per second, p99 in ms)"""
+    out = run("wrk", "-t1", "-c64", f"-d{seconds}", "--latency", f"http://127.0.0.1:{port}/plain",
+              capture_output=True).stdout
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
+    return rate, float(p99.group(1)) * UNITS[p99.group(2)]
+
+
+def rounds(names, once, n):
+    """n rounds of once(name) for all names, each round in another order."""
+    seen = {name: [] for name in names}
+    for _ in range(n):
+        for name in random.sample(names, len(names)):
+            seen[name].append(once(name))
+    return seen
+
+
+def http(args):
+    commands = {
+        "gor": [ROOT / "build/examples/httpd", "-a", "127.0.0.1:PORT"],
+        "epoll": [BUILD / "epoll_http", "PORT"],
+        "net.Conn": [BUILD / "go-raw", "PORT"],
+        "net/http": [BUILD / "go-nethttp", "PORT"],
+    }
+    servers = {name: start(command) for name, command in commands.items()}
+    try:
+        seen = rounds(list(commands), lambda name: visit(servers[name][1], args.seconds),
+                      args.rounds)
+    finally:
+        for process, _ in servers.values():
+            process.kill()
+    print(f"wrk -t1 -c64, {args.rounds} rounds of {args.seconds} s\n")
+    print(f"{'server':10} {'requests/s':>11} {'p99 ms':>8} {'gor is':>8} {'target':>7}")
+    for name, results in seen.items():
+        rate = statistics.median(r for r, _ in results)
+        p99 = statistics.median(p for _, p in results)
+        ratio = statistics.median(g / r for (g, _), (r, _) in zip(seen["gor"], results))
+        target = f"{TARGETS[name]:.2f}" if name in TARGETS else ""
+        print(f"{name:10} {rate:11.0f} {p99:8.2f} {ratio:7.2f}x {target:>7}")
+
+
+def echo(args):
+    print("\nping-pong, ns per round trip\n")
+    print(f"{'':16} {'gor':>8} {'go':>8} {'gor is':>8} {'target':>7}")
+    for network in ("tcp", "unix"):
+        for connections in (1, 1000):
+            def once(name):
+                return float(run(BUILD / name, network, connections, 100000,
+                                 capture_output=True).stdout)
+            seen = rounds(["echo", "go-echo"], once, args.rounds)
+            gor, go = (statistics.median(seen[name]) for name in ("echo", "go-echo"))
+            ratio = statistics.median(b / a for a, b in zip(seen["echo"], seen["go-echo"]))
+            print(f"{network + ' ' + str(connections):16} {gor:8.0f} {go:8.0f} {ratio:7.2f}x "
+                  f"{ECHO_TARGET:7.2f}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--only", choices=["http", "echo"])
+    args = parser.parse_args()
+    build()
+    if args.only != "echo":
+        http(args)
+    if args.only != "http":
+        echo(args)
+
+
+main()

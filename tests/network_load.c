@@ -1,0 +1,329 @@
+/* Clients for tests/network.sh, on gor.h themselves.
+ *
+ *     network_load sums PROXY LISTEN MB     100 connections send MB megabytes in all through a proxy
+ *                                           to a server here, which answers with a checksum, while
+ *                                           others are reset in the middle
+ *     network_load idle SERVER N PID        N idle keep-alive connections: what each costs process
+ *                                           PID, and how soon a request on one is answered
+ *     network_load chat SERVER              three members hear each other
+ *     network_load odd SERVER               broken, slow and greedy HTTP clients */
+#define GOR_IMPLEMENTATION
+#include "gor.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static int failed;
+
+__attribute__((format(printf, 2, 3))) static bool check(bool ok, const char *fmt, ...)
+{
+    va_list ap;
+    if (ok)
+        return true;
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    printf("\n");
+    failed = 1;
+    return false;
+}
+
+static int must_dial(const char *addr)
+{
+    int fd = gor_dial("tcp", addr, gor_now() + 30 * GOR_SEC);
+    if (fd < 0) {
+        printf("%s: %s\n", addr, gor_strerror(fd));
+        exit(1);
+    }
+    return fd;
+}
+
+/* -- checksums through a proxy --------------------------------------------------------------- */
+
+enum { CONNECTIONS = 100, KILLERS = 10, BLOCK = 65536 };
+
+static struct {
+    const char *proxy;
+    size_t      each;
+    _Atomic int stop, wrong;
+    _Atomic long killed;
+} load;
+
+static uint64_t sum(uint64_t h, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ p[i]) * 1099511628211u;
+    return h;
+}
+
+static void sum_up(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    unsigned char *buf = malloc(BLOCK);
+    uint64_t h = 1;
+    ssize_t n;
+    while ((n = gor_read(fd, buf, BLOCK)) > 0)
+        h = sum(h, buf, (size_t)n);
+    if (n == 0)
+        gor_write_all(fd, &h, sizeof h);
+    free(buf);
+    gor_fd_close(fd);
+}
+
+static void accept_sums(void *arg)
+{
+    int fd;
+    while ((fd = gor_accept((int)(intptr_t)arg, NULL, NULL)) >= 0)
+        gor_go(sum_up, (void *)(intptr_t)fd);
+}
+
+static void send_and_compare(void *arg)
+{
+    int fd = must_dial(load.proxy);
+    unsigned char *buf = malloc(BLOCK);
+    uint64_t h = 1, theirs = 0, x = (uint64_t)(intptr_t)arg * 2654435761u + 1;
+    for (size_t left = load.each; left;) {
+        size_t n = 1 + (size_t)(x >> 33) % BLOCK;
+        n = n < left ? n : left;
+        for (size_t i = 0; i < n; i += 8) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            memcpy(buf + i, &x, n - i < 8 ? n - i : 8);
+        }
+        if (gor_write_all(fd, buf, n) < 0)
+            break;
+        h = sum(h, buf, n);
+        left -= n;
+    }
+    shutdown(fd, SHUT_WR);
+    if (gor_read_full(fd, &theirs, sizeof theirs) != sizeof theirs || theirs != h)
+        atomic_fetch_add(&load.wrong, 1);
+    gor_fd_close(fd);
+    free(buf);
+}
+
+/* Dies in the middle, again and again. */
+static void be_killed(void *arg)
+{
+    static char junk[30000];
+    struct linger hard = { 1, 0 };
+    (void)arg;
+    while (!atomic_load(&load.stop)) {
+        int fd = must_dial(load.proxy);
+        gor_write_until(fd, junk, (size_t)rand() % sizeof junk, gor_now() + GOR_SEC);
+        gor_sleep(rand() % 5 * GOR_MS);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+        gor_fd_close(fd);
+        atomic_fetch_add(&load.killed, 1);
+    }
+}
+
+static void do_sums(char **argv)
+{
+    gor_wg wg = { 0 }, killers = { 0 };
+    int l = gor_listen("tcp", argv[1], 0);
+    if (!check(l >= 0, "%s: %s", argv[1], gor_strerror(l)))
+        return;
+    load.proxy = argv[0];
+    load.each = (size_t)atol(argv[2]) * 1000000 / CONNECTIONS;
+    gor_go(accept_sums, (void *)(intptr_t)l);
+    for (int i = 0; i < CONNECTIONS; i++)
+        gor_wg_go(&wg, send_and_compare, (void *)(intptr_t)(i + 1));
+    for (int i = 0; i < KILLERS; i++)
+        gor_wg_go(&killers, be_killed, NULL);
+    gor_wg_wait(&wg);
+    atomic_store(&load.stop, 1);
+    gor_wg_wait(&killers);
+    check(atomic_load(&load.wrong) == 0, "%d of %d sums are wrong", atomic_load(&load.wrong),
+          CONNECTIONS);
+    check(atomic_load(&load.killed) > 0, "nobody was killed");
+    printf("%ld reset in the middle\n", atomic_load(&load.killed));
+    gor_fd_close(l);
+}
+
+/* -- idle connections -------------------------------------------------------------------------- */
+
+static long memory_of(const char *pid)
+{
+    char path[64], line[200];
+    long kb = 0;
+    snprintf(path, sizeof path, "/proc/%s/status", pid);
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        sscanf(line, "VmRSS: %ld", &kb);
+    if (f)
+        fclose(f);
+    return kb;
+}
+
+static int64_t ping(int fd)
+{
+    static const char ask[] = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
+    char answer[512];
+    size_t n = 0;
+    int64_t begin = gor_now();
+    if (gor_write_all(fd, ask, sizeof ask - 1) < 0)
+        return -1;
+    do {
+        ssize_t got = gor_read_until(fd, answer + n, sizeof answer - 1 - n,
+                                     gor_now() + 10 * GOR_SEC);
+        if (got <= 0)
+            return -1;
+        n += (size_t)got;
+        answer[n] = 0;
+    } while (!strstr(answer, "World!"));
+    return gor_now() - begin;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+enum { PINGS = 2000 };
+
+/* The 99th percentile of so many pings, each on one of n connections, in us. */
+static long p99(const int *fd, int n)
+{
+    static int64_t ns[PINGS];
+    for (int i = 0; i < PINGS; i++) {
+        ns[i] = ping(fd[rand() % n]);
+        if (!check(ns[i] >= 0, "a ping was not answered"))
+            return -1;
+    }
+    qsort(ns, PINGS, sizeof *ns, by_size);
+    return (long)(ns[PINGS * 99 / 100] / 1000);
+}
+
+static void do_idle(char **argv)
+{
+    int n = atoi(argv[1]), *fd = calloc((size_t)n, sizeof *fd);
+    struct rlimit r;
+    long before, alone, crowded, each;
+    getrlimit(RLIMIT_NOFILE, &r);
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+    if (r.rlim_cur < (rlim_t)n + 100)
+        n = 5000;
+    fd[0] = must_dial(argv[0]);
+    alone = p99(fd, 1);
+    before = memory_of(argv[2]);
+    for (int i = 1; i < n; i++)
+        fd[i] = must_dial(argv[0]);
+    check(ping(fd[n - 1]) >= 0, "the last connection is not served");
+    gor_sleep(GOR_SEC);
+    each = (memory_of(argv[2]) - before) * 1024 / (n - 1);
+    check(each <= 6144, "an idle connection costs %ld bytes", each);
+    crowded = p99(fd, n);
+    printf("%d connections, %ld bytes each; p99 of a ping: %ld us, alone %ld us\n", n, each,
+           crowded, alone);
+    for (int i = 0; i < n; i++)
+        gor_fd_close(fd[i]);
+    free(fd);
+}
+
+/* -- chat ---------------------------------------------------------------------------------------- */
+
+static void expect(int fd, const char *want)
+{
+    char got[500];
+    size_t n = strlen(want);
+    ssize_t rc = gor_read_full_until(fd, got, n, gor_now() + 10 * GOR_SEC);
+    check(rc == (ssize_t)n && memcmp(got, want, n) == 0, "no \"%s\"", want);
+}
+
+static void say(int fd, const char *line) { gor_write_all(fd, line, strlen(line)); }
+
+static void do_chat(char **argv)
+{
+    int a = must_dial(argv[0]), b, c;
+    say(a, "anna\n");
+    gor_sleep(50 * GOR_MS);                        /* nobody tells a member that it is in */
+    b = must_dial(argv[0]);
+    say(b, "bert\n");
+    expect(a, "* bert joins\n");
+    c = must_dial(argv[0]);
+    say(c, "carl\nhello\n");
+    expect(a, "* carl joins\ncarl: hello\n");
+    expect(b, "* carl joins\ncarl: hello\n");
+    say(a, "hi\r\n");
+    expect(b, "anna: hi\n");
+    expect(c, "anna: hi\n");
+    gor_fd_close(b);
+    expect(a, "* bert leaves\n");
+    expect(c, "* bert leaves\n");
+    gor_fd_close(a);
+    gor_fd_close(c);
+}
+
+/* -- odd clients --------------------------------------------------------------------------------- */
+
+static size_t read_all(int fd, char *buf, size_t size)
+{
+    ssize_t n = gor_read_full_until(fd, buf, size - 1, gor_now() + 20 * GOR_SEC);
+    buf[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}
+
+static void do_odd(char **argv)
+{
+    static char buf[100000];
+    int fd = must_dial(argv[0]);
+    for (int i = 0; i < 20; i++)                   /* pipelined, the last one closes */
+        say(fd, i < 19 ? "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"
+                       : "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    read_all(fd, buf, sizeof buf);
+    check(count(buf, "Hello, World!") == 20, "%d of 20 pipelined", count(buf, "Hello, World!"));
+    gor_fd_close(fd);
+    fd = must_dial(argv[0]);                       /* one byte at a time */
+    for (const char *p = "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"; *p; p++) {
+        gor_write_all(fd, p, 1);
+        gor_sleep(200 * GOR_US);
+    }
+    read_all(fd, buf, sizeof buf);
+    check(count(buf, "Hello, World!") == 1, "byte by byte: %.40s", buf);
+    gor_fd_close(fd);
+    fd = must_dial(argv[0]);                       /* a head without end */
+    say(fd, "GET / HTTP/1.1\r\n");
+    for (int i = 0; i < 2000; i++)
+        say(fd, "X-Header: ............................................................\r\n");
+    read_all(fd, buf, sizeof buf);
+    check(strncmp(buf, "HTTP/1.1 431", 12) == 0 || !buf[0], "long head: %.40s", buf);
+    gor_fd_close(fd);
+    fd = must_dial(argv[0]);
+    say(fd, "nonsense\r\n\r\n");
+    read_all(fd, buf, sizeof buf);
+    check(strncmp(buf, "HTTP/1.1 400", 12) == 0, "nonsense: %.40s", buf);
+    gor_fd_close(fd);
+    fd = must_dial(argv[0]);                       /* half a request, for ever: cut off */
+    say(fd, "GET /plain HTT");
+    check(read_all(fd, buf, sizeof buf) == 0, "slow: %.40s", buf);
+    gor_fd_close(fd);
+}
+
+GOR_MAIN
+{
+    if (argc == 5 && strcmp(argv[1], "sums") == 0)
+        do_sums(argv + 2);
+    else if (argc == 5 && strcmp(argv[1], "idle") == 0)
+        do_idle(argv + 2);
+    else if (argc == 3 && strcmp(argv[1], "chat") == 0)
+        do_chat(argv + 2);
+    else if (argc == 3 && strcmp(argv[1], "odd") == 0)
+        do_odd(argv + 2);
+    else
+        return 2;
+    return failed;
+}
