@@ -1821,6 +1821,11 @@ static bool gor__arch_shadow_stack(void) { return false; }
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #endif
 
+/* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
+ * where a goroutine must not notice saves it. */
+GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
+GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
+
 static int64_t gor__os_now(void)
 {
     struct timespec t;
@@ -2466,7 +2471,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
-    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
+    int err = gor__os_errno();
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -2477,7 +2482,7 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
         if (left || !gor__stack_map(k, want)) {
-            *__errno_location() = err;
+            gor__os_set_errno(err);
             return left;
         }
     }
@@ -8088,11 +8093,11 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
     gor__g *g = gor__fault_whose(at, sp);
-    int err = *__errno_location();
+    int err = gor__os_errno();
     char line[400];
     if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                   gor__stack_size_of(g), at)) {
-        *__errno_location() = err;
+        gor__os_set_errno(err);
         return;
     }
     gor__crash.g = g;

@@ -86,11 +86,11 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
     gor__g *g = gor__fault_whose(at, sp);
-    int err = *__errno_location();
+    int err = gor__os_errno();
     char line[400];
     if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                   gor__stack_size_of(g), at)) {
-        *__errno_location() = err;
+        gor__os_set_errno(err);
         return;
     }
     gor__crash.g = g;

@@ -7,6 +7,11 @@
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #endif
 
+/* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
+ * where a goroutine must not notice saves it. */
+GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
+GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
+
 static int64_t gor__os_now(void)
 {
     struct timespec t;
