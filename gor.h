@@ -2432,8 +2432,8 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #endif
 
-/* errno for those who give it back as it was. Two goroutines on one thread are not to be seen
- * sharing it: what is between reading and restoring it is one system call. */
+/* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
+ * where a goroutine must not notice saves it. */
 GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
 GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
 
@@ -3384,7 +3384,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
-    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
+    int err = gor__os_errno();
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -3395,7 +3395,7 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
         if (left || !gor__stack_map(k, want)) {
-            *__errno_location() = err;
+            gor__os_set_errno(err);
             return left;
         }
     }
@@ -5050,7 +5050,10 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
 GOR__INLINE bool gor__promise_odd(uint32_t traits)
 {
     int k = (int)(traits & GOR__TRAIT_CLASS);
-    return GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1;
+    if (GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1)
+        return true;
+    gor__g_collect();                              /* no more Gs will be made either */
+    return false;
 }
 
 static void gor__unpromise_odd(uint32_t traits)
@@ -9874,14 +9877,14 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
-    int err = *__errno_location();
+    int err = gor__os_errno();
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
     g = gor__fault_whose(at, sp);
     if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                   gor__stack_size_of(g), at)) {
-        *__errno_location() = err;
+        gor__os_set_errno(err);
         gor__fault_done(was_in_call);
         return;
     }
@@ -11863,7 +11866,7 @@ static void gor__preempt_here(gor__m *m, void *context)
 
 static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
 {
-    int saved = *__errno_location();
+    int saved = gor__os_errno();
     gor__m *m = gor__self();
     struct sigaction *old = &gor__preempt.old;
     if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &gor__preempt) {
@@ -11874,7 +11877,7 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(sig);
     }
-    *__errno_location() = saved;
+    gor__os_set_errno(saved);
 }
 
 /* -- which code ------------------------------------------------------------------------------ */

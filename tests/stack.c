@@ -148,10 +148,10 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
         wait_until_parked(N);
         OK(test_stats().stack_bytes > N * d.n);
         for (int i = 0; i < N; i++)
-            gor_send(gate, NULL);
+            gor_chan_send(gate, NULL, 0);
         WAIT_FOR(test_stats().stack_bytes <= (N + 1) * 4 * page);
         for (int i = 0; i < N; i++)    /* they run again, in the same frames, and again deep */
-            gor_send(gate, NULL);
+            gor_chan_send(gate, NULL, 0);
     }
     gor_wg_wait(&wg);
     gor_chan_release(gate);

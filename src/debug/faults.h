@@ -92,14 +92,14 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
-    int err = *__errno_location();
+    int err = gor__os_errno();
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
     g = gor__fault_whose(at, sp);
     if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                   gor__stack_size_of(g), at)) {
-        *__errno_location() = err;
+        gor__os_set_errno(err);
         gor__fault_done(was_in_call);
         return;
     }

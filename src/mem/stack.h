@@ -195,7 +195,7 @@ static bool gor__stack_map(int k, size_t n)
 static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
-    int err = *__errno_location();                 /* the goroutine's, and no business of ours */
+    int err = gor__os_errno();
     for (;;) {
         size_t left, want;
         gor__lock_stacks();
@@ -206,7 +206,7 @@ static GOR__NOINLINE size_t gor__stack_promise(int k, size_t n)
         want = gor__chunk_stacks(k, n);
         gor__unlock_stacks();
         if (left || !gor__stack_map(k, want)) {
-            *__errno_location() = err;
+            gor__os_set_errno(err);
             return left;
         }
     }

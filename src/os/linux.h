@@ -7,8 +7,8 @@
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #endif
 
-/* errno for those who give it back as it was. Two goroutines on one thread are not to be seen
- * sharing it: what is between reading and restoring it is one system call. */
+/* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
+ * where a goroutine must not notice saves it. */
 GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
 GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
 

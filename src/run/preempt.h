@@ -119,7 +119,7 @@ static void gor__preempt_here(gor__m *m, void *context)
 
 static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
 {
-    int saved = *__errno_location();
+    int saved = gor__os_errno();
     gor__m *m = gor__self();
     struct sigaction *old = &gor__preempt.old;
     if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &gor__preempt) {
@@ -130,7 +130,7 @@ static void gor__preempt_signal(int sig, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(sig);
     }
-    *__errno_location() = saved;
+    gor__os_set_errno(saved);
 }
 
 /* -- which code ------------------------------------------------------------------------------ */

@@ -59,7 +59,10 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
 GOR__INLINE bool gor__promise_odd(uint32_t traits)
 {
     int k = (int)(traits & GOR__TRAIT_CLASS);
-    return GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1;
+    if (GOR__LIKELY(k == gor__rt.stack_class) || gor__stack_promise(k, 1) == 1)
+        return true;
+    gor__g_collect();                              /* no more Gs will be made either */
+    return false;
 }
 
 static void gor__unpromise_odd(uint32_t traits)
