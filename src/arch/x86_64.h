@@ -131,13 +131,15 @@ static uintptr_t gor__arch_frame(void *sp, uintptr_t *pc)
     return frame[GOR__X86_FRAME_RBP];
 }
 
-/* The same of the code that a signal has interrupted; returns its frame pointer. */
+/* The same of the code that a signal has interrupted; returns its frame pointer. Places in gregs:
+ * the kernel's, named in libc for _GNU_SOURCE only. */
+enum { GOR__X86_GREG_RBP = 10, GOR__X86_GREG_RSP = 15, GOR__X86_GREG_RIP = 16 };
 static uintptr_t gor__arch_interrupted(void *context, uintptr_t *pc, uintptr_t *sp)
 {
     const ucontext_t *u = (const ucontext_t *)context;
-    *pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
-    *sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
-    return (uintptr_t)u->uc_mcontext.gregs[REG_RBP];
+    *pc = (uintptr_t)u->uc_mcontext.gregs[GOR__X86_GREG_RIP];
+    *sp = (uintptr_t)u->uc_mcontext.gregs[GOR__X86_GREG_RSP];
+    return (uintptr_t)u->uc_mcontext.gregs[GOR__X86_GREG_RBP];
 }
 
 GOR__INLINE void gor__arch_pause(void) { __asm__ volatile("pause"); }
