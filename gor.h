@@ -6465,20 +6465,22 @@ GOR__INLINE int gor__own_ctx_err(void)
     return GOR__LIKELY(c == NULL) ? 0 : gor__cancel_err(c);
 }
 
-/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. If
- * not, and there is a g, who takes the node says which and rc, and nobody asks for the rest. */
+/* The fields that gor__block and those who claim by fired read. */
+GOR__INLINE void gor__wait_clear(gor__wait *w)
+{
+    gor__au32_store_rlx(&w->fired, 0);
+    gor__au32_store_rlx(&w->woken, 0);
+    w->which = GOR__BY_DEADLINE;
+    w->rc = 0;
+}
+
+/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. */
 GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
                                  bool many)
 {
     union { const void *from; void *to; } u;
     w->g = g;
     w->many = many;
-    if (GOR__UNLIKELY(many || !g)) {
-        gor__au32_store_rlx(&w->fired, 0);
-        gor__au32_store_rlx(&w->woken, 0);
-        w->which = GOR__BY_DEADLINE;
-        w->rc = 0;
-    }
     if (GOR__UNLIKELY(!g))
         return;
     u.from = object;
@@ -6490,6 +6492,7 @@ GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, con
 
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
 {
+    gor__wait_clear(w);
     gor__wait_begin(w, gor__this_g(), why, object, many);
 }
 
@@ -6650,6 +6653,8 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
+    if (GOR__UNLIKELY(own || deadline != GOR_FOREVER || !g))
+        gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
     gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;

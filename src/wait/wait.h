@@ -358,8 +358,8 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
         return -ETIMEDOUT;
     }
     if (GOR__UNLIKELY(own || deadline != GOR_FOREVER || !g))
-        gor__wait_clear(&w);                       /* else gor__wait_in asks for rc alone, and who */
-    gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);   /* takes n has set it */
+        gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
+    gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
     return gor__wait_in(lock, q, &n, deadline, own, false);
