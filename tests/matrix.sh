@@ -14,28 +14,32 @@ cd "$(dirname "$0")/.." || exit 1
 all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang arm64
 cxx stress migration warnings symbols examples network snippets amalgamation bench'
 
-# What a variant is: its compiler, whether it runs the test programs, which scripts it runs.
+# What a variant is: its compiler, whether it runs the test programs, which scripts it runs; a few
+# run each loop in full, the others a fifth of it.
 setup() {
     CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes scripts= seeds=
-    GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64
+    GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64 GORTEST_SCALE=
     case $1 in
-    gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' scripts='report' ;;
+    gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' scripts='report' GORTEST_SCALE=5 ;;
     gcc-O2)       CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
-    gcc-O3-lto)   CFLAGS='-O3 -flto=auto' scripts='report' ;;
+    gcc-O3-lto)   CFLAGS='-O3 -flto=auto' scripts='report' GORTEST_SCALE=5 ;;
     clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
-    clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' scripts='report' ;;
-    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' scripts='report' ;;
+    clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' scripts='report'
+                  GORTEST_SCALE=5 ;;
+    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' scripts='report' GORTEST_SCALE=5 ;;
     tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' scripts='race report' ;;
     tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' scripts='race' ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" scripts='report' ;;
-    asan-clang)   CC=clang CFLAGS="-O1 $asan" ;;
+    asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
                   CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
                   scripts='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
     cxx)          programs= scripts='two_tus preempt_cxx' ;;
-    stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)} ;;
+    stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)}
+                  GORTEST_SCALE=5 ;;
     migration)    programs= scripts='migration' ;;
-    warnings | symbols | examples | network | snippets | amalgamation | bench) programs= scripts=$1 ;;
+    network)      programs= scripts=network CFLAGS=-O2 ;;         # as its users build them
+    warnings | symbols | examples | snippets | amalgamation | bench) programs= scripts=$1 ;;
     *)            echo "matrix.sh: no variant $1" >&2; exit 2 ;;
     esac
     case $1 in tsan*)
@@ -47,7 +51,8 @@ setup() {
     esac
     BUILD=build/$1 ROOT=. VARIANT=$1
     CFLAGS="-g $CFLAGS"
-    export CC CXX NM CFLAGS LDFLAGS RUNNER BUILD ROOT VARIANT GORTEST_LIMIT GORTEST_PROCS
+    export CC CXX NM CFLAGS LDFLAGS RUNNER BUILD ROOT VARIANT
+    export GORTEST_LIMIT GORTEST_PROCS GORTEST_SCALE
 }
 
 asan='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
