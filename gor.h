@@ -2957,9 +2957,11 @@ static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
     return n > 0 ? n : 0;
 }
 
+/* Also from signal handlers, on the alternate stack: there a local variable would have the same
+ * place in each goroutine that the thread runs, which ThreadSanitizer takes for sharing. */
 static void gor__os_poll_wake(void)
 {
-    uint64_t one = 1;
+    static const uint64_t one = 1;
     int saved = gor__os_errno();
     ssize_t n = write(gor__os_poller.event, &one, sizeof one);
     (void)n;                                       /* full: it is awake as it can be */
