@@ -3774,7 +3774,8 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
-    gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
+    gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
+    uint32_t    high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */
@@ -3877,7 +3878,6 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low;
-    gor__ai64   high_since;            /* high has not been empty since then                   */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     gor__g     *gbare;                 /* there was no address space for a stack               */
@@ -4542,9 +4542,8 @@ static gor__gqueue *gor__queue_of_locked(gor__g *g)
     uint32_t traits = gor__au32_load_rlx(&g->traits);
     gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
                    : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
-    if (q != &gor__rt.global && !q->head)
-        gor__ai64_store_rlx(q == &gor__rt.high ? &gor__rt.high_since : &gor__rt.low_since,
-                            gor__os_now());
+    if (q == &gor__rt.low && !q->head)
+        gor__ai64_store_rlx(&gor__rt.low_since, gor__os_now());
     return q;
 }
 
@@ -5448,8 +5447,9 @@ static gor__g *gor__try_queue(gor__gqueue *q)
  * it has waited for as long. */
 static gor__g *gor__try_priority(gor__p *p)
 {
+    uint32_t tick = gor__au32_load_rlx(&p->tick);
     gor__g *g = NULL;
-    int64_t now, normal;
+    int64_t now;
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
@@ -5460,12 +5460,13 @@ static gor__g *gor__try_priority(gor__p *p)
         gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    normal = gor__ai64_load_rlx(&p->normal_ns);
-    if (normal < gor__ai64_load_rlx(&gor__rt.high_since))
-        normal = gor__ai64_load_rlx(&gor__rt.high_since);
-    if (now - normal <= GOR__PRIORITY_NS)
+    if (tick - p->high_tick > 1)                   /* the last turn was another's */
+        gor__ai64_store_rlx(&p->normal_ns, now);
+    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
-    if (!g)
+    if (g)
+        p->high_tick = tick;
+    else
         gor__ai64_store_rlx(&p->normal_ns, now);
     return g;
 }
@@ -12422,6 +12423,7 @@ static gor__p *gor__p_new(int i)
     p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
+    p->high_tick = (uint32_t)-2;                   /* no turn yet */
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;

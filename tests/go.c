@@ -728,6 +728,20 @@ TEST(on_one_processor_higher_priority_runs_first)
     }
 }
 
+/* Nor by one alone, whose queue is empty again and again. */
+TEST(normal_priority_is_not_starved)
+{
+    gor_wg wg = { 0 };
+    _Atomic int flag = 0;
+    gor_attr high = { .priority = GOR_HIGH };
+    for (int i = 0; i < gor_procs(0); i++)
+        IS(gor_go_with(&high, spin_until_set, &flag), 0);
+    gor_yield();
+    START(&wg, set_flag, &flag);
+    gor_wg_wait(&wg);
+    WAIT_FOR(test_stats().goroutines == 1);
+}
+
 TEST(low_priority_is_not_starved)
 {
     gor_wg wg = { 0 };

@@ -176,7 +176,8 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
-    gor__ai64   normal_ns;             /* when it last ran one of normal priority              */
+    gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
+    uint32_t    high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */
@@ -279,7 +280,6 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low;
-    gor__ai64   high_since;            /* high has not been empty since then                   */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     gor__g     *gbare;                 /* there was no address space for a stack               */

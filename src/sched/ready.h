@@ -19,9 +19,8 @@ static gor__gqueue *gor__queue_of_locked(gor__g *g)
     uint32_t traits = gor__au32_load_rlx(&g->traits);
     gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
                    : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
-    if (q != &gor__rt.global && !q->head)
-        gor__ai64_store_rlx(q == &gor__rt.high ? &gor__rt.high_since : &gor__rt.low_since,
-                            gor__os_now());
+    if (q == &gor__rt.low && !q->head)
+        gor__ai64_store_rlx(&gor__rt.low_since, gor__os_now());
     return q;
 }
 

@@ -163,8 +163,9 @@ static gor__g *gor__try_queue(gor__gqueue *q)
  * it has waited for as long. */
 static gor__g *gor__try_priority(gor__p *p)
 {
+    uint32_t tick = gor__au32_load_rlx(&p->tick);
     gor__g *g = NULL;
-    int64_t now, normal;
+    int64_t now;
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
@@ -175,12 +176,13 @@ static gor__g *gor__try_priority(gor__p *p)
         gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    normal = gor__ai64_load_rlx(&p->normal_ns);
-    if (normal < gor__ai64_load_rlx(&gor__rt.high_since))
-        normal = gor__ai64_load_rlx(&gor__rt.high_since);
-    if (now - normal <= GOR__PRIORITY_NS)
+    if (tick - p->high_tick > 1)                   /* the last turn was another's */
+        gor__ai64_store_rlx(&p->normal_ns, now);
+    if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
-    if (!g)
+    if (g)
+        p->high_tick = tick;
+    else
         gor__ai64_store_rlx(&p->normal_ns, now);
     return g;
 }
