@@ -4,7 +4,13 @@
 #endif
 
 /* The frame of all registers, as the kernel says, and our report. */
-static size_t gor__alt_stack_size(void) { return (size_t)getauxval(AT_MINSIGSTKSZ) + 32768; }
+static size_t gor__alt_stack_size(void)
+{
+    int saved = gor__os_errno();                   /* set if there is no such entry */
+    size_t size = (size_t)getauxval(AT_MINSIGSTKSZ) + 32768;
+    gor__os_set_errno(saved);
+    return size;
+}
 
 /* Memory for one, or NULL. */
 static void *gor__os_alt_stack_new(void)
