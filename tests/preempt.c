@@ -290,7 +290,7 @@ TESTF(a_thousand_that_compute_end_on_bounded_threads)
     }
 }
 
-#if !TEST_TSAN                         /* it holds signals back */
+#if !TEST_TSAN && !GOR__STATIC_RUNTIME /* there marked functions only, or none, are switched */
 /* 30 ms of work each: many quanta, even where a busy machine lets sysmon come late; it may also
  * favour one processor, so the first may be early. GORTEST_FULL=1: a thousand. */
 TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)

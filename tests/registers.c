@@ -358,8 +358,18 @@ static void hold_on(int procs, int preempt, int switches, struct holding h)
 
 #if !TEST_TSAN
 
+/* Where the allocator is linked into the program, only marked functions are switched. */
+static bool marked_only(void)
+{
+    if (GOR__STATIC_RUNTIME)
+        test_say("# skipped: with this sanitizer only marked functions are switched\n");
+    return GOR__STATIC_RUNTIME;
+}
+
 TESTF(every_register_survives_ten_thousand_switches_in_place)
 {
+    if (marked_only())
+        return;
     for (int procs = 1; procs <= 2; procs++)
         hold_on(procs, GOR_PREEMPT_SWITCH, SWITCHES,
                 (struct holding){ .hold = test_hold_plain });
@@ -374,6 +384,8 @@ TESTF(every_register_survives_in_a_marked_function)
 
 TESTF(every_register_survives_a_switch_to_another_thread)
 {
+    if (marked_only())
+        return;
     for (int procs = 1; procs <= 2; procs++)
         hold_on(procs, GOR_PREEMPT_SWITCH, SWITCHES / 10,
                 (struct holding){ .hold = test_hold_plain, .moves = MOVES });
