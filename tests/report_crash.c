@@ -29,14 +29,16 @@ static void diver(void *p)
     descend(0);
 }
 
-/* A frame of 200 KiB, written from its far end: it steps over a guard of one page. */
+/* A frame of 200 KiB, written at its far end first: it steps over a guard of one page. The place is
+ * not known to the compiler, or it would keep only the bytes that are used. */
 static __attribute__((noinline)) int leap(int n)
 {
     volatile char frame[200 << 10];
-    frame[0] = (char)n;
+    size_t place = (size_t)n;
+    frame[place] = (char)n;
     if (never)
         return 0;
-    return n > 100 ? 0 : leap(n + 1) + frame[0];
+    return n > 100 ? 0 : leap(n + 1) + frame[place];
 }
 
 static void leaper(void *p)
