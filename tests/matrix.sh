@@ -2,44 +2,45 @@
 # Run the tests in variants: compilers, optimisation, sanitizers, machines.
 #
 #     matrix.sh VARIANT...      build in build/VARIANT, run through prove, sum up
-#     matrix.sh --list          the variants
+#     matrix.sh --list          the variants that make up the full check
 #     matrix.sh --run FILE      what prove runs: a test program or script, with a record of its TAP
 #
 # A variant whose tools are missing is skipped; with CI=true that is a failure.
 #   ONLY=go      only the test program or script of that name
 #   SEED=n       replays the stress variant
-#   JOBS=n       compile so many at once
+#   JOBS=n       compile and run so many at once
 cd "$(dirname "$0")/.." || exit 1
 
 all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang arm64
-cxx stress migration warnings symbols examples network snippets amalgamation bench'
+stress network scripts'
+
+# Those that need no test program; together they are the variant "scripts".
+scripts='two_tus preempt_cxx migration warnings symbols examples snippets amalgamation bench'
 
 # What a variant is: its compiler, whether it runs the test programs, which scripts it runs; a few
 # run each loop in full, the others a fifth of it.
 setup() {
-    CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes scripts= seeds=
+    CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes also= seeds=
     GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64 GORTEST_SCALE=
     case $1 in
-    gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' scripts='report' GORTEST_SCALE=5 ;;
-    gcc-O2)       CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
-    gcc-O3-lto)   CFLAGS='-O3 -flto=auto' scripts='report' GORTEST_SCALE=5 ;;
-    clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' scripts='report compile_fail ulimit faults' ;;
-    clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' scripts='report'
+    gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' also='report' GORTEST_SCALE=5 ;;
+    gcc-O2)       CFLAGS='-O2' also='report compile_fail ulimit faults' ;;
+    gcc-O3-lto)   CFLAGS='-O3 -flto=auto' also='report' GORTEST_SCALE=5 ;;
+    clang-O2)     CC=clang CXX=clang++ CFLAGS='-O2' also='report compile_fail ulimit faults' ;;
+    clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' also='report'
                   GORTEST_SCALE=5 ;;
-    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' scripts='report' GORTEST_SCALE=5 ;;
-    tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' scripts='race report' ;;
-    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' scripts='race' ;;
-    asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" scripts='report' ;;
+    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' also='report' GORTEST_SCALE=5 ;;
+    tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report' ;;
+    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' ;;
+    asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
                   CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
-                  scripts='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
-    cxx)          programs= scripts='two_tus preempt_cxx' ;;
+                  also='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
     stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)}
                   GORTEST_SCALE=5 ;;
-    migration)    programs= scripts='migration' ;;
-    network)      programs= scripts=network CFLAGS=-O2 ;;         # as its users build them
-    warnings | symbols | examples | snippets | amalgamation | bench) programs= scripts=$1 ;;
+    network)      programs= also=network CFLAGS=-O2 ;;         # as its users build them
+    scripts)      programs= also=$scripts ;;
     *)            echo "matrix.sh: no variant $1" >&2; exit 2 ;;
     esac
     case $1 in tsan*)
@@ -105,12 +106,21 @@ run() {                                 # run FILE: its TAP on stdout and in $TA
     fi
 }
 
-# Run the files through prove; without it, say what failed and go on.
+# Run the files through prove: those that measure how late something is alone, then the others
+# side by side. Without prove, say what failed and go on.
 harness() {
     mkdir -p "$TAP"
     export TAP
+    timed= others=
+    for file in "$@"; do
+        case ${file##*/} in
+        preempt | time) timed="$timed $file" ;;
+        *)              others="$others $file" ;;
+        esac
+    done
     if command -v prove >/dev/null; then
-        prove --exec "$0 --run" "$@"
+        [ -z "$timed" ] || prove --timer --exec "$0 --run" $timed
+        [ -z "$others" ] || prove --timer -j "$jobs" --exec "$0 --run" $others
     else
         echo 'matrix.sh: no prove here, so this is all there is to see:'
         for file in "$@"; do
@@ -145,10 +155,10 @@ variant() {
         names=$(grep -l '"test\.h"' tests/*.c | sed 's,.*/,,; s,\.c$,,')
         names=$(for name in $names; do [ "${ONLY:-$name}" = "$name" ] && echo "$name"; done)
         for name in $names; do fresh "$name" || echo "$name"; done |
-            xargs -r -P "${JOBS:-$(nproc)}" -I{} "$0" --compile {}
+            xargs -r -P "$jobs" -I{} "$0" --compile {}
         for name in $names; do files="$files $BUILD/$name"; done
     fi
-    for name in $scripts; do
+    for name in $also; do
         [ "${ONLY:-$name}" = "$name" ] && files="$files tests/$name.sh"
     done
     if [ -n "$seeds" ]; then
@@ -171,6 +181,7 @@ case ${1:-} in
 esac
 
 mkdir -p build
+jobs=${JOBS:-$(nproc)}
 summary=$(mktemp build/summary.XXXXXX)
 trap 'rm -f "$summary"' EXIT
 unset GORDEBUG GORMAXPROCS GORTRACEBACK
