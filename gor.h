@@ -1861,11 +1861,11 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
 #endif
 
 /* ==== [arch] the contract of a processor architecture ==========================================
- * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL at
- * first gor__arch_call_begin()      1 into this thread's second word: it is in a gor call.
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL before
+ * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
- * gor__arch_in_call()         where that word is gor__arch_switch(from, to)  save the callee-saved
- * state on the stack, *from = its stack pointer,
+ * gor__arch_in_call()         where that word is
+ * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
  *                             caller
@@ -1875,12 +1875,10 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
- * of
- *                             the stack that the interrupted code may be using
+ *                             of the stack that the interrupted code may be using
  * gor__arch_context_size      bytes that a copy of the context takes on a stack
  * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
- * fn(copy)
- *                             with clean floating-point state when the handler returns
+ *                             fn(copy), with clean floating-point state, when the handler returns
  * gor__arch_context_resume    end the call, go on where the copy was interrupted, every register as
  *                             it was; gor__arch_context_resumed is where its code ends
  *
@@ -4852,10 +4850,15 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     gor__au32_store_rlx(&p->n_stacks, n + 1);
 }
 
+static size_t gor__stack_size_of(const gor__g *g)
+{
+    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+}
+
 /* Give a fresh goroutine its first frame. */
 GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 {
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t size = gor__stack_size_of(g);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
     gor__g_set_bounds(g, lo, size);
@@ -6202,12 +6205,17 @@ static GOR__NOINLINE void gor__go_shared(void)
     gor__au32_store_rel(&gor__settled, 1);
 }
 
-/* What a call that has begun must look at. Without membarrier each M orders its begin itself. */
+/* What a call that has begun must look at, once sysmon has decided ([retake] R2). Without
+ * membarrier each M orders its begin itself. */
 static uint32_t gor__asked(gor__m *m)
 {
     uint32_t what = gor__au32_load_acq(&m->attention);
     if (what & GOR__FENCE) {
         gor__arch_fence();
+        what = gor__au32_load_acq(&m->attention);
+    }
+    while (what & GOR__RETAKE) {
+        gor__os_yield();
         what = gor__au32_load_acq(&m->attention);
     }
     return what;
@@ -6216,8 +6224,7 @@ static uint32_t gor__asked(gor__m *m)
 /* Back in a gor call, on m without a P: with one at once, or in turn. [retake] R2 */
 GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
-    while (gor__asked(m) & GOR__RETAKE)
-        gor__os_yield();
+    gor__asked(m);
     gor__au32_and(&m->attention, ~(uint32_t)(GOR__RETAKEN | GOR__ASK));
     if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
@@ -6234,9 +6241,7 @@ GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
     gor__g *g = gor__m_g(m);
-    uint32_t what;
-    while ((what = gor__asked(m)) & GOR__RETAKE)
-        gor__os_yield();
+    uint32_t what = gor__asked(m);
     if (what & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (g == &m->g0)
@@ -7176,11 +7181,6 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
     }
 }
 
-static size_t gor__stack_size_of(const gor__g *g)
-{
-    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-}
-
 /* Where a fault has interrupted a goroutine: its stack is read from there. */
 static struct { const gor__g *g; uintptr_t pc, fp; } gor__crash;
 
@@ -7612,8 +7612,7 @@ int gor_lock_thread(void)
     gor__g *g;
     gor__call_begin();
     m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    while (gor__asked(m) & GOR__RETAKE)
-        gor__os_yield();
+    gor__asked(m);
     g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
@@ -11778,10 +11777,9 @@ gor_ctx *gor_signal_ctx(gor_ctx *parent, const int *sigs, size_t n)
  *             itself holds, say: it lost its P, or serves one goroutine only. Then any thread may
  *             go on with it.
  * Invariants  P1 The handler does something only if its thread is not in a gor call, and marks it
- *             as
- *                in one before it returns.
- * P2 Signals go only to threads that used the CPU since they were last asked: others sit
- *                in a system call, which the signal might cut short, or wait for a CPU.
+ *                as in one before it returns.
+ *             P2 Signals go only to threads that the kernel calls running, and that used the CPU
+ *                since the last one: a system call is cut short only if it begins in that moment.
  * Source      Go's asynchronous preemption by signal (1.14), which injects a call; that its frame
  *             is the kernel's own is ours.
  */
@@ -11799,6 +11797,11 @@ static struct {
     bool      all;                     /* GOR_PREEMPT_SWITCH: all of it may be switched */
     struct sigaction old;
 } gor__preempt;
+
+static int gor__preempt_number(void)
+{
+    return gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+}
 
 static bool gor__any_marked(void)
 {
@@ -11832,9 +11835,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 {
     gor__m *m = gor__self(), *home = m;
     gor__g *g = gor__m_g(m);
-    uint32_t what;
-    while ((what = gor__asked(m)) & GOR__RETAKE)
-        gor__os_yield();
+    uint32_t what = gor__asked(m);
     if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
@@ -11857,9 +11858,9 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 static bool gor__switchable(gor__m *m, gor__g *g, void *context)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    return sp >= lo + room && sp < lo + size && !gor__au32_load_rlx(&g->no_preempt) &&
+    return sp >= lo + room && sp < lo + gor__stack_size_of(g) &&
+           !gor__au32_load_rlx(&g->no_preempt) &&
            !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
            memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
                   GOR__SIGSET_SIZE) == 0;
@@ -11925,13 +11926,12 @@ static void gor__find_own_code(void)
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    int mode = gor__rt.opt.preempt, sig = gor__rt.opt.preempt_signal;
+    int mode = gor__rt.opt.preempt, sig = gor__preempt_number();
     memset(&gor__preempt, 0, sizeof gor__preempt);
     if (GOR__TSAN || (gor__rt.opt.flags & GOR_NO_SIGNALS))
         return;                                    /* TSan holds signals back until it suits it */
     gor__find_own_code();
     gor__preempt.all = mode == GOR_PREEMPT_SWITCH && gor__preempt.hi != 0;
-    sig = sig ? sig : SIGURG;
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__preempt_signal;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
@@ -11948,7 +11948,7 @@ static void gor__preempt_start(void)
 static void gor__preempt_stop(void)
 {
     struct sigaction now;
-    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    int sig = gor__preempt_number();
     if (gor__preempt.installed && sigaction(sig, NULL, &now) == 0 &&
         now.sa_sigaction == gor__preempt_signal)
         sigaction(sig, &gor__preempt.old, NULL);
@@ -11961,7 +11961,7 @@ static void gor__preempt_stop(void)
 static bool gor__preempt_send(const gor__m *m)
 {
     siginfo_t info;
-    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    int sig = gor__preempt_number();
     memset(&info, 0, sizeof info);
     info.si_signo = sig;
     info.si_code = SI_QUEUE;
@@ -12015,10 +12015,10 @@ static bool gor__preempt_ask(gor__p *p, gor__m *m)
 
 /* ==== [retake] a goroutine keeps its thread and loses its processor ==============================
  * What        A goroutine that is past its quantum and makes no gor call, because it computes, or
- * sits in a system call, a page fault, a lock of somebody else's: sysmon takes its P and
- *             gives it to another M. Nothing is switched, so no lock, register or thread-local is
- *             caught halfway, and no system call is interrupted. At its next gor call the goroutine
- *             waits for a P again, as after gor_block.
+ *             sits in a system call, a page fault, a lock of somebody else's: sysmon takes its P
+ *             and gives it to another M. Nothing is switched, so no lock, register or thread-local
+ *             is caught halfway, and no system call is interrupted. At its next gor call the
+ *             goroutine waits for a P again, as after gor_block.
  * Invariants  R1 A P is taken only from an M that is in the user's code: sysmon sets GOR__RETAKE;
  *                membarrier; reads m->in_call. The M stores in_call; reads the attention word. So
  *                sysmon sees the call, or the call sees RETAKE.

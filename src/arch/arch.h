@@ -1,9 +1,9 @@
 /* ==== [arch] the contract of a processor architecture ==========================================
- * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL at
- * first gor__arch_call_begin()      1 into this thread's second word: it is in a gor call.
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL before
+ * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
- * gor__arch_in_call()         where that word is gor__arch_switch(from, to)  save the callee-saved
- * state on the stack, *from = its stack pointer,
+ * gor__arch_in_call()         where that word is
+ * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
  *                             caller
@@ -13,12 +13,10 @@
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
- * of
- *                             the stack that the interrupted code may be using
+ *                             of the stack that the interrupted code may be using
  * gor__arch_context_size      bytes that a copy of the context takes on a stack
  * gor__arch_context_move      copy the context to a stack, below top; the original goes on at
- * fn(copy)
- *                             with clean floating-point state when the handler returns
+ *                             fn(copy), with clean floating-point state, when the handler returns
  * gor__arch_context_resume    end the call, go on where the copy was interrupted, every register as
  *                             it was; gor__arch_context_resumed is where its code ends
  *

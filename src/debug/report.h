@@ -107,11 +107,6 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
     }
 }
 
-static size_t gor__stack_size_of(const gor__g *g)
-{
-    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
-}
-
 /* Where a fault has interrupted a goroutine: its stack is read from there. */
 static struct { const gor__g *g; uintptr_t pc, fp; } gor__crash;
 

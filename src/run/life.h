@@ -332,8 +332,7 @@ int gor_lock_thread(void)
     gor__g *g;
     gor__call_begin();
     m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    while (gor__asked(m) & GOR__RETAKE)
-        gor__os_yield();
+    gor__asked(m);
     g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);

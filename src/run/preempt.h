@@ -15,10 +15,9 @@
  *             itself holds, say: it lost its P, or serves one goroutine only. Then any thread may
  *             go on with it.
  * Invariants  P1 The handler does something only if its thread is not in a gor call, and marks it
- *             as
- *                in one before it returns.
- * P2 Signals go only to threads that used the CPU since they were last asked: others sit
- *                in a system call, which the signal might cut short, or wait for a CPU.
+ *                as in one before it returns.
+ *             P2 Signals go only to threads that the kernel calls running, and that used the CPU
+ *                since the last one: a system call is cut short only if it begins in that moment.
  * Source      Go's asynchronous preemption by signal (1.14), which injects a call; that its frame
  *             is the kernel's own is ours.
  */
@@ -36,6 +35,11 @@ static struct {
     bool      all;                     /* GOR_PREEMPT_SWITCH: all of it may be switched */
     struct sigaction old;
 } gor__preempt;
+
+static int gor__preempt_number(void)
+{
+    return gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+}
 
 static bool gor__any_marked(void)
 {
@@ -69,9 +73,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 {
     gor__m *m = gor__self(), *home = m;
     gor__g *g = gor__m_g(m);
-    uint32_t what;
-    while ((what = gor__asked(m)) & GOR__RETAKE)
-        gor__os_yield();
+    uint32_t what = gor__asked(m);
     if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
@@ -94,9 +96,9 @@ GOR__SWITCHES static void gor__preempted(void *copy)
 static bool gor__switchable(gor__m *m, gor__g *g, void *context)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    return sp >= lo + room && sp < lo + size && !gor__au32_load_rlx(&g->no_preempt) &&
+    return sp >= lo + room && sp < lo + gor__stack_size_of(g) &&
+           !gor__au32_load_rlx(&g->no_preempt) &&
            !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
            memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
                   GOR__SIGSET_SIZE) == 0;
@@ -162,13 +164,12 @@ static void gor__find_own_code(void)
 static void gor__preempt_start(void)
 {
     struct sigaction a;
-    int mode = gor__rt.opt.preempt, sig = gor__rt.opt.preempt_signal;
+    int mode = gor__rt.opt.preempt, sig = gor__preempt_number();
     memset(&gor__preempt, 0, sizeof gor__preempt);
     if (GOR__TSAN || (gor__rt.opt.flags & GOR_NO_SIGNALS))
         return;                                    /* TSan holds signals back until it suits it */
     gor__find_own_code();
     gor__preempt.all = mode == GOR_PREEMPT_SWITCH && gor__preempt.hi != 0;
-    sig = sig ? sig : SIGURG;
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__preempt_signal;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
@@ -185,7 +186,7 @@ static void gor__preempt_start(void)
 static void gor__preempt_stop(void)
 {
     struct sigaction now;
-    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    int sig = gor__preempt_number();
     if (gor__preempt.installed && sigaction(sig, NULL, &now) == 0 &&
         now.sa_sigaction == gor__preempt_signal)
         sigaction(sig, &gor__preempt.old, NULL);
@@ -198,7 +199,7 @@ static void gor__preempt_stop(void)
 static bool gor__preempt_send(const gor__m *m)
 {
     siginfo_t info;
-    int sig = gor__rt.opt.preempt_signal ? gor__rt.opt.preempt_signal : SIGURG;
+    int sig = gor__preempt_number();
     memset(&info, 0, sizeof info);
     info.si_signo = sig;
     info.si_code = SI_QUEUE;

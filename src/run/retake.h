@@ -1,9 +1,9 @@
 /* ==== [retake] a goroutine keeps its thread and loses its processor ==============================
  * What        A goroutine that is past its quantum and makes no gor call, because it computes, or
- * sits in a system call, a page fault, a lock of somebody else's: sysmon takes its P and
- *             gives it to another M. Nothing is switched, so no lock, register or thread-local is
- *             caught halfway, and no system call is interrupted. At its next gor call the goroutine
- *             waits for a P again, as after gor_block.
+ *             sits in a system call, a page fault, a lock of somebody else's: sysmon takes its P
+ *             and gives it to another M. Nothing is switched, so no lock, register or thread-local
+ *             is caught halfway, and no system call is interrupted. At its next gor call the
+ *             goroutine waits for a P again, as after gor_block.
  * Invariants  R1 A P is taken only from an M that is in the user's code: sysmon sets GOR__RETAKE;
  *                membarrier; reads m->in_call. The M stores in_call; reads the attention word. So
  *                sysmon sees the call, or the call sees RETAKE.

@@ -234,12 +234,17 @@ static GOR__NOINLINE void gor__go_shared(void)
     gor__au32_store_rel(&gor__settled, 1);
 }
 
-/* What a call that has begun must look at. Without membarrier each M orders its begin itself. */
+/* What a call that has begun must look at, once sysmon has decided ([retake] R2). Without
+ * membarrier each M orders its begin itself. */
 static uint32_t gor__asked(gor__m *m)
 {
     uint32_t what = gor__au32_load_acq(&m->attention);
     if (what & GOR__FENCE) {
         gor__arch_fence();
+        what = gor__au32_load_acq(&m->attention);
+    }
+    while (what & GOR__RETAKE) {
+        gor__os_yield();
         what = gor__au32_load_acq(&m->attention);
     }
     return what;
@@ -248,8 +253,7 @@ static uint32_t gor__asked(gor__m *m)
 /* Back in a gor call, on m without a P: with one at once, or in turn. [retake] R2 */
 GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 {
-    while (gor__asked(m) & GOR__RETAKE)
-        gor__os_yield();
+    gor__asked(m);
     gor__au32_and(&m->attention, ~(uint32_t)(GOR__RETAKEN | GOR__ASK));
     if (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
@@ -266,9 +270,7 @@ GOR__SWITCHES static void gor__p_return(gor__m *m, gor__g *g, gor__p *old)
 GOR__SWITCHES static gor__m *gor__attend(gor__m *m)
 {
     gor__g *g = gor__m_g(m);
-    uint32_t what;
-    while ((what = gor__asked(m)) & GOR__RETAKE)
-        gor__os_yield();
+    uint32_t what = gor__asked(m);
     if (what & GOR__ORPHAN)
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (g == &m->g0)

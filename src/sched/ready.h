@@ -323,10 +323,15 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     gor__au32_store_rlx(&p->n_stacks, n + 1);
 }
 
+static size_t gor__stack_size_of(const gor__g *g)
+{
+    return GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+}
+
 /* Give a fresh goroutine its first frame. */
 GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 {
-    size_t size = GOR__MIN_STACK_SIZE << (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
+    size_t size = gor__stack_size_of(g);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
     gor__g_set_bounds(g, lo, size);
