@@ -1867,6 +1867,14 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_in_call()         where that word is
  * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
+ * gor__arch_control_save(c)   the floating-point control words into *c. That is slow on x86-64, but
+ *                             only for those who read *c soon: so it is done long before
+ * gor__arch_control_change(from, to)  load them, if they differ from what is in force
+ * gor__arch_wait(a..e, fn)    fn(a..e, back), back being where the caller goes on; returns its rc.
+ *                             A CPU predicts that a return goes to the last call. That is wrong
+ *                             after a switch, if the goroutine that was left had called from
+ *                             elsewhere: then fn says so by `jump`, and the way back is a jump,
+ *                             which is predicted by what came before it.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
  *                             caller
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
@@ -1897,6 +1905,9 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays
  * true.
  */
+typedef struct gor__answer { int64_t rc, jump; } gor__answer;
+typedef gor__answer gor__arch_waiter(void *a, void *b, void *c, uint64_t d, int64_t e,
+                                     void *back);
 
 /* ==== [x86_64] System V ABI =============================================================== */
 #if defined(__x86_64__)
@@ -1944,9 +1955,26 @@ GOR__INLINE void gor__arch_call_end(void)
                      : "=&r"(at) : : "memory");
 }
 
-/* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
- * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
- * change. */
+typedef struct gor__arch_control { uint32_t mxcsr; uint16_t x87; } gor__arch_control;
+
+/* Of mxcsr only the control bits belong to the callee. */
+#define GOR__X86_MXCSR_CONTROL 0xffffffc0u
+static const gor__arch_control gor__arch_control_default = { 0x1f80, 0x037f };
+
+GOR__INLINE void gor__arch_control_save(gor__arch_control *c)
+{
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(c->mxcsr), "=m"(c->x87));
+}
+
+GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
+                                          const gor__arch_control *to)
+{
+    uint32_t mxcsr = (from->mxcsr ^ to->mxcsr) & GOR__X86_MXCSR_CONTROL;
+    if (GOR__UNLIKELY(mxcsr || from->x87 != to->x87))
+        __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(to->mxcsr), "m"(to->x87));
+}
+
+/* A frame, from the saved stack pointer up: rbp, rip. */
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
@@ -1955,25 +1983,10 @@ __asm__(
     "gor__arch_switch_asm:\n.cfi_startproc\n"
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
-    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
-    "    stmxcsr (%rsp)\n"
-    "    fnstcw 4(%rsp)\n"
-    "    movl (%rsp),%eax\n"
-    "    movzwl 4(%rsp),%ecx\n"
     "    movq %rsp,(%rdi)\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
-    "    xorl (%rsp),%eax\n"
-    "    testl $0xffffffc0,%eax\n"
-    "    jne 3f\n"
-    "1:  cmpw 4(%rsp),%cx\n"
-    "    jne 4f\n"
-    "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    ret\n"
-    "3:  ldmxcsr (%rsp)\n"
-    "    jmp 1b\n"
-    "4:  fldcw 4(%rsp)\n"
-    "    jmp 2b\n"
     ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
     /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. */
@@ -1988,15 +2001,34 @@ __asm__(
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
-#define GOR__X86_FRAME_CONTROL 0
-#define GOR__X86_FRAME_RBP     1
-#define GOR__X86_FRAME_RIP     2
-#define GOR__X86_FRAME_FN      3       /* popped by the entry */
-#define GOR__X86_FRAME_WORDS   4
-#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
+/* fn's answer comes in rax and rdx. */
+GOR_API int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e, gor__arch_waiter *fn)
+    __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_wait\n.hidden gor__arch_wait\n.type gor__arch_wait,@function\n"
+    "gor__arch_wait:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    movq %r9,%rax\n"
+    "    movq (%rsp),%r9\n"
+    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
+    "    call *%rax\n"
+    "    addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
+    "    testl %edx,%edx\n"
+    "    jne 1f\n"
+    "    ret\n"
+    "1:  popq %rcx\n.cfi_adjust_cfa_offset -8\n.cfi_register %rip,%rcx\n"
+    "    notrack jmp *%rcx\n"
+    ".cfi_endproc\n.size gor__arch_wait,.-gor__arch_wait\n"
+    ".popsection\n");
+
+#define GOR__X86_FRAME_RBP   0
+#define GOR__X86_FRAME_RIP   1
+#define GOR__X86_FRAME_FN    2         /* popped by the entry */
+#define GOR__X86_FRAME_WORDS 3
 
 /* The call tells the compiler that the registers are lost, so it keeps what is live where it wants;
- * the function saves the rest: rbp, the stack pointer, the floating-point control words. The caller
+ * the function saves the rest: rbp and the stack pointer. The caller
  * may use the red zone below its stack pointer: step over it. Mask registers and xmm16 up cannot be
  * named in every compilation: functions that switch are GOR__SWITCHES, so that no caller expects
  * them to survive. */
@@ -2018,7 +2050,6 @@ GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
         frame[i] = 0;
-    frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
     frame[GOR__X86_FRAME_FN] = (uint64_t)(uintptr_t)fn;
     frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
     return (void *)(uintptr_t)frame;
@@ -2224,7 +2255,25 @@ GOR__INLINE void gor__arch_call_end(void)
                      : "=&r"(thread), "=&r"(at) : : "memory");
 }
 
-/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
+typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;
+
+static const gor__arch_control gor__arch_control_default = { 0 };
+
+GOR__INLINE void gor__arch_control_save(gor__arch_control *c)
+{
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0,fpcr" : "=r"(fpcr));
+    c->fpcr = fpcr;
+}
+
+GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
+                                          const gor__arch_control *to)
+{
+    if (GOR__UNLIKELY(from->fpcr != to->fpcr))
+        __asm__ volatile("msr fpcr,%0" : : "r"(to->fpcr));
+}
+
+/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15. */
 GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
@@ -2232,7 +2281,7 @@ __asm__(
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
     "gor__arch_switch:\n.cfi_startproc\n"
     "    hint #34\n"                        /* bti c */
-    "    stp x29,x30,[sp,#-176]!\n.cfi_adjust_cfa_offset 176\n"
+    "    stp x29,x30,[sp,#-160]!\n.cfi_adjust_cfa_offset 160\n"
     ".cfi_rel_offset x29,0\n.cfi_rel_offset x30,8\n"
     "    stp x19,x20,[sp,#16]\n.cfi_rel_offset x19,16\n.cfi_rel_offset x20,24\n"
     "    stp x21,x22,[sp,#32]\n.cfi_rel_offset x21,32\n.cfi_rel_offset x22,40\n"
@@ -2243,16 +2292,10 @@ __asm__(
     "    stp d10,d11,[sp,#112]\n"
     "    stp d12,d13,[sp,#128]\n"
     "    stp d14,d15,[sp,#144]\n"
-    "    mrs x2,fpcr\n"
-    "    str x2,[sp,#160]\n"
     "    mov x3,sp\n"
     "    str x3,[x0]\n"
     "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
-    "    ldr x3,[sp,#160]\n"
-    "    cmp x2,x3\n"
-    "    b.eq 1f\n"
-    "    msr fpcr,x3\n"
-    "1:  ldp d14,d15,[sp,#144]\n"
+    "    ldp d14,d15,[sp,#144]\n"
     "    ldp d12,d13,[sp,#128]\n"
     "    ldp d10,d11,[sp,#112]\n"
     "    ldp d8,d9,[sp,#96]\n"
@@ -2261,7 +2304,7 @@ __asm__(
     "    ldp x23,x24,[sp,#48]\n"
     "    ldp x21,x22,[sp,#32]\n"
     "    ldp x19,x20,[sp,#16]\n"
-    "    ldp x29,x30,[sp],#176\n.cfi_adjust_cfa_offset -176\n"
+    "    ldp x29,x30,[sp],#160\n.cfi_adjust_cfa_offset -160\n"
     ".cfi_restore x29\n.cfi_restore x30\n"
     "    ret\n"
     ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
@@ -2278,10 +2321,17 @@ __asm__(
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
+/* A branch to where there is no landing pad is a fault under BTI, so it is a return always. */
+GOR__INLINE int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e,
+                               gor__arch_waiter *fn)
+{
+    return (int)fn(a, b, c, d, e, NULL).rc;
+}
+
 #define GOR__ARM64_FRAME_X29   0
 #define GOR__ARM64_FRAME_X30   1
 #define GOR__ARM64_FRAME_X19   2
-#define GOR__ARM64_FRAME_WORDS 22
+#define GOR__ARM64_FRAME_WORDS 20
 
 GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
 {
@@ -3706,6 +3756,7 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
     int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
@@ -3821,6 +3872,7 @@ typedef struct gor__m {
     gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
+    gor__aptr  left_at;                /* where a call of prev goes on: gor__arch_wait; a hint */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
@@ -4860,6 +4912,7 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 {
     size_t size = gor__stack_size_of(g);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->control = gor__arch_control_default;
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
     gor__g_set_bounds(g, lo, size);
 }
@@ -4900,7 +4953,8 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 /* ==== [switch] from one goroutine to another =====================================================
  * What        gor__switch_to leaves one G and goes on in another; gor__after_switch is the first
  *             thing that runs there. A goroutine or the M's own g0 at either end.
- * Invariants  I1 errno, and the C++ runtime's exception state, belong to the goroutine.
+ * Invariants  I1 errno, the C++ runtime's exception state and the floating-point control words
+ *                belong to the goroutine.
  *             I2 M and P are asked for anew after a switch: gor__self().
  *             I3 What is touched of the two Gs here is not seen by ThreadSanitizer ([core] I5).
  */
@@ -4980,6 +5034,7 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
+    gor__arch_control_change(&prev->control, &g->control);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
         gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
@@ -4988,9 +5043,12 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
         gor__off_cpu(prev);
 }
 
-/* Leave from, which runs on m, for to, whose hold the caller has set. Returns when from runs
- * again, perhaps on another M. */
-GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+/* g is about to be left: as early as can be, see [arch]. */
+GOR__INLINE void gor__switch_begin(gor__g *g) { gor__arch_control_save(&g->control); }
+
+/* Leave from, which runs on m and for which the switch has begun, for to, whose hold the caller has
+ * set. Returns when from runs again, perhaps on another M. */
+GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
@@ -4999,6 +5057,12 @@ GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, to->sp);
     gor__after_switch();
+}
+
+GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+{
+    gor__switch_begin(from);
+    gor__switch_finish(m, from, to);
 }
 
 /* ==== [spawn] goroutines begin ==================================================================
@@ -5372,22 +5436,22 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Leave g, which waits, is queued or has ended, for whoever is next. */
+/* Leave g, which waits, is queued or has ended, for whoever is next, or, if that is not simple,
+ * for g0. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
-    if (GOR__LIKELY(next != NULL)) {
-        if (next == g)
-            return;
-        if (GOR__LIKELY(gor__can_switch(p, next))) {
-            gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
-            gor__switch_to(m, g, next);
-            return;
-        }
+    gor__g *next;
+    next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
+    if (next == g)
+        return;
+    if (GOR__LIKELY(next && gor__can_switch(p, next))) {
+        gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
+    } else {
         gor__aptr_store_rlx(&m->handed, next);
+        next = &m->g0;
     }
-    gor__switch_to(m, g, &m->g0);
+    gor__switch_finish(m, g, next);
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -5397,25 +5461,46 @@ GOR__INLINE void gor__resumed(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__RUNNING);
 }
 
-/* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
- * may have come before this call. */
-GOR__SWITCHES static void gor__park(void)
+/* g, which runs, waits until someone who claims the wait calls gor__ready. state is WAITING
+ * already: the wake-up may have come before this call. For functions that are GOR__SWITCHES. */
+GOR__INLINE void gor__park_here(gor__g *g)
 {
-    gor__m *m = gor__self();
-    gor__g *g = gor__m_g(m);
-    gor__switch_away(m, g);
+    gor__switch_begin(g);
+    gor__switch_away(gor__self(), g);
     gor__resumed(g);
 }
 
-/* Go to the end of the run queue. */
-GOR__SWITCHES static void gor__yield(void)
+/* For what gor__arch_wait calls: before the wait, on m or NULL, and after it. */
+GOR__INLINE void gor__left_at(gor__m *m, void *back)
 {
-    gor__m *m = gor__self();
+    if (m)
+        gor__aptr_store_rlx(&m->left_at, back);
+}
+
+GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
+{
+    gor__answer a;
+    a.rc = rc;
+    a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
+    return a;
+}
+
+GOR__SWITCHES static void gor__park(void)
+{
+    gor__park_here(gor__m_g(gor__self()));
+}
+
+/* Go to the end of the run queue. The same. */
+GOR__INLINE void gor__yield_here(gor__m *m)
+{
     gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
     gor__ready_at(m, g, GOR__LAST);
     gor__switch_away(m, g);
     gor__resumed(g);
 }
+
+GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
@@ -6635,10 +6720,20 @@ static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel 
     return w->rc;
 }
 
+/* gor__wait_in's less common ways. */
+static GOR__NOINLINE int gor__wait_block(gor__spin *lock, gor__node *n, int64_t deadline,
+                                         gor__cancel *own)
+{
+    gor__block(n->wait, deadline, own);
+    if (n->wait->which < 0)
+        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    return n->wait->rc;
+}
+
 /* Wait in q, under lock, which the caller holds and gets back released. n is initialised, w too,
  * with many true if there is a deadline or an own context. first: go before all others.
  * Returns the waker's rc; -ETIMEDOUT, -ECANCELED, -ENOMEM: the node has left the queue. */
-GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
+static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
                         gor__cancel *own, bool first)
 {
     if (first)
@@ -6646,36 +6741,39 @@ GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t 
     else
         gor__wq_put(q, n);
     gor__unlock(lock, GOR__RANK_OBJECT);
-    if (GOR__LIKELY(!n->wait->many && n->wait->g)) {
-        gor__park();
-        return n->wait->rc;
-    }
-    gor__block(n->wait, deadline, own);
-    if (n->wait->which < 0)
-        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    if (n->wait->many || !n->wait->g)
+        return gor__wait_block(lock, n, deadline, own);
+    gor__park();
     return n->wait->rc;
 }
 
-/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. */
+/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. For functions
+ * that are GOR__SWITCHES. */
 GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                              int64_t deadline, enum gor__why why, const void *object)
 {
     gor__cancel *own = g ? g->ctx : NULL;
+    bool many = own || deadline != GOR_FOREVER;
     gor__wait w;
     gor__node n;
     if (GOR__UNLIKELY(deadline != GOR_FOREVER && deadline <= gor__os_now())) {
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
-    if (GOR__UNLIKELY(own || deadline != GOR_FOREVER || !g))
+    if (GOR__UNLIKELY(many || !g))
         gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
-    gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);
+    gor__wait_begin(&w, g, why, object, many);
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
-    return gor__wait_in(lock, q, &n, deadline, own, false);
+    gor__wq_put(q, &n);
+    gor__unlock(lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(many || !g))
+        return gor__wait_block(lock, &n, deadline, own);
+    gor__park_here(g);
+    return w.rc;
 }
 
-static GOR__NOINLINE int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                                           int64_t deadline, enum gor__why why, const void *object)
 {
     return gor__wait_of(gor__this_g(), lock, q, value, amount, deadline, why, object);
@@ -7336,8 +7434,9 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__switch_begin(g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
-        gor__switch_to(m, g, &m->g0);
+        gor__switch_finish(m, g, &m->g0);
     else
         gor__switch_away(m, g);
     __builtin_unreachable();
@@ -7549,11 +7648,9 @@ int gor__go_call(const gor__call *call, const char *site)
     return gor__go_copy_at(gor__run_call, call, sizeof *call, site);
 }
 
-void gor_yield(void)
+GOR__SWITCHES void gor_yield(void)
 {
-    gor__m *m = gor__need_goroutine(gor__enter(), "gor_yield");
-    (void)m;
-    gor__yield();
+    gor__yield_here(gor__need_goroutine(gor__enter(), "gor_yield"));
     gor__leave(gor__self());
 }
 
@@ -7824,25 +7921,36 @@ static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
     return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
 }
 
-static GOR__NOINLINE int gor__chan_wait(gor__g *g, gor_chan *c, bool send, void *v,
-                                        int64_t deadline)
+/* The rest of gor__chan_op, for gor__arch_wait. g: who waits, NULL: this thread. */
+GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v, uint64_t send,
+                                                int64_t deadline, void *back)
 {
-    return gor__wait_of(g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
-                        send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    gor_chan *c = (gor_chan *)channel;
+    gor__m *m = gor__self();
+    gor__answer answer;
+    int rc;
+    gor__left_at(m, back);
+    rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+                      send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    m = gor__self();
+    answer = gor__answer_from(m, rc, back);
+    gor__leave(m);
+    return answer;
 }
 
-/* g: who calls, NULL: a foreign thread. */
-GOR__INLINE int gor__chan_op(gor__g *g, gor_chan *c, bool send, void *v, int64_t deadline)
+/* In a call of m, which it ends. */
+GOR__INLINE int gor__chan_op(gor__m *m, gor_chan *c, bool send, void *v, int64_t deadline)
 {
     gor__node *woken = NULL;
     int rc;
     gor__lock(&c->lock, GOR__RANK_OBJECT);
     rc = gor__chan_transfer(c, send, v, &woken);
     if (rc == GOR__WAIT)
-        return gor__chan_wait(g, c, send, v, deadline);
+        return gor__arch_wait(m ? gor__m_g(m) : NULL, c, v, send, deadline, gor__chan_wait);
     gor__unlock(&c->lock, GOR__RANK_OBJECT);
     if (woken)
         gor__wake(woken);
+    gor__leave(m);
     return rc;
 }
 
@@ -7876,7 +7984,7 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
         rc = -EMSGSIZE;
     else
-        rc = gor__chan_op(g, c, send, v, deadline);
+        return gor__chan_op(m, c, send, v, deadline);
     gor__leave(gor__self());
     return rc;
 }
@@ -11844,6 +11952,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__au32_store_rel(&g->state, GOR__RUNNABLE);
         gor__au64_bump(&gor__m_p(m)->preempted);
         gor__preempted_push(m, g);
+        gor__switch_begin(g);
         gor__switch_away(m, g);
         gor__resumed(g);
         m = gor__self();

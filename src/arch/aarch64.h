@@ -56,7 +56,25 @@ GOR__INLINE void gor__arch_call_end(void)
                      : "=&r"(thread), "=&r"(at) : : "memory");
 }
 
-/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15, fpcr. */
+typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;
+
+static const gor__arch_control gor__arch_control_default = { 0 };
+
+GOR__INLINE void gor__arch_control_save(gor__arch_control *c)
+{
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0,fpcr" : "=r"(fpcr));
+    c->fpcr = fpcr;
+}
+
+GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
+                                          const gor__arch_control *to)
+{
+    if (GOR__UNLIKELY(from->fpcr != to->fpcr))
+        __asm__ volatile("msr fpcr,%0" : : "r"(to->fpcr));
+}
+
+/* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15. */
 GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
@@ -64,7 +82,7 @@ __asm__(
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
     "gor__arch_switch:\n.cfi_startproc\n"
     "    hint #34\n"                        /* bti c */
-    "    stp x29,x30,[sp,#-176]!\n.cfi_adjust_cfa_offset 176\n"
+    "    stp x29,x30,[sp,#-160]!\n.cfi_adjust_cfa_offset 160\n"
     ".cfi_rel_offset x29,0\n.cfi_rel_offset x30,8\n"
     "    stp x19,x20,[sp,#16]\n.cfi_rel_offset x19,16\n.cfi_rel_offset x20,24\n"
     "    stp x21,x22,[sp,#32]\n.cfi_rel_offset x21,32\n.cfi_rel_offset x22,40\n"
@@ -75,16 +93,10 @@ __asm__(
     "    stp d10,d11,[sp,#112]\n"
     "    stp d12,d13,[sp,#128]\n"
     "    stp d14,d15,[sp,#144]\n"
-    "    mrs x2,fpcr\n"
-    "    str x2,[sp,#160]\n"
     "    mov x3,sp\n"
     "    str x3,[x0]\n"
     "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
-    "    ldr x3,[sp,#160]\n"
-    "    cmp x2,x3\n"
-    "    b.eq 1f\n"
-    "    msr fpcr,x3\n"
-    "1:  ldp d14,d15,[sp,#144]\n"
+    "    ldp d14,d15,[sp,#144]\n"
     "    ldp d12,d13,[sp,#128]\n"
     "    ldp d10,d11,[sp,#112]\n"
     "    ldp d8,d9,[sp,#96]\n"
@@ -93,7 +105,7 @@ __asm__(
     "    ldp x23,x24,[sp,#48]\n"
     "    ldp x21,x22,[sp,#32]\n"
     "    ldp x19,x20,[sp,#16]\n"
-    "    ldp x29,x30,[sp],#176\n.cfi_adjust_cfa_offset -176\n"
+    "    ldp x29,x30,[sp],#160\n.cfi_adjust_cfa_offset -160\n"
     ".cfi_restore x29\n.cfi_restore x30\n"
     "    ret\n"
     ".cfi_endproc\n.size gor__arch_switch,.-gor__arch_switch\n"
@@ -110,10 +122,17 @@ __asm__(
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
+/* A branch to where there is no landing pad is a fault under BTI, so it is a return always. */
+GOR__INLINE int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e,
+                               gor__arch_waiter *fn)
+{
+    return (int)fn(a, b, c, d, e, NULL).rc;
+}
+
 #define GOR__ARM64_FRAME_X29   0
 #define GOR__ARM64_FRAME_X30   1
 #define GOR__ARM64_FRAME_X19   2
-#define GOR__ARM64_FRAME_WORDS 22
+#define GOR__ARM64_FRAME_WORDS 20
 
 GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
 {

@@ -5,6 +5,14 @@
  * gor__arch_in_call()         where that word is
  * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
+ * gor__arch_control_save(c)   the floating-point control words into *c. That is slow on x86-64, but
+ *                             only for those who read *c soon: so it is done long before
+ * gor__arch_control_change(from, to)  load them, if they differ from what is in force
+ * gor__arch_wait(a..e, fn)    fn(a..e, back), back being where the caller goes on; returns its rc.
+ *                             A CPU predicts that a return goes to the last call. That is wrong
+ *                             after a switch, if the goroutine that was left had called from
+ *                             elsewhere: then fn says so by `jump`, and the way back is a jump,
+ *                             which is predicted by what came before it.
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
  *                             caller
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
@@ -35,3 +43,6 @@
  * it mark the object file; the assembly here begins with endbr64 / bti, so that the mark stays
  * true.
  */
+typedef struct gor__answer { int64_t rc, jump; } gor__answer;
+typedef gor__answer gor__arch_waiter(void *a, void *b, void *c, uint64_t d, int64_t e,
+                                     void *back);

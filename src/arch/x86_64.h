@@ -44,9 +44,26 @@ GOR__INLINE void gor__arch_call_end(void)
                      : "=&r"(at) : : "memory");
 }
 
-/* A frame, from the saved stack pointer up: mxcsr and x87 control word, rbp, rip.
- * Of mxcsr only the control bits belong to the callee; loading is dear, so it is done on a
- * change. */
+typedef struct gor__arch_control { uint32_t mxcsr; uint16_t x87; } gor__arch_control;
+
+/* Of mxcsr only the control bits belong to the callee. */
+#define GOR__X86_MXCSR_CONTROL 0xffffffc0u
+static const gor__arch_control gor__arch_control_default = { 0x1f80, 0x037f };
+
+GOR__INLINE void gor__arch_control_save(gor__arch_control *c)
+{
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(c->mxcsr), "=m"(c->x87));
+}
+
+GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
+                                          const gor__arch_control *to)
+{
+    uint32_t mxcsr = (from->mxcsr ^ to->mxcsr) & GOR__X86_MXCSR_CONTROL;
+    if (GOR__UNLIKELY(mxcsr || from->x87 != to->x87))
+        __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(to->mxcsr), "m"(to->x87));
+}
+
+/* A frame, from the saved stack pointer up: rbp, rip. */
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
@@ -55,25 +72,10 @@ __asm__(
     "gor__arch_switch_asm:\n.cfi_startproc\n"
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
-    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
-    "    stmxcsr (%rsp)\n"
-    "    fnstcw 4(%rsp)\n"
-    "    movl (%rsp),%eax\n"
-    "    movzwl 4(%rsp),%ecx\n"
     "    movq %rsp,(%rdi)\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
-    "    xorl (%rsp),%eax\n"
-    "    testl $0xffffffc0,%eax\n"
-    "    jne 3f\n"
-    "1:  cmpw 4(%rsp),%cx\n"
-    "    jne 4f\n"
-    "2:  addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    ret\n"
-    "3:  ldmxcsr (%rsp)\n"
-    "    jmp 1b\n"
-    "4:  fldcw 4(%rsp)\n"
-    "    jmp 2b\n"
     ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
     /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. */
@@ -88,15 +90,34 @@ __asm__(
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
     ".popsection\n");
 
-#define GOR__X86_FRAME_CONTROL 0
-#define GOR__X86_FRAME_RBP     1
-#define GOR__X86_FRAME_RIP     2
-#define GOR__X86_FRAME_FN      3       /* popped by the entry */
-#define GOR__X86_FRAME_WORDS   4
-#define GOR__X86_CONTROL       (((uint64_t)0x037f << 32) | 0x1f80)
+/* fn's answer comes in rax and rdx. */
+GOR_API int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e, gor__arch_waiter *fn)
+    __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 5\n"
+    ".globl gor__arch_wait\n.hidden gor__arch_wait\n.type gor__arch_wait,@function\n"
+    "gor__arch_wait:\n.cfi_startproc\n"
+    "    endbr64\n"
+    "    movq %r9,%rax\n"
+    "    movq (%rsp),%r9\n"
+    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
+    "    call *%rax\n"
+    "    addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
+    "    testl %edx,%edx\n"
+    "    jne 1f\n"
+    "    ret\n"
+    "1:  popq %rcx\n.cfi_adjust_cfa_offset -8\n.cfi_register %rip,%rcx\n"
+    "    notrack jmp *%rcx\n"
+    ".cfi_endproc\n.size gor__arch_wait,.-gor__arch_wait\n"
+    ".popsection\n");
+
+#define GOR__X86_FRAME_RBP   0
+#define GOR__X86_FRAME_RIP   1
+#define GOR__X86_FRAME_FN    2         /* popped by the entry */
+#define GOR__X86_FRAME_WORDS 3
 
 /* The call tells the compiler that the registers are lost, so it keeps what is live where it wants;
- * the function saves the rest: rbp, the stack pointer, the floating-point control words. The caller
+ * the function saves the rest: rbp and the stack pointer. The caller
  * may use the red zone below its stack pointer: step over it. Mask registers and xmm16 up cannot be
  * named in every compilation: functions that switch are GOR__SWITCHES, so that no caller expects
  * them to survive. */
@@ -118,7 +139,6 @@ GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
         frame[i] = 0;
-    frame[GOR__X86_FRAME_CONTROL] = GOR__X86_CONTROL;
     frame[GOR__X86_FRAME_FN] = (uint64_t)(uintptr_t)fn;
     frame[GOR__X86_FRAME_RIP] = (uint64_t)(uintptr_t)gor__arch_entry;
     return (void *)(uintptr_t)frame;

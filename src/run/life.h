@@ -56,8 +56,9 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__switch_begin(g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
-        gor__switch_to(m, g, &m->g0);
+        gor__switch_finish(m, g, &m->g0);
     else
         gor__switch_away(m, g);
     __builtin_unreachable();
@@ -269,11 +270,9 @@ int gor__go_call(const gor__call *call, const char *site)
     return gor__go_copy_at(gor__run_call, call, sizeof *call, site);
 }
 
-void gor_yield(void)
+GOR__SWITCHES void gor_yield(void)
 {
-    gor__m *m = gor__need_goroutine(gor__enter(), "gor_yield");
-    (void)m;
-    gor__yield();
+    gor__yield_here(gor__need_goroutine(gor__enter(), "gor_yield"));
     gor__leave(gor__self());
 }
 

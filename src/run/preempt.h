@@ -82,6 +82,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__au32_store_rel(&g->state, GOR__RUNNABLE);
         gor__au64_bump(&gor__m_p(m)->preempted);
         gor__preempted_push(m, g);
+        gor__switch_begin(g);
         gor__switch_away(m, g);
         gor__resumed(g);
         m = gor__self();

@@ -104,6 +104,7 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
     int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
@@ -219,6 +220,7 @@ typedef struct gor__m {
     gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
+    gor__aptr  left_at;                /* where a call of prev goes on: gor__arch_wait; a hint */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */

@@ -333,6 +333,7 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
 {
     size_t size = gor__stack_size_of(g);
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    g->control = gor__arch_control_default;
     g->sp = gor__arch_make(gor__stack_top(lo, size), gor__up.g_main);
     gor__g_set_bounds(g, lo, size);
 }

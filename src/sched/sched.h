@@ -79,22 +79,22 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Leave g, which waits, is queued or has ended, for whoever is next. */
+/* Leave g, which waits, is queued or has ended, for whoever is next, or, if that is not simple,
+ * for g0. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
-    if (GOR__LIKELY(next != NULL)) {
-        if (next == g)
-            return;
-        if (GOR__LIKELY(gor__can_switch(p, next))) {
-            gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
-            gor__switch_to(m, g, next);
-            return;
-        }
+    gor__g *next;
+    next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
+    if (next == g)
+        return;
+    if (GOR__LIKELY(next && gor__can_switch(p, next))) {
+        gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
+    } else {
         gor__aptr_store_rlx(&m->handed, next);
+        next = &m->g0;
     }
-    gor__switch_to(m, g, &m->g0);
+    gor__switch_finish(m, g, next);
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -104,25 +104,46 @@ GOR__INLINE void gor__resumed(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__RUNNING);
 }
 
-/* Wait until someone who claims the wait calls gor__ready. state is WAITING already: the wake-up
- * may have come before this call. */
-GOR__SWITCHES static void gor__park(void)
+/* g, which runs, waits until someone who claims the wait calls gor__ready. state is WAITING
+ * already: the wake-up may have come before this call. For functions that are GOR__SWITCHES. */
+GOR__INLINE void gor__park_here(gor__g *g)
 {
-    gor__m *m = gor__self();
-    gor__g *g = gor__m_g(m);
-    gor__switch_away(m, g);
+    gor__switch_begin(g);
+    gor__switch_away(gor__self(), g);
     gor__resumed(g);
 }
 
-/* Go to the end of the run queue. */
-GOR__SWITCHES static void gor__yield(void)
+/* For what gor__arch_wait calls: before the wait, on m or NULL, and after it. */
+GOR__INLINE void gor__left_at(gor__m *m, void *back)
 {
-    gor__m *m = gor__self();
+    if (m)
+        gor__aptr_store_rlx(&m->left_at, back);
+}
+
+GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
+{
+    gor__answer a;
+    a.rc = rc;
+    a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
+    return a;
+}
+
+GOR__SWITCHES static void gor__park(void)
+{
+    gor__park_here(gor__m_g(gor__self()));
+}
+
+/* Go to the end of the run queue. The same. */
+GOR__INLINE void gor__yield_here(gor__m *m)
+{
     gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
     gor__ready_at(m, g, GOR__LAST);
     gor__switch_away(m, g);
     gor__resumed(g);
 }
+
+GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* ==== [switch] from one goroutine to another =====================================================
  * What        gor__switch_to leaves one G and goes on in another; gor__after_switch is the first
  *             thing that runs there. A goroutine or the M's own g0 at either end.
- * Invariants  I1 errno, and the C++ runtime's exception state, belong to the goroutine.
+ * Invariants  I1 errno, the C++ runtime's exception state and the floating-point control words
+ *                belong to the goroutine.
  *             I2 M and P are asked for anew after a switch: gor__self().
  *             I3 What is touched of the two Gs here is not seen by ThreadSanitizer ([core] I5).
  */
@@ -81,6 +82,7 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
+    gor__arch_control_change(&prev->control, &g->control);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
         gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
@@ -89,9 +91,12 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
         gor__off_cpu(prev);
 }
 
-/* Leave from, which runs on m, for to, whose hold the caller has set. Returns when from runs
- * again, perhaps on another M. */
-GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+/* g is about to be left: as early as can be, see [arch]. */
+GOR__INLINE void gor__switch_begin(gor__g *g) { gor__arch_control_save(&g->control); }
+
+/* Leave from, which runs on m and for which the switch has begun, for to, whose hold the caller has
+ * set. Returns when from runs again, perhaps on another M. */
+GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
@@ -100,4 +105,10 @@ GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, to->sp);
     gor__after_switch();
+}
+
+GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
+{
+    gor__switch_begin(from);
+    gor__switch_finish(m, from, to);
 }

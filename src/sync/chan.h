@@ -151,25 +151,36 @@ static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
     return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
 }
 
-static GOR__NOINLINE int gor__chan_wait(gor__g *g, gor_chan *c, bool send, void *v,
-                                        int64_t deadline)
+/* The rest of gor__chan_op, for gor__arch_wait. g: who waits, NULL: this thread. */
+GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v, uint64_t send,
+                                                int64_t deadline, void *back)
 {
-    return gor__wait_of(g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
-                        send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    gor_chan *c = (gor_chan *)channel;
+    gor__m *m = gor__self();
+    gor__answer answer;
+    int rc;
+    gor__left_at(m, back);
+    rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+                      send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
+    m = gor__self();
+    answer = gor__answer_from(m, rc, back);
+    gor__leave(m);
+    return answer;
 }
 
-/* g: who calls, NULL: a foreign thread. */
-GOR__INLINE int gor__chan_op(gor__g *g, gor_chan *c, bool send, void *v, int64_t deadline)
+/* In a call of m, which it ends. */
+GOR__INLINE int gor__chan_op(gor__m *m, gor_chan *c, bool send, void *v, int64_t deadline)
 {
     gor__node *woken = NULL;
     int rc;
     gor__lock(&c->lock, GOR__RANK_OBJECT);
     rc = gor__chan_transfer(c, send, v, &woken);
     if (rc == GOR__WAIT)
-        return gor__chan_wait(g, c, send, v, deadline);
+        return gor__arch_wait(m ? gor__m_g(m) : NULL, c, v, send, deadline, gor__chan_wait);
     gor__unlock(&c->lock, GOR__RANK_OBJECT);
     if (woken)
         gor__wake(woken);
+    gor__leave(m);
     return rc;
 }
 
@@ -203,7 +214,7 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
         rc = -EMSGSIZE;
     else
-        rc = gor__chan_op(g, c, send, v, deadline);
+        return gor__chan_op(m, c, send, v, deadline);
     gor__leave(gor__self());
     return rc;
 }

@@ -325,10 +325,20 @@ static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel 
     return w->rc;
 }
 
+/* gor__wait_in's less common ways. */
+static GOR__NOINLINE int gor__wait_block(gor__spin *lock, gor__node *n, int64_t deadline,
+                                         gor__cancel *own)
+{
+    gor__block(n->wait, deadline, own);
+    if (n->wait->which < 0)
+        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    return n->wait->rc;
+}
+
 /* Wait in q, under lock, which the caller holds and gets back released. n is initialised, w too,
  * with many true if there is a deadline or an own context. first: go before all others.
  * Returns the waker's rc; -ETIMEDOUT, -ECANCELED, -ENOMEM: the node has left the queue. */
-GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
+static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadline,
                         gor__cancel *own, bool first)
 {
     if (first)
@@ -336,36 +346,39 @@ GOR__INLINE int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t 
     else
         gor__wq_put(q, n);
     gor__unlock(lock, GOR__RANK_OBJECT);
-    if (GOR__LIKELY(!n->wait->many && n->wait->g)) {
-        gor__park();
-        return n->wait->rc;
-    }
-    gor__block(n->wait, deadline, own);
-    if (n->wait->which < 0)
-        gor__wq_leave(lock, GOR__RANK_OBJECT, n);
+    if (n->wait->many || !n->wait->g)
+        return gor__wait_block(lock, n, deadline, own);
+    gor__park();
     return n->wait->rc;
 }
 
-/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. */
+/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. For functions
+ * that are GOR__SWITCHES. */
 GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                              int64_t deadline, enum gor__why why, const void *object)
 {
     gor__cancel *own = g ? g->ctx : NULL;
+    bool many = own || deadline != GOR_FOREVER;
     gor__wait w;
     gor__node n;
     if (GOR__UNLIKELY(deadline != GOR_FOREVER && deadline <= gor__os_now())) {
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
-    if (GOR__UNLIKELY(own || deadline != GOR_FOREVER || !g))
+    if (GOR__UNLIKELY(many || !g))
         gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
-    gor__wait_begin(&w, g, why, object, own || deadline != GOR_FOREVER);
+    gor__wait_begin(&w, g, why, object, many);
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
-    return gor__wait_in(lock, q, &n, deadline, own, false);
+    gor__wq_put(q, &n);
+    gor__unlock(lock, GOR__RANK_OBJECT);
+    if (GOR__UNLIKELY(many || !g))
+        return gor__wait_block(lock, &n, deadline, own);
+    gor__park_here(g);
+    return w.rc;
 }
 
-static GOR__NOINLINE int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
+GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                                           int64_t deadline, enum gor__why why, const void *object)
 {
     return gor__wait_of(gor__this_g(), lock, q, value, amount, deadline, why, object);
