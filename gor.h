@@ -1364,44 +1364,38 @@ typedef struct gor__near_m {
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
 #ifndef GOR_NO_INLINE
-/* Begin a call: this thread's M. End it. As gor__arch_call_begin and _end in [arch]. */
+/* Begin a call: this thread's M, and where its mark is. End it. As gor__arch_call_begin and _end in
+ * [arch]. */
 #if defined(__x86_64__)
-static inline gor__near_m *gor__near_begin(void)
+static inline gor__near_m *gor__near_begin(uintptr_t *at)
 {
     gor__near_m *m;
-    uintptr_t at;
     __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(at) : : "memory");
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : : "memory");
     return m;
 }
 
-static inline void gor__near_end(void)
+static inline void gor__near_end(uintptr_t at)
 {
-    uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
-                     : "=&r"(at) : : "memory");
+    __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
 }
 #else
-static inline gor__near_m *gor__near_begin(void)
+static inline gor__near_m *gor__near_begin(uintptr_t *at)
 {
     gor__near_m *m;
-    uintptr_t at, check;
+    uintptr_t check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
                      "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
                      "ldr %0,[%1,#-8]"
-                     : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
+                     : "=&r"(m), "=&r"(*at), "=&r"(check) : : "memory", "cc");
     return m;
 }
 
-static inline void gor__near_end(void)
+static inline void gor__near_end(uintptr_t at)
 {
-    uintptr_t at, word;
-    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "add %1,%1,#8\n\tstlr wzr,[%1]"
-                     : "=&r"(word), "=&r"(at) : : "memory");
+    __asm__ volatile("stlr wzr,[%0]" : : "r"(at) : "memory");
 }
 #endif
 
@@ -1419,28 +1413,31 @@ static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 
 /* In a gor call of an M that nobody asks anything: swap, and leave it. False: nothing is done, and
  * the function that is called instead begins with gor__enter as if nothing had been. */
-static inline bool gor__near_try(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
+static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state, uint32_t old,
+                                 uint32_t to)
 {
     if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
         return false;
-    gor__near_end();
+    gor__near_end(at);
     return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    gor__near_m *m = gor__near_begin();
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(&at);
     if (__builtin_expect(
             m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-            gor__near_try(m, &mutex->state, 0, 1), 1))
+            gor__near_try(m, at, &mutex->state, 0, 1), 1))
         return 0;
     return (gor_mutex_lock)(mutex);
 }
 
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    gor__near_m *m = gor__near_begin();
-    if (__builtin_expect(!m || !gor__near_try(m, &mutex->state, 1, 0), 0))
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(&at);
+    if (__builtin_expect(!m || !gor__near_try(m, at, &mutex->state, 1, 0), 0))
         gor__mutex_unlock_at(mutex, here);
 }
 
@@ -1678,8 +1675,8 @@ typedef gor_ctx     ctx_t;
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
 
 /* ==== [atomics] typed words with the memory order in the name =================================
- * What        gor__au32_load_acq(&x), gor__aptr_store_rel(&x, v), ...: rlx, acq, rel, sc. cas and
- *             xchg are acq_rel, add is sc and returns the old value.
+ * What        gor__au32_load_acq(&x), gor__aptr_store_rel(&x, v), ...: rlx, acq, rel, sc. cas, xchg
+ *             and add are sc; add returns the old value.
  * Invariants  A word that several threads, or several goroutines on one thread, touch without a
  *             lock is one of these; relaxed costs nothing and tells ThreadSanitizer the truth.
  * Source      The __atomic builtins: C11's model, and usable from C++.
@@ -4519,15 +4516,18 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. */
-GOR__INLINE void gor__submitted(void)
+/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
+GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
         return;
-    gor__arch_fence();
+    if (!fenced)
+        gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0 && gor__au32_load_sc(&gor__rt.n_spinning) == 0)
         gor__wake_p();
 }
+
+GOR__INLINE void gor__submitted(void) { gor__submitted_by(false); }
 
 /* When the first timer of all Ps is due. */
 static int64_t gor__timers_first(void)
@@ -4652,7 +4652,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
-    gor__submitted();
+    gor__submitted_by(!g);
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's

@@ -29,44 +29,38 @@ typedef struct gor__near_m {
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
 #ifndef GOR_NO_INLINE
-/* Begin a call: this thread's M. End it. As gor__arch_call_begin and _end in [arch]. */
+/* Begin a call: this thread's M, and where its mark is. End it. As gor__arch_call_begin and _end in
+ * [arch]. */
 #if defined(__x86_64__)
-static inline gor__near_m *gor__near_begin(void)
+static inline gor__near_m *gor__near_begin(uintptr_t *at)
 {
     gor__near_m *m;
-    uintptr_t at;
     __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(at) : : "memory");
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : : "memory");
     return m;
 }
 
-static inline void gor__near_end(void)
+static inline void gor__near_end(uintptr_t at)
 {
-    uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
-                     : "=&r"(at) : : "memory");
+    __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
 }
 #else
-static inline gor__near_m *gor__near_begin(void)
+static inline gor__near_m *gor__near_begin(uintptr_t *at)
 {
     gor__near_m *m;
-    uintptr_t at, check;
+    uintptr_t check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
                      "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
                      "ldr %0,[%1,#-8]"
-                     : "=&r"(m), "=&r"(at), "=&r"(check) : : "memory", "cc");
+                     : "=&r"(m), "=&r"(*at), "=&r"(check) : : "memory", "cc");
     return m;
 }
 
-static inline void gor__near_end(void)
+static inline void gor__near_end(uintptr_t at)
 {
-    uintptr_t at, word;
-    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
-                     "add %1,%1,#8\n\tstlr wzr,[%1]"
-                     : "=&r"(word), "=&r"(at) : : "memory");
+    __asm__ volatile("stlr wzr,[%0]" : : "r"(at) : "memory");
 }
 #endif
 
@@ -84,28 +78,31 @@ static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 
 /* In a gor call of an M that nobody asks anything: swap, and leave it. False: nothing is done, and
  * the function that is called instead begins with gor__enter as if nothing had been. */
-static inline bool gor__near_try(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
+static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state, uint32_t old,
+                                 uint32_t to)
 {
     if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
         return false;
-    gor__near_end();
+    gor__near_end(at);
     return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    gor__near_m *m = gor__near_begin();
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(&at);
     if (__builtin_expect(
             m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-            gor__near_try(m, &mutex->state, 0, 1), 1))
+            gor__near_try(m, at, &mutex->state, 0, 1), 1))
         return 0;
     return (gor_mutex_lock)(mutex);
 }
 
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    gor__near_m *m = gor__near_begin();
-    if (__builtin_expect(!m || !gor__near_try(m, &mutex->state, 1, 0), 0))
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(&at);
+    if (__builtin_expect(!m || !gor__near_try(m, at, &mutex->state, 1, 0), 0))
         gor__mutex_unlock_at(mutex, here);
 }
 

@@ -1,6 +1,6 @@
 /* ==== [atomics] typed words with the memory order in the name =================================
- * What        gor__au32_load_acq(&x), gor__aptr_store_rel(&x, v), ...: rlx, acq, rel, sc. cas and
- *             xchg are acq_rel, add is sc and returns the old value.
+ * What        gor__au32_load_acq(&x), gor__aptr_store_rel(&x, v), ...: rlx, acq, rel, sc. cas, xchg
+ *             and add are sc; add returns the old value.
  * Invariants  A word that several threads, or several goroutines on one thread, touch without a
  *             lock is one of these; relaxed costs nothing and tells ThreadSanitizer the truth.
  * Source      The __atomic builtins: C11's model, and usable from C++.

@@ -164,15 +164,18 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. */
-GOR__INLINE void gor__submitted(void)
+/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
+GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
         return;
-    gor__arch_fence();
+    if (!fenced)
+        gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0 && gor__au32_load_sc(&gor__rt.n_spinning) == 0)
         gor__wake_p();
 }
+
+GOR__INLINE void gor__submitted(void) { gor__submitted_by(false); }
 
 /* When the first timer of all Ps is due. */
 static int64_t gor__timers_first(void)

@@ -73,7 +73,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
-    gor__submitted();
+    gor__submitted_by(!g);
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
