@@ -3721,6 +3721,7 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
+/* What a switch touches comes first, in one cache line. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
@@ -3729,6 +3730,10 @@ typedef struct gor__g {
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
     int        err;                    /* errno while off the CPU                              */
+    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
+    gor__ai64  since;                  /* coarse ns: state since                               */
+    gor__au32  why;                    /* enum gor__why                                        */
+    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
     gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
     gor__aptr  locked;                 /* the only M that may run it                           */
     void     (*fn)(void *);
@@ -3737,10 +3742,7 @@ typedef struct gor__g {
     gor__au64  id;
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
-    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
-    gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
-    gor__ai64  since;                  /* coarse ns: state since                               */
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
     void     (*done)(void *);          /* called at the very end, or NULL                      */
     void      *done_arg;
@@ -3753,7 +3755,6 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
     int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
@@ -4058,6 +4059,26 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     return true;
 }
 
+/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
+ * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
+#define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
+#define GOR__FETCH_G     6
+GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
+{
+#if !GOR__TSAN
+    const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
+    const char *sp;
+    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
+        return;
+    __builtin_prefetch(gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]));
+    sp = (const char *)((gor__g *)gor__aptr_load_rlx(soon))->sp;
+    for (int i = 0; i < 3; i++)
+        __builtin_prefetch(sp + i * GOR__CACHE_LINE);
+#else
+    (void)q, (void)head;
+#endif
+}
+
 /* Take the oldest. Owner only. NULL if there is none. */
 GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
@@ -4067,6 +4088,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
         if (gor__au32_load_rlx(&q->tail) == head)
             return NULL;
         g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        gor__runq_fetch(q, head);
         if (gor__au32_load_rlx(&gor__shared) == 0) {
             gor__au32_store_rel(&q->head, head + 1);
             return g;
@@ -4581,7 +4603,7 @@ GOR__INLINE void gor__timer_added(int64_t when)
  * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
  *             warm stacks per P, so that spawning and ending touch nothing shared.
  * Invariants  I1 The caller of gor__ready owns the G: it made it, or claimed its wait.
- *             I2 A woken G runs next on the waker's P; one that yields or is new goes to the end.
+ *             I2 A woken or new G runs next on this P; one that yields goes to the end.
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
  */
@@ -6012,7 +6034,8 @@ static void gor__wait_for_locked(gor__m *m)
 }
 
 /* ==== [start] a new goroutine joins the queue ====================================================
- * What        gor__spawn makes a goroutine and queues it, last in its P's ring.
+ * What        gor__spawn makes a goroutine and has it run next on its P, as Go does: what it is to
+ *             work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most of them run to their ends: they then share a few warm stacks, and a loop that
  *             starts a million short goroutines never holds a million. If they park instead, the
@@ -6050,7 +6073,7 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
     return 0;
 }
 

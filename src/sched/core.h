@@ -72,6 +72,7 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
+/* What a switch touches comes first, in one cache line. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
@@ -80,6 +81,10 @@ typedef struct gor__g {
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
     int        err;                    /* errno while off the CPU                              */
+    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
+    gor__ai64  since;                  /* coarse ns: state since                               */
+    gor__au32  why;                    /* enum gor__why                                        */
+    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
     gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
     gor__aptr  locked;                 /* the only M that may run it                           */
     void     (*fn)(void *);
@@ -88,10 +93,7 @@ typedef struct gor__g {
     gor__au64  id;
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
-    uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
-    gor__au32  why;                    /* enum gor__why                                        */
     gor__aptr  why_object;
-    gor__ai64  since;                  /* coarse ns: state since                               */
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
     void     (*done)(void *);          /* called at the very end, or NULL                      */
     void      *done_arg;
@@ -104,7 +106,6 @@ typedef struct gor__g {
 #endif
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    gor__arch_control control;         /* while off the CPU: rounding mode and the like        */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
     int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;

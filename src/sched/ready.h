@@ -2,7 +2,7 @@
  * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
  *             warm stacks per P, so that spawning and ending touch nothing shared.
  * Invariants  I1 The caller of gor__ready owns the G: it made it, or claimed its wait.
- *             I2 A woken G runs next on the waker's P; one that yields or is new goes to the end.
+ *             I2 A woken or new G runs next on this P; one that yields goes to the end.
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
  */

@@ -29,6 +29,26 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     return true;
 }
 
+/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
+ * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
+#define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
+#define GOR__FETCH_G     6
+GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
+{
+#if !GOR__TSAN
+    const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
+    const char *sp;
+    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
+        return;
+    __builtin_prefetch(gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]));
+    sp = (const char *)((gor__g *)gor__aptr_load_rlx(soon))->sp;
+    for (int i = 0; i < 3; i++)
+        __builtin_prefetch(sp + i * GOR__CACHE_LINE);
+#else
+    (void)q, (void)head;
+#endif
+}
+
 /* Take the oldest. Owner only. NULL if there is none. */
 GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
@@ -38,6 +58,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
         if (gor__au32_load_rlx(&q->tail) == head)
             return NULL;
         g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        gor__runq_fetch(q, head);
         if (gor__au32_load_rlx(&gor__shared) == 0) {
             gor__au32_store_rel(&q->head, head + 1);
             return g;

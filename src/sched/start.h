@@ -1,5 +1,6 @@
 /* ==== [start] a new goroutine joins the queue ====================================================
- * What        gor__spawn makes a goroutine and queues it, last in its P's ring.
+ * What        gor__spawn makes a goroutine and has it run next on its P, as Go does: what it is to
+ *             work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most of them run to their ends: they then share a few warm stacks, and a loop that
  *             starts a million short goroutines never holds a million. If they park instead, the
@@ -37,6 +38,6 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__NEXT : GOR__LAST);
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
     return 0;
 }
