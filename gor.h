@@ -3828,7 +3828,7 @@ typedef struct gor__p {
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
-    uint32_t    high_tick;             /* one had its turn between; the last of them           */
+    gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */
@@ -5576,12 +5576,12 @@ static gor__g *gor__try_priority(gor__p *p)
         gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    if (tick - p->high_tick > 1)                   /* the last turn was another's */
+    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
         gor__ai64_store_rlx(&p->normal_ns, now);
     if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (g)
-        p->high_tick = tick;
+        gor__au32_store_rlx(&p->high_tick, tick);
     else
         gor__ai64_store_rlx(&p->normal_ns, now);
     return g;
@@ -12561,7 +12561,7 @@ static gor__p *gor__p_new(int i)
     p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
-    p->high_tick = (uint32_t)-2;                   /* no turn yet */
+    gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;

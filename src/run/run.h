@@ -65,7 +65,7 @@ static gor__p *gor__p_new(int i)
     p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
-    p->high_tick = (uint32_t)-2;                   /* no turn yet */
+    gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;

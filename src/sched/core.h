@@ -179,7 +179,7 @@ typedef struct gor__p {
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
-    uint32_t    high_tick;             /* one had its turn between; the last of them           */
+    gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
     struct gor__p *idle_next;
     bool        idle;                  /* under the scheduler's lock                           */

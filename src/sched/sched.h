@@ -197,12 +197,12 @@ static gor__g *gor__try_priority(gor__p *p)
         gor__ai64_store_rlx(&gor__rt.low_since, now);
         return g;
     }
-    if (tick - p->high_tick > 1)                   /* the last turn was another's */
+    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
         gor__ai64_store_rlx(&p->normal_ns, now);
     if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (g)
-        p->high_tick = tick;
+        gor__au32_store_rlx(&p->high_tick, tick);
     else
         gor__ai64_store_rlx(&p->normal_ns, now);
     return g;
