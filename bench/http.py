@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""httpd against a bare epoll server, Go's net.Conn and net/http; ping-pong against Go.
+"""httpd against a bare epoll server, Go's net.Conn and net/http; ping-pong against Go and, over one
+connection, against a bare epoll loop.
 
 usage: http.py [--rounds N] [--seconds S] [--only http|echo]
 
@@ -31,7 +32,7 @@ def run(*command, **more):
 def build():
     BUILD.mkdir(parents=True, exist_ok=True)
     run("make", "-s", "build/examples/httpd", "CFLAGS=-O3", "--always-make", cwd=ROOT)
-    for name, more in (("epoll_http", []), ("echo", ["-I."])):
+    for name, more in (("epoll_http", []), ("epoll_echo", []), ("echo", ["-I."])):
         run("cc", "-O3", "-std=c11", *more, f"bench/{name}.c", "-o", BUILD / name, "-pthread",
             cwd=ROOT)
     for name in ("raw", "nethttp", "echo"):
@@ -102,16 +103,18 @@ def http(args):
 
 def echo(args):
     print("\nping-pong, ns per round trip\n")
-    print(f"{'':16} {'gor':>8} {'go':>8} {'gor is':>8} {'target':>7}")
+    print(f"{'':16} {'gor':>8} {'go':>8} {'epoll':>8} {'gor is':>8} {'target':>7}")
     for network in ("tcp", "unix"):
         for connections in (1, 1000):
             def once(name):
-                return float(run(BUILD / name, network, connections, 100000,
+                counts = [connections] if name != "epoll_echo" else []
+                return float(run(BUILD / name, network, *counts, 100000,
                                  capture_output=True).stdout)
-            seen = rounds(["echo", "go-echo"], once, args.rounds)
-            gor, go = (statistics.median(seen[name]) for name in ("echo", "go-echo"))
+            names = ["echo", "go-echo"] + ["epoll_echo"] * (connections == 1)
+            seen = rounds(names, once, args.rounds)
+            times = "".join(f" {statistics.median(seen[name]):8.0f}" for name in names)
             ratio = statistics.median(b / a for a, b in zip(seen["echo"], seen["go-echo"]))
-            print(f"{network + ' ' + str(connections):16} {gor:8.0f} {go:8.0f} {ratio:7.2f}x "
+            print(f"{network + ' ' + str(connections):16}{times:27} {ratio:7.2f}x "
                   f"{ECHO_TARGET:7.2f}")
 
 

@@ -31,7 +31,7 @@ setup() {
                   GORTEST_SCALE=5 ;;
     pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' also='report' GORTEST_SCALE=5 ;;
     tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report' ;;
-    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' ;;
+    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=5 ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
