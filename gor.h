@@ -1872,8 +1872,9 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  *                             after a switch, if the goroutine that was left had called from
  *                             elsewhere: then fn says so by `jump`, and the way back is a jump,
  *                             which is predicted by what came before it.
- * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn and has no
- *                             caller
+ * gor__arch_go(to)            go on at stack pointer `to`, and leave this stack for good
+ * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn, and then goes
+ *                             on at the stack pointer that fn returns; it has no caller
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
@@ -1973,6 +1974,7 @@ GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
 
 /* A frame, from the saved stack pointer up: rbp, rip. */
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_go(void *to) __attribute__((visibility("hidden"), noreturn));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch_asm\n.hidden gor__arch_switch_asm\n"
@@ -1983,19 +1985,33 @@ __asm__(
     "    movq %rsp,(%rdi)\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
+    "    leaq gor__arch_entry(%rip),%rax\n"
+    "    cmpq %rax,(%rsp)\n"
+    "    je .Lgor__entry_jump\n"
     "    ret\n"
     ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
-    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
-     * unwinding. */
-    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
-    ".type gor__arch_entry,@function\n"
-    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
+    ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,@function\n"
+    "gor__arch_go:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
+    "1:  movq %rdi,%rsp\n"
+    "    popq %rbp\n"
+    "    leaq gor__arch_entry(%rip),%rax\n"
+    "    cmpq %rax,(%rsp)\n"
+    "    je .Lgor__entry_jump\n"
+    "    ret\n"
+    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
+     * unwinding. It is jumped to, and left by a return: so each call has its return, and when it
+     * ends the CPU predicts the way back of who was there before it. */
+    ".Lgor__entry_jump:\n"
+    "    addq $8,%rsp\n"
+    ".globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    "gor__arch_entry:\n"
     "    xorl %ebp,%ebp\n"
     "    popq %rax\n"
     "    call *%rax\n"
-    "    ud2\n"
-    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    "    movq %rax,%rdi\n"
+    "    jmp 1b\n"
+    ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 
 /* fn's answer comes in rax and rdx. */
@@ -2042,7 +2058,7 @@ GOR__INLINE void gor__arch_switch(void **from, void *to)
                        "xmm15");
 }
 
-GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+GOR__NO_TSAN static void *gor__arch_make(char *top, void *(*fn)(void))
 {
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)
@@ -2273,6 +2289,7 @@ GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
 /* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15. */
 GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_go(void *to) __attribute__((visibility("hidden"), noreturn));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
@@ -2291,6 +2308,7 @@ __asm__(
     "    stp d14,d15,[sp,#144]\n"
     "    mov x3,sp\n"
     "    str x3,[x0]\n"
+    ".Lgor__go_on:\n"
     "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
     "    ldp d14,d15,[sp,#144]\n"
     "    ldp d12,d13,[sp,#128]\n"
@@ -2314,8 +2332,15 @@ __asm__(
     "    mov x29,#0\n"
     "    mov x30,#0\n"
     "    blr x19\n"
-    "    brk #1\n"
+    "    mov x1,x0\n"
+    "    b .Lgor__go_on\n"
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,%function\n"
+    "gor__arch_go:\n.cfi_startproc\n.cfi_undefined x30\n"
+    "    hint #34\n"                        /* bti c */
+    "    mov x1,x0\n"
+    "    b .Lgor__go_on\n"
+    ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 
 /* A branch to where there is no landing pad is a fault under BTI, so it is a return always. */
@@ -2330,7 +2355,7 @@ GOR__INLINE int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e,
 #define GOR__ARM64_FRAME_X19   2
 #define GOR__ARM64_FRAME_WORDS 20
 
-GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+GOR__NO_TSAN static void *gor__arch_make(char *top, void *(*fn)(void))
 {
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__ARM64_FRAME_WORDS;
     for (int i = 0; i < GOR__ARM64_FRAME_WORDS; i++)
@@ -3968,7 +3993,7 @@ static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter
 /* Calls upward: filled in by the parts that own them. */
 static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
-    void (*g_main)(void);                        /* [life] the outermost frame                 */
+    void *(*g_main)(void);                       /* [life] the outermost frame                 */
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
@@ -4067,13 +4092,13 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 {
 #if !GOR__TSAN
     const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
-    const char *sp;
+    uintptr_t sp;                              /* of one that has not run yet: anything */
     if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
         return;
     __builtin_prefetch(gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]));
-    sp = (const char *)((gor__g *)gor__aptr_load_rlx(soon))->sp;
-    for (int i = 0; i < 3; i++)
-        __builtin_prefetch(sp + i * GOR__CACHE_LINE);
+    sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
+    for (uintptr_t i = 0; i < 3; i++)
+        __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
 #else
     (void)q, (void)head;
 #endif
@@ -5068,17 +5093,33 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
 /* g is about to be left: as early as can be, see [arch]. */
 GOR__INLINE void gor__switch_begin(gor__g *g) { gor__arch_control_save(&g->control); }
 
-/* Leave from, which runs on m and for which the switch has begun, for to, whose hold the caller has
- * set. Returns when from runs again, perhaps on another M. */
-GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
+/* All of a switch from `from`, which runs on m and for which it has begun, but the change of
+ * stacks. Returns the stack pointer to go on at. */
+GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
     gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
+    return to->sp;
+}
+
+/* Leave from, for which the switch has begun, for to, whose hold the caller has set. Returns when
+ * from runs again, perhaps on another M. */
+GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
+{
+    void *sp = gor__switch_out(m, from, to);
     gor__g_enter_fiber(to);
-    gor__arch_switch(&from->sp, to->sp);
+    gor__arch_switch(&from->sp, sp);
     gor__after_switch();
+}
+
+/* The change of stacks, after gor__switch_out, for one who does not come back. */
+static void gor__switch_never_back(void *sp) __attribute__((noreturn));
+GOR__NO_TSAN static void gor__switch_never_back(void *sp)
+{
+    gor__g_enter_fiber(gor__m_g(gor__self()));
+    gor__arch_go(sp);
 }
 
 GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
@@ -5458,22 +5499,27 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Leave g, which waits, is queued or has ended, for whoever is next, or, if that is not simple,
- * for g0. */
-GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+/* Who runs on m after g, which waits, is queued or has ended: g itself, another one, or, if that is
+ * not simple, g0. */
+GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next;
-    next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
+    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
     if (next == g)
-        return;
+        return g;
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
-    } else {
-        gor__aptr_store_rlx(&m->handed, next);
-        next = &m->g0;
+        return next;
     }
-    gor__switch_finish(m, g, next);
+    gor__aptr_store_rlx(&m->handed, next);
+    return &m->g0;
+}
+
+GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+{
+    gor__g *next = gor__next_after(m, g);
+    if (next != g)
+        gor__switch_finish(m, g, next);
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -7440,17 +7486,17 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
- * up. */
-static void gor__g_end(void) __attribute__((noreturn));
-GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
+/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
+ * next, for which this stack is to be left. */
+GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
-    gor__g *g = gor__m_g(m);
+    bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__au32_store_rlx(&m->detour, 0);
-        if (!m->is_main)
+        leaving = !m->is_main;
+        if (leaving)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
@@ -7458,15 +7504,11 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
-        gor__switch_finish(m, g, &m->g0);
-    else
-        gor__switch_away(m, g);
-    __builtin_unreachable();
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
-static void gor__g_exit(gor__g *g) __attribute__((noreturn));
-static void gor__g_exit(gor__g *g)
+/* The end of g, which runs. As gor__g_end. */
+static void *gor__g_finish(gor__g *g)
 {
     if (GOR__UNLIKELY(g->extra != NULL)) {
         gor__run_defers(g);
@@ -7481,8 +7523,12 @@ static void gor__g_exit(gor__g *g)
         gor__free(g->arg, g->copy_size);
     if (g->done)
         g->done(g->done_arg);
-    gor__g_end();
+    return gor__g_end(g);
 }
+
+/* The same from anywhere on its stack. */
+static void gor__g_exit(gor__g *g) __attribute__((noreturn));
+static void gor__g_exit(gor__g *g) { gor__switch_never_back(gor__g_finish(g)); }
 
 /* Tie the running goroutine to its M. */
 static void gor__tie(gor__m *m, gor__g *g)
@@ -7496,8 +7542,9 @@ static void gor__tie(gor__m *m, gor__g *g)
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
-/* The outermost frame of every goroutine. */
-static void gor__g_main(void)
+/* The outermost frame of every goroutine. It returns, see [arch], but for a sanitizer, whose books
+ * are about the next stack by then. */
+static void *gor__g_main(void)
 {
     gor__g *g;
     gor__after_switch();
@@ -7507,7 +7554,9 @@ static void gor__g_main(void)
     if (GOR__UNLIKELY(g->lock_depth))
         gor__tie(gor__self(), g);
     gor__call_user(g->fn, g->arg);
-    gor__g_exit(g);
+    if (GOR__TSAN || GOR__ASAN)
+        gor__g_exit(g);
+    return gor__g_finish(g);
 }
 
 /* -- panic --------------------------------------------------------------------------------- */

@@ -77,6 +77,7 @@ GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
 /* A frame, from the saved stack pointer up: x29 x30, x19..x28, d8..d15. */
 GOR_API void gor__arch_switch(void **from, void *to) __attribute__((visibility("hidden")));
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_go(void *to) __attribute__((visibility("hidden"), noreturn));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch\n.hidden gor__arch_switch\n.type gor__arch_switch,%function\n"
@@ -95,6 +96,7 @@ __asm__(
     "    stp d14,d15,[sp,#144]\n"
     "    mov x3,sp\n"
     "    str x3,[x0]\n"
+    ".Lgor__go_on:\n"
     "    mov sp,x1\n"                       /* from here on the other goroutine's frame */
     "    ldp d14,d15,[sp,#144]\n"
     "    ldp d12,d13,[sp,#128]\n"
@@ -118,8 +120,15 @@ __asm__(
     "    mov x29,#0\n"
     "    mov x30,#0\n"
     "    blr x19\n"
-    "    brk #1\n"
+    "    mov x1,x0\n"
+    "    b .Lgor__go_on\n"
     ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,%function\n"
+    "gor__arch_go:\n.cfi_startproc\n.cfi_undefined x30\n"
+    "    hint #34\n"                        /* bti c */
+    "    mov x1,x0\n"
+    "    b .Lgor__go_on\n"
+    ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 
 /* A branch to where there is no landing pad is a fault under BTI, so it is a return always. */
@@ -134,7 +143,7 @@ GOR__INLINE int gor__arch_wait(void *a, void *b, void *c, uint64_t d, int64_t e,
 #define GOR__ARM64_FRAME_X19   2
 #define GOR__ARM64_FRAME_WORDS 20
 
-GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+GOR__NO_TSAN static void *gor__arch_make(char *top, void *(*fn)(void))
 {
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__ARM64_FRAME_WORDS;
     for (int i = 0; i < GOR__ARM64_FRAME_WORDS; i++)

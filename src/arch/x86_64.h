@@ -65,6 +65,7 @@ GOR__INLINE void gor__arch_control_change(const gor__arch_control *from,
 
 /* A frame, from the saved stack pointer up: rbp, rip. */
 GOR_API void gor__arch_entry(void) __attribute__((visibility("hidden")));
+GOR_API void gor__arch_go(void *to) __attribute__((visibility("hidden"), noreturn));
 __asm__(
     ".pushsection .text\n.p2align 5\n"
     ".globl gor__arch_switch_asm\n.hidden gor__arch_switch_asm\n"
@@ -75,19 +76,33 @@ __asm__(
     "    movq %rsp,(%rdi)\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
+    "    leaq gor__arch_entry(%rip),%rax\n"
+    "    cmpq %rax,(%rsp)\n"
+    "    je .Lgor__entry_jump\n"
     "    ret\n"
     ".cfi_endproc\n.size gor__arch_switch_asm,.-gor__arch_switch_asm\n"
-    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
-     * unwinding. */
-    ".p2align 4\n.globl gor__arch_entry\n.hidden gor__arch_entry\n"
-    ".type gor__arch_entry,@function\n"
-    "gor__arch_entry:\n.cfi_startproc\n.cfi_undefined %rip\n"
+    ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,@function\n"
+    "gor__arch_go:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
+    "1:  movq %rdi,%rsp\n"
+    "    popq %rbp\n"
+    "    leaq gor__arch_entry(%rip),%rax\n"
+    "    cmpq %rax,(%rsp)\n"
+    "    je .Lgor__entry_jump\n"
+    "    ret\n"
+    /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
+     * unwinding. It is jumped to, and left by a return: so each call has its return, and when it
+     * ends the CPU predicts the way back of who was there before it. */
+    ".Lgor__entry_jump:\n"
+    "    addq $8,%rsp\n"
+    ".globl gor__arch_entry\n.hidden gor__arch_entry\n"
+    "gor__arch_entry:\n"
     "    xorl %ebp,%ebp\n"
     "    popq %rax\n"
     "    call *%rax\n"
-    "    ud2\n"
-    ".cfi_endproc\n.size gor__arch_entry,.-gor__arch_entry\n"
+    "    movq %rax,%rdi\n"
+    "    jmp 1b\n"
+    ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 
 /* fn's answer comes in rax and rdx. */
@@ -134,7 +149,7 @@ GOR__INLINE void gor__arch_switch(void **from, void *to)
                        "xmm15");
 }
 
-GOR__NO_TSAN static void *gor__arch_make(char *top, void (*fn)(void))
+GOR__NO_TSAN static void *gor__arch_make(char *top, void *(*fn)(void))
 {
     volatile uint64_t *frame = (uint64_t *)(void *)top - GOR__X86_FRAME_WORDS;
     for (int i = 0; i < GOR__X86_FRAME_WORDS; i++)

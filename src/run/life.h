@@ -39,17 +39,17 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* Leave the goroutine for good. On its stack, in a gor call; all that it owned has been given
- * up. */
-static void gor__g_end(void) __attribute__((noreturn));
-GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
+/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
+ * next, for which this stack is to be left. */
+GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
-    gor__g *g = gor__m_g(m);
+    bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__au32_store_rlx(&m->detour, 0);
-        if (!m->is_main)
+        leaving = !m->is_main;
+        if (leaving)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
@@ -57,15 +57,11 @@ GOR__NO_TSAN GOR__SWITCHES static void gor__g_end(void)
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->state) == GOR__M_ENDING))
-        gor__switch_finish(m, g, &m->g0);
-    else
-        gor__switch_away(m, g);
-    __builtin_unreachable();
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
-static void gor__g_exit(gor__g *g) __attribute__((noreturn));
-static void gor__g_exit(gor__g *g)
+/* The end of g, which runs. As gor__g_end. */
+static void *gor__g_finish(gor__g *g)
 {
     if (GOR__UNLIKELY(g->extra != NULL)) {
         gor__run_defers(g);
@@ -80,8 +76,12 @@ static void gor__g_exit(gor__g *g)
         gor__free(g->arg, g->copy_size);
     if (g->done)
         g->done(g->done_arg);
-    gor__g_end();
+    return gor__g_end(g);
 }
+
+/* The same from anywhere on its stack. */
+static void gor__g_exit(gor__g *g) __attribute__((noreturn));
+static void gor__g_exit(gor__g *g) { gor__switch_never_back(gor__g_finish(g)); }
 
 /* Tie the running goroutine to its M. */
 static void gor__tie(gor__m *m, gor__g *g)
@@ -95,8 +95,9 @@ static void gor__tie(gor__m *m, gor__g *g)
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
-/* The outermost frame of every goroutine. */
-static void gor__g_main(void)
+/* The outermost frame of every goroutine. It returns, see [arch], but for a sanitizer, whose books
+ * are about the next stack by then. */
+static void *gor__g_main(void)
 {
     gor__g *g;
     gor__after_switch();
@@ -106,7 +107,9 @@ static void gor__g_main(void)
     if (GOR__UNLIKELY(g->lock_depth))
         gor__tie(gor__self(), g);
     gor__call_user(g->fn, g->arg);
-    gor__g_exit(g);
+    if (GOR__TSAN || GOR__ASAN)
+        gor__g_exit(g);
+    return gor__g_finish(g);
 }
 
 /* -- panic --------------------------------------------------------------------------------- */

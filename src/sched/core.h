@@ -319,7 +319,7 @@ static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter
 /* Calls upward: filled in by the parts that own them. */
 static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */
-    void (*g_main)(void);                        /* [life] the outermost frame                 */
+    void *(*g_main)(void);                       /* [life] the outermost frame                 */
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */

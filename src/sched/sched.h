@@ -79,22 +79,27 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Leave g, which waits, is queued or has ended, for whoever is next, or, if that is not simple,
- * for g0. */
-GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+/* Who runs on m after g, which waits, is queued or has ended: g itself, another one, or, if that is
+ * not simple, g0. */
+GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next;
-    next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
+    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
     if (next == g)
-        return;
+        return g;
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
-    } else {
-        gor__aptr_store_rlx(&m->handed, next);
-        next = &m->g0;
+        return next;
     }
-    gor__switch_finish(m, g, next);
+    gor__aptr_store_rlx(&m->handed, next);
+    return &m->g0;
+}
+
+GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
+{
+    gor__g *next = gor__next_after(m, g);
+    if (next != g)
+        gor__switch_finish(m, g, next);
 }
 
 /* After a switch, on the goroutine's own stack. */

@@ -94,17 +94,33 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
 /* g is about to be left: as early as can be, see [arch]. */
 GOR__INLINE void gor__switch_begin(gor__g *g) { gor__arch_control_save(&g->control); }
 
-/* Leave from, which runs on m and for which the switch has begun, for to, whose hold the caller has
- * set. Returns when from runs again, perhaps on another M. */
-GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
+/* All of a switch from `from`, which runs on m and for which it has begun, but the change of
+ * stacks. Returns the stack pointer to go on at. */
+GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
     gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
+    return to->sp;
+}
+
+/* Leave from, for which the switch has begun, for to, whose hold the caller has set. Returns when
+ * from runs again, perhaps on another M. */
+GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
+{
+    void *sp = gor__switch_out(m, from, to);
     gor__g_enter_fiber(to);
-    gor__arch_switch(&from->sp, to->sp);
+    gor__arch_switch(&from->sp, sp);
     gor__after_switch();
+}
+
+/* The change of stacks, after gor__switch_out, for one who does not come back. */
+static void gor__switch_never_back(void *sp) __attribute__((noreturn));
+GOR__NO_TSAN static void gor__switch_never_back(void *sp)
+{
+    gor__g_enter_fiber(gor__m_g(gor__self()));
+    gor__arch_go(sp);
 }
 
 GOR__SWITCH_INLINE void gor__switch_to(gor__m *m, gor__g *from, gor__g *to)
