@@ -3267,6 +3267,18 @@ static void gor__free(void *p, size_t size)
         free(p);
 }
 
+/* Zeros that begin with a cache line. *memory is to be freed, with a line more than size. */
+static void *gor__zalloc_aligned(size_t size, void **memory)
+{
+    uintptr_t at = (uintptr_t)(*memory = gor__zalloc(size + GOR__CACHE_LINE));
+    return (void *)((at + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
+}
+
+static void gor__free_aligned(void *memory, size_t size)
+{
+    gor__free(memory, size + GOR__CACHE_LINE);
+}
+
 /* ==== [stack] goroutine stacks ==================================================================
  * What        Stacks of a power of two of address space, cut from large mappings; the kernel
  *             commits a page when it is touched. The lowest page is a guard.
@@ -3928,7 +3940,8 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g g[64];
+    void  *memory;                     /* what to free                                         */
+    gor__g g[64] __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__gslab;
 
 /* The runtime. One at a time. */
@@ -4770,7 +4783,8 @@ static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    void *memory;
+    gor__gslab *s = (gor__gslab *)gor__zalloc_aligned(sizeof *s, &memory);
     gor__g *list = NULL;
     *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
     for (uint32_t i = 0; i < *n; i++) {
@@ -4779,6 +4793,7 @@ static gor__g *gor__g_slab(uint32_t *n)
         list = &s->g[i];
     }
     if (s) {
+        s->memory = memory;
         gor__lock_sched();
         s->next = gor__rt.slabs;
         gor__rt.slabs = s;
@@ -6330,6 +6345,15 @@ static void gor__stop_now(void)
 /* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
 static gor__au32 gor__n_inside;
 
+/* The rare side of an asymmetric fence. Without membarrier each M fences itself: GOR__FENCE. */
+static void gor__fence_all(void)
+{
+    if (gor__rt.membarrier)
+        gor__os_membarrier();
+    else
+        gor__arch_fence();
+}
+
 /* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
 static bool gor__p_in_call(gor__p *p)
 {
@@ -6352,7 +6376,7 @@ static GOR__NOINLINE void gor__go_shared(void)
             gor__os_yield();
         return;
     }
-    gor__os_membarrier();
+    gor__fence_all();
     p = gor__p_at(0);
     while (p && gor__p_in_call(p))
         gor__os_yield();
@@ -12254,10 +12278,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
     gor__au32_or(&m->attention, GOR__RETAKE);
-    if (gor__rt.membarrier)
-        gor__os_membarrier();
-    else
-        gor__arch_fence();
+    gor__fence_all();
     ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */
@@ -12603,11 +12624,10 @@ static int gor__options_set(const gor_options *o)
 /* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
-    gor__p *p = (gor__p *)gor__zalloc(sizeof *p + GOR__CACHE_LINE);
-    void *memory = p;
+    void *memory;
+    gor__p *p = (gor__p *)gor__zalloc_aligned(sizeof *p, &memory);
     if (!p)
         return NULL;
-    p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
@@ -12630,7 +12650,7 @@ static int gor__procs_set(int n)
             return -ENOMEM;
         if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
             gor__unlock_sched();
-            gor__free(p->memory, sizeof *p + GOR__CACHE_LINE);
+            gor__free_aligned(p->memory, sizeof *p);
             gor__lock_sched();
             continue;
         }
@@ -12837,10 +12857,10 @@ static void gor__free_all(void)
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
-        gor__free(gor__p_at(i)->memory, sizeof(gor__p) + GOR__CACHE_LINE);
+        gor__free_aligned(gor__p_at(i)->memory, sizeof(gor__p));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
-        gor__free(s, sizeof *s);
+        gor__free_aligned(s->memory, sizeof *s);
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;
@@ -12868,8 +12888,7 @@ static void gor__leave_orphans(void)
     static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
                                "gor: its thread and memory stay\n";
     gor__wake_everyone(GOR__ORPHAN);
-    if (gor__rt.membarrier)
-        gor__os_membarrier();
+    gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
     if (write(2, text, sizeof text - 1) < 0)

@@ -39,3 +39,15 @@ static void gor__free(void *p, size_t size)
     else
         free(p);
 }
+
+/* Zeros that begin with a cache line. *memory is to be freed, with a line more than size. */
+static void *gor__zalloc_aligned(size_t size, void **memory)
+{
+    uintptr_t at = (uintptr_t)(*memory = gor__zalloc(size + GOR__CACHE_LINE));
+    return (void *)((at + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
+}
+
+static void gor__free_aligned(void *memory, size_t size)
+{
+    gor__free(memory, size + GOR__CACHE_LINE);
+}

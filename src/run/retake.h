@@ -58,10 +58,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
     gor__au32_or(&m->attention, GOR__RETAKE);
-    if (gor__rt.membarrier)
-        gor__os_membarrier();
-    else
-        gor__arch_fence();
+    gor__fence_all();
     ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */

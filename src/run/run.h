@@ -58,11 +58,10 @@ static int gor__options_set(const gor_options *o)
 /* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
-    gor__p *p = (gor__p *)gor__zalloc(sizeof *p + GOR__CACHE_LINE);
-    void *memory = p;
+    void *memory;
+    gor__p *p = (gor__p *)gor__zalloc_aligned(sizeof *p, &memory);
     if (!p)
         return NULL;
-    p = (gor__p *)(((uintptr_t)p + GOR__CACHE_LINE - 1) & ~(uintptr_t)(GOR__CACHE_LINE - 1));
     p->memory = memory;
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
@@ -85,7 +84,7 @@ static int gor__procs_set(int n)
             return -ENOMEM;
         if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
             gor__unlock_sched();
-            gor__free(p->memory, sizeof *p + GOR__CACHE_LINE);
+            gor__free_aligned(p->memory, sizeof *p);
             gor__lock_sched();
             continue;
         }
@@ -292,10 +291,10 @@ static void gor__free_all(void)
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
-        gor__free(gor__p_at(i)->memory, sizeof(gor__p) + GOR__CACHE_LINE);
+        gor__free_aligned(gor__p_at(i)->memory, sizeof(gor__p));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
-        gor__free(s, sizeof *s);
+        gor__free_aligned(s->memory, sizeof *s);
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;
@@ -323,8 +322,7 @@ static void gor__leave_orphans(void)
     static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
                                "gor: its thread and memory stay\n";
     gor__wake_everyone(GOR__ORPHAN);
-    if (gor__rt.membarrier)
-        gor__os_membarrier();
+    gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
     if (write(2, text, sizeof text - 1) < 0)

@@ -254,7 +254,8 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g g[64];
+    void  *memory;                     /* what to free                                         */
+    gor__g g[64] __attribute__((aligned(GOR__CACHE_LINE)));
 } gor__gslab;
 
 /* The runtime. One at a time. */

@@ -205,6 +205,15 @@ static void gor__stop_now(void)
 /* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
 static gor__au32 gor__n_inside;
 
+/* The rare side of an asymmetric fence. Without membarrier each M fences itself: GOR__FENCE. */
+static void gor__fence_all(void)
+{
+    if (gor__rt.membarrier)
+        gor__os_membarrier();
+    else
+        gor__arch_fence();
+}
+
 /* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
 static bool gor__p_in_call(gor__p *p)
 {
@@ -227,7 +236,7 @@ static GOR__NOINLINE void gor__go_shared(void)
             gor__os_yield();
         return;
     }
-    gor__os_membarrier();
+    gor__fence_all();
     p = gor__p_at(0);
     while (p && gor__p_in_call(p))
         gor__os_yield();
