@@ -28,7 +28,7 @@ GOR_API void gor__mutex_unlock_at(gor_mutex *m, const char *here);
 /* -- rwmutex: many readers or one writer; first come, first served ----------------------------- */
 typedef struct gor_rwmutex {
     gor__spin lock;
-    int32_t   holders;                 /* readers inside, or -1: a writer */
+    gor__au32 state;                   /* readers inside; a writer is; somebody waits */
     gor__wq   waiters;
 } gor_rwmutex;
 

@@ -17,15 +17,16 @@
 enum { GOR__LOCKED = 1, GOR__QUEUED = 2 };
 enum { GOR__YOURS = 0, GOR__COMPETE = 1 };     /* a mutex waiter's rc */
 
-GOR__INLINE bool gor__mutex_swap(gor_mutex *m, uint32_t old, uint32_t state)
+/* A compare-and-swap, elided as locks are. */
+GOR__INLINE bool gor__state_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
-        if (gor__au32_load_acq(&m->state) != old)
+        if (gor__au32_load_acq(state) != old)
             return false;
-        gor__au32_store_rel(&m->state, state);
+        gor__au32_store_rel(state, to);
         return true;
     }
-    return gor__au32_cas(&m->state, old, state);
+    return gor__au32_cas(state, old, to);
 }
 
 /* Take it if nobody has it. */
@@ -35,7 +36,7 @@ static bool gor__mutex_take(gor_mutex *m)
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (s & GOR__LOCKED)
             return false;
-        if (gor__mutex_swap(m, s, s | GOR__LOCKED))
+        if (gor__state_swap(&m->state, s, s | GOR__LOCKED))
             return true;
     }
 }
@@ -92,7 +93,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 
 static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
 {
-    if (GOR__LIKELY(gor__mutex_swap(m, 0, GOR__LOCKED)) || gor__mutex_take(m))
+    if (GOR__LIKELY(gor__state_swap(&m->state, 0, GOR__LOCKED)) || gor__mutex_take(m))
         return 0;
     return gor__mutex_lock_slow(m, deadline, own);
 }
@@ -116,7 +117,7 @@ static bool gor__mutex_unlock_queued(gor_mutex *m)
 
 static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
 {
-    while (!gor__mutex_swap(m, GOR__LOCKED, 0)) {
+    while (!gor__state_swap(&m->state, GOR__LOCKED, 0)) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
@@ -127,7 +128,7 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 
 GOR__INLINE void gor__mutex_unlock(gor_mutex *m, const char *here)
 {
-    if (GOR__UNLIKELY(!gor__mutex_swap(m, GOR__LOCKED, 0)))
+    if (GOR__UNLIKELY(!gor__state_swap(&m->state, GOR__LOCKED, 0)))
         gor__mutex_unlock_contended(m, here);
 }
 
@@ -146,7 +147,7 @@ int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
-    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_swap(m, 0, GOR__LOCKED))) {
+    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__state_swap(&m->state, 0, GOR__LOCKED))) {
         gor__leave(self);
         return 0;
     }
@@ -175,44 +176,100 @@ void gor__mutex_unlock_at(gor_mutex *m, const char *here)
 void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
 
 /* -- rwmutex ----------------------------------------------------------------------------------
- * One queue for readers and writers, granted in order: a writer waits for the readers before it,
- * the readers after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a
- * reader. */
-static bool gor__rw_grant(gor_rwmutex *m, bool write)
+ * What        state: the number of readers, or WRITER; QUEUED: somebody may wait. Without waiters
+ *             each call is one compare-and-swap.
+ * Fairness    One queue, granted in order: a writer waits for the readers before it, the readers
+ *             after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a reader.
+ * Invariants  I1 While QUEUED, the state changes under m->lock only.
+ *             I2 The unlocker lets go of m->lock while somebody still holds the rwmutex: itself, or
+ *                a waiter that it let in and is about to wake. So the rwmutex is still there.
+ */
+enum { GOR__RW_QUEUED = 1 << 30, GOR__RW_WRITER = 1 << 29 };
+
+/* What holding it adds to the state. */
+GOR__INLINE uint32_t gor__rw_one(bool write) { return write ? GOR__RW_WRITER : 1; }
+
+GOR__INLINE bool gor__rw_fits(uint32_t state, bool write)
 {
-    if (write ? m->holders != 0 : m->holders < 0)
-        return false;
-    m->holders = write ? -1 : m->holders + 1;
-    return true;
+    return write ? (state & ~(uint32_t)GOR__RW_QUEUED) == 0 : (state & GOR__RW_WRITER) == 0;
 }
 
-/* Let in whoever is first in the queue, as long as it fits. Under the lock; wake after it. */
-static gor__node *gor__rw_admit_locked(gor_rwmutex *m)
+GOR__INLINE bool gor__rw_held(uint32_t state, bool write)
+{
+    return ((state & GOR__RW_WRITER) != 0) == write && (state & ~(uint32_t)GOR__RW_QUEUED) != 0;
+}
+
+/* Change the state by add, if nobody waits and it fits, or, to unlock, it is held so. */
+GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
+{
+    uint32_t one = gor__rw_one(write);
+    for (;;) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if ((s & GOR__RW_QUEUED) || !(lock ? gor__rw_fits(s, write) : gor__rw_held(s, write)))
+            return false;
+        if (gor__state_swap(&m->state, s, lock ? s + one : s - one))
+            return true;
+    }
+}
+
+/* Let in whoever is first in the queue, as long as it fits *state, which is the state to be.
+ * QUEUED, under the lock; wake them after it. */
+static gor__node *gor__rw_admit_locked(gor_rwmutex *m, uint32_t *state)
 {
     gor__node *list = NULL, **at = &list, *n;
-    while ((n = m->waiters.head) != NULL) {
-        bool write = n->amount != 0;
-        if (!gor__rw_grant(m, write))
-            break;
+    while ((n = m->waiters.head) != NULL && gor__rw_fits(*state, n->amount != 0)) {
         gor__wq_remove(&m->waiters, n);
-        if (!gor__wait_claim(n->wait)) {           /* it has given up meanwhile: take it back */
-            m->holders = write ? 0 : m->holders - 1;
+        if (!gor__wait_claim(n->wait))             /* it has given up meanwhile */
             continue;
-        }
+        *state += gor__rw_one(n->amount != 0);
         n->wait->which = n->index;
         n->wait->rc = 0;
         n->next = NULL;
         *at = n;
         at = &n->next;
     }
+    if (!m->waiters.head)
+        *state &= ~(uint32_t)GOR__RW_QUEUED;
     return list;
+}
+
+/* I1: from here on the lock is what to hold. */
+static uint32_t gor__rw_queue_locked(gor_rwmutex *m)
+{
+    for (;;) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if ((s & GOR__RW_QUEUED) || gor__state_swap(&m->state, s, s | GOR__RW_QUEUED))
+            return s | GOR__RW_QUEUED;
+    }
 }
 
 static void gor__rw_admit(gor_rwmutex *m)
 {
-    gor__node *list = gor__rw_admit_locked(m);
+    uint32_t s = gor__rw_queue_locked(m);
+    gor__node *list = gor__rw_admit_locked(m, &s);
+    gor__au32_store_rel(&m->state, s);
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
     gor__wake_all(list);
+}
+
+static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
+{
+    uint32_t s;
+    int rc = 0;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    s = gor__rw_queue_locked(m);
+    if (!m->waiters.head && gor__rw_fits(s, write)) {
+        gor__au32_store_rel(&m->state, (s & ~(uint32_t)GOR__RW_QUEUED) + gor__rw_one(write));
+        gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    } else {
+        rc = gor__wait_simple(&m->lock, &m->waiters, NULL, write, GOR_FOREVER,
+                              write ? GOR__WHY_WLOCK : GOR__WHY_RLOCK, m);
+    }
+    if (rc != 0) {                                 /* who waited behind us may go now */
+        gor__lock(&m->lock, GOR__RANK_OBJECT);
+        gor__rw_admit(m);
+    }
+    return rc;
 }
 
 static int gor__rw_lock(gor_rwmutex *m, bool write)
@@ -220,18 +277,8 @@ static int gor__rw_lock(gor_rwmutex *m, bool write)
     int rc;
     gor__enter();
     rc = gor__own_ctx_err();
-    if (rc == 0) {
-        gor__lock(&m->lock, GOR__RANK_OBJECT);
-        if (!m->waiters.head && gor__rw_grant(m, write))
-            gor__unlock(&m->lock, GOR__RANK_OBJECT);
-        else
-            rc = gor__wait_simple(&m->lock, &m->waiters, NULL, write, GOR_FOREVER,
-                                  write ? GOR__WHY_WLOCK : GOR__WHY_RLOCK, m);
-        if (rc != 0) {                             /* who waited behind us may go now */
-            gor__lock(&m->lock, GOR__RANK_OBJECT);
-            gor__rw_admit(m);
-        }
-    }
+    if (rc == 0 && !gor__rw_change(m, write, true))
+        rc = gor__rw_lock_slow(m, write);
     gor__leave(gor__self());
     return rc;
 }
@@ -239,25 +286,33 @@ static int gor__rw_lock(gor_rwmutex *m, bool write)
 static bool gor__rw_try(gor_rwmutex *m, bool write)
 {
     gor__m *self = gor__enter();
-    bool taken;
-    gor__lock(&m->lock, GOR__RANK_OBJECT);
-    taken = !m->waiters.head && gor__rw_grant(m, write);
-    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    bool taken = gor__rw_change(m, write, true);
     gor__leave(self);
     return taken;
+}
+
+/* With waiters. False: there are none left, nothing is done. */
+static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
+{
+    uint32_t s, one = gor__rw_one(write);
+    gor__node *list;
+    if (!gor__rw_held(gor__au32_load_rlx(&m->state), write))
+        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
+                                     : "runlock of rwmutex that is not locked for reading");
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    s = gor__rw_queue_locked(m) - one;
+    list = gor__rw_admit_locked(m, &s);
+    gor__au32_store_rel(&m->state, s ? s : one);   /* 0: all had given up, and I2 */
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    gor__wake_all(list);
+    return s != 0;
 }
 
 static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
 {
     gor__m *self = gor__enter();
-    gor__lock(&m->lock, GOR__RANK_OBJECT);
-    if (write ? m->holders != -1 : m->holders <= 0) {
-        gor__unlock(&m->lock, GOR__RANK_OBJECT);
-        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
-                                     : "runlock of rwmutex that is not locked for reading");
-    }
-    m->holders = write ? 0 : m->holders - 1;
-    gor__rw_admit(m);
+    while (!gor__rw_change(m, write, false) && !gor__rw_unlock_slow(m, write, here))
+        ;
     gor__leave(self);
 }
 
