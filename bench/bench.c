@@ -6,6 +6,8 @@
 #define GOR_IMPLEMENTATION
 #include "gor.h"
 #include "harness.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
 
 /* -- helpers ---------------------------------------------------------------------------------- */
 
@@ -841,6 +843,70 @@ static void grow_spawn(bench *b)
     result(b, b->n * rounds, (uint64_t)(b->n * rounds), (uint64_t)(b->n * rounds));
 }
 
+/* A goroutine that waits for its datagram socket, and sends back what it gets; 0 ends it. */
+static void grow_listener(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    uint64_t v;
+    while (gor_read(fd, &v, sizeof v) == sizeof v && v != 0)
+        MUST((int)gor_write(fd, &v, sizeof v));
+    gor_fd_close(fd);
+}
+
+/* More descriptors or ports than the system gives: there is no such case here. */
+static int must_dial(const char *addr)
+{
+    int fd = gor_dial("udp", addr, GOR_FOREVER);
+    if (fd == -EMFILE || fd == -ENFILE || fd == -EADDRNOTAVAIL || fd == -EAGAIN)
+        exit(BENCH_NO_SUCH_CASE);
+    MUST(fd);
+    return fd;
+}
+
+static struct sockaddr_in name_of(int fd)
+{
+    struct sockaddr_in a;
+    socklen_t size = sizeof a;
+    MUST(getsockname(fd, (struct sockaddr *)&a, &size));
+    return a;
+}
+
+static void grow_netpoll(bench *b)
+{
+    int64_t ops = b->n * turns(b->n, 100000, 1, 100);
+    uint64_t x = 88172645463325252u, sum = 0, want = 0, v;
+    struct sockaddr_in *peer = must_alloc(b->n, sizeof *peer);
+    int all = gor_listen("udp", "127.0.0.1:0", 0);
+    gor_wg wg = { 0 };
+    char addr[32];
+
+    MUST(all);
+    snprintf(addr, sizeof addr, "127.0.0.1:%d", ntohs(name_of(all).sin_port));
+    for (int64_t i = 0; i < b->n; i++) {
+        int fd = must_dial(addr);
+        peer[i] = name_of(fd);
+        MUST(gor_wg_go(&wg, grow_listener, (void *)(intptr_t)fd));
+    }
+    start(b);
+    for (int64_t i = 0; i < ops; i++) {
+        int64_t at = (int64_t)(next_random(&x) % (uint64_t)b->n);
+        v = (uint64_t)at + 1;
+        want += v;
+        MUST((int)gor_sendto(all, &v, sizeof v, 0, (struct sockaddr *)&peer[at], sizeof *peer));
+        MUST((int)gor_read(all, &v, sizeof v));
+        sum += v;
+    }
+    stop(b);
+    result(b, ops, sum, want);
+    for (int64_t i = 0; i < b->n; i++) {
+        v = 0;
+        MUST((int)gor_sendto(all, &v, sizeof v, 0, (struct sockaddr *)&peer[i], sizeof *peer));
+    }
+    MUST(gor_wg_wait(&wg));
+    gor_fd_close(all);
+    free(peer);
+}
+
 /* -- the table -------------------------------------------------------------------------------- */
 
 /* The comments say what one op is; the other programs mean the same. */
@@ -888,6 +954,8 @@ static const bench_case cases[] = {
                                                      set anew                                    */
     { "grow_spawn",        1000, grow_spawn },    /* a goroutine started, parked, released and
                                                      ended; N at once                            */
+    { "grow_netpoll",      1000, grow_netpoll },  /* a datagram to one of N that each wait for a
+                                                     socket, drawn at random, and its answer     */
 };
 
 /* -- main ------------------------------------------------------------------------------------- */

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { BENCH_NO_SUCH_CASE = 3 };
+
 typedef struct bench {
     int64_t  n;                        /* in: how much work                                      */
     int      procs;                    /* in: 0 the runtime's default; out: how many it had      */
@@ -312,7 +314,7 @@ static inline int bench_main(int argc, char **argv, const bench_case *cases, int
     c = bench_find(cases, n_cases, argv[1]);
     if (!c) {
         fprintf(stderr, "bench: no case %s here\n", argv[1]);
-        return 3;
+        return BENCH_NO_SUCH_CASE;
     }
     memset(&b, 0, sizeof b);
     b.n = argc > 2 ? bench_count(argv[2]) : 0;

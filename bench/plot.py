@@ -15,7 +15,8 @@ RESULTS = os.path.join(HERE, "results")
 STYLE = {"gor": ("#0b6e99", "-"), "go": ("#d9730d", "--"), "tokio": ("#8a8a8a", ":")}
 TITLES = {"grow_yield": "yield", "grow_channel": "value, N senders to one",
           "grow_ring": "hop in a ring of N", "grow_timer": "one of N timers set anew",
-          "grow_spawn": "start, park, release, end"}
+          "grow_spawn": "start, park, release, end",
+          "grow_netpoll": "datagram to one of N, and back"}
 
 
 def parse_args():

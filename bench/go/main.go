@@ -5,8 +5,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
+	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sort"
@@ -28,6 +32,8 @@ type bench struct {
 	want    uint64        // out: what check must be
 	extra   string        // out: more " key=value" for the end of the line
 }
+
+const noSuchCase = 3
 
 func fail(what string, err any) {
 	fmt.Fprintf(os.Stderr, "bench: %s: %v\n", what, err)
@@ -840,6 +846,74 @@ func growSpawn(b *bench) {
 	b.result(b.n*rounds, uint64(b.n*rounds), uint64(b.n*rounds))
 }
 
+// A goroutine that waits for its datagram socket, and sends back what it gets; 0 ends it.
+func growListener(c *net.UDPConn) {
+	var buf [8]byte
+	for {
+		n, err := c.Read(buf[:])
+		if err != nil || n != len(buf) || binary.LittleEndian.Uint64(buf[:]) == 0 {
+			break
+		}
+		if _, err = c.Write(buf[:]); err != nil {
+			fail("write", err)
+		}
+	}
+	c.Close()
+}
+
+// More descriptors or ports than the system gives: there is no such case here.
+func mustDial(addr *net.UDPAddr) *net.UDPConn {
+	c, err := net.DialUDP("udp", nil, addr)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAGAIN) {
+		os.Exit(noSuchCase)
+	}
+	if err != nil {
+		fail("dial", err)
+	}
+	return c
+}
+
+func growNetpoll(b *bench) {
+	ops := b.n * turns(b.n, 100000, 1, 100)
+	var x, sum, want uint64 = 88172645463325252, 0, 0
+	peer := make([]netip.AddrPort, b.n)
+	all, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		fail("listen", err)
+	}
+	var wg sync.WaitGroup
+	for i := range peer {
+		c := mustDial(all.LocalAddr().(*net.UDPAddr))
+		peer[i] = c.LocalAddr().(*net.UDPAddr).AddrPort()
+		wg.Add(1)
+		go func() { growListener(c); wg.Done() }()
+	}
+	var buf [8]byte
+	send := func(to netip.AddrPort, v uint64) {
+		binary.LittleEndian.PutUint64(buf[:], v)
+		if _, err := all.WriteToUDPAddrPort(buf[:], to); err != nil {
+			fail("write", err)
+		}
+	}
+	b.start()
+	for i := 0; i < ops; i++ {
+		at := nextRandom(&x) % uint64(b.n)
+		want += at + 1
+		send(peer[at], at+1)
+		if _, err := all.Read(buf[:]); err != nil {
+			fail("read", err)
+		}
+		sum += binary.LittleEndian.Uint64(buf[:])
+	}
+	b.stop()
+	b.result(ops, sum, want)
+	for _, to := range peer {
+		send(to, 0)
+	}
+	wg.Wait()
+}
+
 // -- the table --------------------------------------------------------------------------------
 
 type benchCase struct {
@@ -912,6 +986,8 @@ var cases = []benchCase{
 	{"grow_timer", 1000, growTimer},
 	// a goroutine started, parked, released and ended; N at once
 	{"grow_spawn", 1000, growSpawn},
+	// a datagram to one of N that each wait for a socket, drawn at random, and its answer
+	{"grow_netpoll", 1000, growNetpoll},
 }
 
 // -- main -------------------------------------------------------------------------------------
@@ -975,7 +1051,7 @@ func main() {
 	c := find(os.Args[1])
 	if c == nil {
 		fmt.Fprintf(os.Stderr, "bench: no case %s here\n", os.Args[1])
-		os.Exit(3)
+		os.Exit(noSuchCase)
 	}
 	b := &bench{n: argument(2)}
 	if b.n == 0 {
