@@ -4196,6 +4196,7 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
  * Tests       tests/time.c
  */
 #define GOR__HEAP_ARITY 4
+#define GOR__HEAP_FIRST 64                     /* timers that a P has room for from the start   */
 
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
@@ -4266,7 +4267,7 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    size_t spare_cap = h->cap ? h->cap * 2 : 64;
+    size_t spare_cap = h->cap * 2;
     gor__timer_entry *spare;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
@@ -12676,7 +12677,14 @@ static int gor__options_set(const gor_options *o)
     return 0;
 }
 
-/* Make P number i. */
+static void gor__p_free(gor__p *p)
+{
+    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
+    gor__free_aligned(p->memory, sizeof *p);
+}
+
+/* Make P number i. It has room for some timers: a sleep does not fail for want of memory as long as
+ * they are few. */
 static gor__p *gor__p_new(int i)
 {
     void *memory;
@@ -12684,6 +12692,12 @@ static gor__p *gor__p_new(int i)
     if (!p)
         return NULL;
     p->memory = memory;
+    p->timers.cap = GOR__HEAP_FIRST;
+    p->timers.heap = (gor__timer_entry *)gor__alloc(p->timers.cap * sizeof *p->timers.heap);
+    if (!p->timers.heap) {
+        gor__free_aligned(memory, sizeof *p);
+        return NULL;
+    }
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
@@ -12705,7 +12719,7 @@ static int gor__procs_set(int n)
             return -ENOMEM;
         if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
             gor__unlock_sched();
-            gor__free_aligned(p->memory, sizeof *p);
+            gor__p_free(p);
             gor__lock_sched();
             continue;
         }
@@ -12876,7 +12890,6 @@ static void gor__timers_abandon(gor__timers *h)
             gor__free(t, sizeof *t);
         }
     }
-    gor__free(h->heap, h->cap * sizeof *h->heap);
 }
 
 static void gor__g_abandon(gor__g *g)
@@ -12912,7 +12925,7 @@ static void gor__free_all(void)
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
-        gor__free_aligned(gor__p_at(i)->memory, sizeof(gor__p));
+        gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
         gor__free_aligned(s->memory, sizeof *s);

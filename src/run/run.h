@@ -55,7 +55,14 @@ static int gor__options_set(const gor_options *o)
     return 0;
 }
 
-/* Make P number i. */
+static void gor__p_free(gor__p *p)
+{
+    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
+    gor__free_aligned(p->memory, sizeof *p);
+}
+
+/* Make P number i. It has room for some timers: a sleep does not fail for want of memory as long as
+ * they are few. */
 static gor__p *gor__p_new(int i)
 {
     void *memory;
@@ -63,6 +70,12 @@ static gor__p *gor__p_new(int i)
     if (!p)
         return NULL;
     p->memory = memory;
+    p->timers.cap = GOR__HEAP_FIRST;
+    p->timers.heap = (gor__timer_entry *)gor__alloc(p->timers.cap * sizeof *p->timers.heap);
+    if (!p->timers.heap) {
+        gor__free_aligned(memory, sizeof *p);
+        return NULL;
+    }
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
     gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
@@ -84,7 +97,7 @@ static int gor__procs_set(int n)
             return -ENOMEM;
         if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
             gor__unlock_sched();
-            gor__free_aligned(p->memory, sizeof *p);
+            gor__p_free(p);
             gor__lock_sched();
             continue;
         }
@@ -255,7 +268,6 @@ static void gor__timers_abandon(gor__timers *h)
             gor__free(t, sizeof *t);
         }
     }
-    gor__free(h->heap, h->cap * sizeof *h->heap);
 }
 
 static void gor__g_abandon(gor__g *g)
@@ -291,7 +303,7 @@ static void gor__free_all(void)
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
-        gor__free_aligned(gor__p_at(i)->memory, sizeof(gor__p));
+        gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
         gor__free_aligned(s->memory, sizeof *s);

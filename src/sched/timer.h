@@ -14,6 +14,7 @@
  * Tests       tests/time.c
  */
 #define GOR__HEAP_ARITY 4
+#define GOR__HEAP_FIRST 64                     /* timers that a P has room for from the start   */
 
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
@@ -84,7 +85,7 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    size_t spare_cap = h->cap ? h->cap * 2 : 64;
+    size_t spare_cap = h->cap * 2;
     gor__timer_entry *spare;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
