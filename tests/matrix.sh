@@ -11,13 +11,13 @@
 #   JOBS=n       compile and run so many at once
 cd "$(dirname "$0")/.." || exit 1
 
-all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang arm64
-stress network scripts'
+all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang asan-fake
+arm64 stress network scripts'
 
 # Those that need no test program; together they are the variant "scripts".
 scripts='two_tus preempt_cxx migration warnings symbols examples snippets amalgamation bench'
 
-# What a variant is: its compiler, whether it runs the test programs, which scripts it runs; a few
+# What a variant is: its compiler, which test programs it runs, which scripts; a few
 # run each loop in full, the others a fifth of it.
 setup() {
     CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes also= seeds=
@@ -34,6 +34,7 @@ setup() {
     tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=5 ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 ;;
+    asan-fake)    CC=clang CFLAGS="-O0 $asan" programs='go select sync' ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
                   CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
                   also='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
@@ -49,6 +50,10 @@ setup() {
             RUNNER="setarch $(uname -m) -R"
         fi
         GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
+    esac
+    case $1 in asan-fake)
+        # As newer compilers do by default; at -O0 the runtime's own frames are on fake stacks too.
+        export ASAN_OPTIONS=detect_stack_use_after_return=1 ;;
     esac
     BUILD=build/$1 ROOT=. VARIANT=$1
     CFLAGS="-g $CFLAGS"
@@ -152,7 +157,8 @@ variant() {
     fi
     files=
     if [ -n "$programs" ]; then
-        names=$(grep -l '"test\.h"' tests/*.c | sed 's,.*/,,; s,\.c$,,')
+        names=$programs
+        [ "$names" != yes ] || names=$(grep -l '"test\.h"' tests/*.c | sed 's,.*/,,; s,\.c$,,')
         names=$(for name in $names; do [ "${ONLY:-$name}" = "$name" ] && echo "$name"; done)
         for name in $names; do fresh "$name" || echo "$name"; done |
             xargs -r -P "$jobs" -I{} "$0" --compile {}

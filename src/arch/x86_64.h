@@ -115,9 +115,10 @@ __asm__(
     "    endbr64\n"
     "    movq %r9,%rax\n"
     "    movq (%rsp),%r9\n"
-    "    subq $8,%rsp\n.cfi_adjust_cfa_offset 8\n"
+    "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
+    "    movq %rsp,%rbp\n"                  /* a frame, for reports */
     "    call *%rax\n"
-    "    addq $8,%rsp\n.cfi_adjust_cfa_offset -8\n"
+    "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    testl %edx,%edx\n"
     "    jne 1f\n"
     "    ret\n"

@@ -101,7 +101,6 @@ GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
-    gor__san_depart(from, to, gor__au32_load_rlx(&from->state) == GOR__DEAD);
     return to->sp;
 }
 
@@ -110,6 +109,7 @@ GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
 GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
 {
     void *sp = gor__switch_out(m, from, to);
+    gor__san_depart(from, to, false);
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, sp);
     gor__after_switch();
@@ -117,9 +117,12 @@ GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
 
 /* The change of stacks, after gor__switch_out, for one who does not come back. */
 static void gor__switch_never_back(void *sp) __attribute__((noreturn));
-GOR__NO_TSAN static void gor__switch_never_back(void *sp)
+__attribute__((no_sanitize("address"))) GOR__NO_TSAN
+static void gor__switch_never_back(void *sp)
 {
-    gor__g_enter_fiber(gor__m_g(gor__self()));
+    gor__m *m = gor__self();
+    gor__san_depart((gor__g *)gor__aptr_load_rlx(&m->prev), gor__m_g(m), true);
+    gor__g_enter_fiber(gor__m_g(m));
     gor__arch_go(sp);
 }
 

@@ -252,19 +252,25 @@ static void gor__rw_admit(gor_rwmutex *m)
     gor__wake_all(list);
 }
 
+/* Take it, if nobody is before us. Under the lock. False: QUEUED, for who will wait. */
+static bool gor__rw_take_locked(gor_rwmutex *m, bool write)
+{
+    uint32_t s = gor__rw_queue_locked(m);
+    if (m->waiters.head || !gor__rw_fits(s, write))
+        return false;
+    gor__au32_store_rel(&m->state, (s & ~(uint32_t)GOR__RW_QUEUED) + gor__rw_one(write));
+    return true;
+}
+
 static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
 {
-    uint32_t s;
     int rc = 0;
     gor__lock(&m->lock, GOR__RANK_OBJECT);
-    s = gor__rw_queue_locked(m);
-    if (!m->waiters.head && gor__rw_fits(s, write)) {
-        gor__au32_store_rel(&m->state, (s & ~(uint32_t)GOR__RW_QUEUED) + gor__rw_one(write));
+    if (gor__rw_take_locked(m, write))
         gor__unlock(&m->lock, GOR__RANK_OBJECT);
-    } else {
+    else
         rc = gor__wait_simple(&m->lock, &m->waiters, NULL, write, GOR_FOREVER,
                               write ? GOR__WHY_WLOCK : GOR__WHY_RLOCK, m);
-    }
     if (rc != 0) {                                 /* who waited behind us may go now */
         gor__lock(&m->lock, GOR__RANK_OBJECT);
         gor__rw_admit(m);
@@ -283,29 +289,60 @@ static int gor__rw_lock(gor_rwmutex *m, bool write)
     return rc;
 }
 
+/* QUEUED does not say yet that somebody waits. */
+static bool gor__rw_try_slow(gor_rwmutex *m, bool write)
+{
+    bool taken;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    taken = gor__rw_take_locked(m, write);
+    if (taken)
+        gor__unlock(&m->lock, GOR__RANK_OBJECT);
+    else
+        gor__rw_admit(m);
+    return taken;
+}
+
 static bool gor__rw_try(gor_rwmutex *m, bool write)
 {
     gor__m *self = gor__enter();
-    bool taken = gor__rw_change(m, write, true);
+    bool taken = gor__rw_change(m, write, true) ||
+                 ((gor__au32_load_rlx(&m->state) & GOR__RW_QUEUED) && gor__rw_try_slow(m, write));
     gor__leave(self);
     return taken;
+}
+
+/* QUEUED, under the lock: release *state, which is the state to be, and let others in. True: done,
+ * and *list is to be woken. False: all who waited have given up, and nothing is released: I2. */
+static bool gor__rw_release_locked(gor_rwmutex *m, bool write, uint32_t *state, gor__node **list)
+{
+    *state -= gor__rw_one(write);
+    *list = gor__rw_admit_locked(m, state);
+    if (*list || (*state & GOR__RW_QUEUED))        /* so the other holders need the lock as well */
+        return true;
+    *state += gor__rw_one(write);
+    return false;
 }
 
 /* With waiters. False: there are none left, nothing is done. */
 static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
 {
-    uint32_t s, one = gor__rw_one(write);
-    gor__node *list;
-    if (!gor__rw_held(gor__au32_load_rlx(&m->state), write))
-        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
-                                     : "runlock of rwmutex that is not locked for reading");
+    gor__node *list = NULL;
+    bool held, done = false;
+    uint32_t s;
     gor__lock(&m->lock, GOR__RANK_OBJECT);
-    s = gor__rw_queue_locked(m) - one;
-    list = gor__rw_admit_locked(m, &s);
-    gor__au32_store_rel(&m->state, s ? s : one);   /* 0: all had given up, and I2 */
+    s = gor__rw_queue_locked(m);
+    held = gor__rw_held(s, write);
+    if (held)
+        done = gor__rw_release_locked(m, write, &s, &list);
+    else if (!m->waiters.head)
+        s &= ~(uint32_t)GOR__RW_QUEUED;
+    gor__au32_store_rel(&m->state, s);
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
     gor__wake_all(list);
-    return s != 0;
+    if (!held)
+        gor__panic_raise(here, write ? "unlock of rwmutex that is not locked for writing"
+                                     : "runlock of rwmutex that is not locked for reading");
+    return done;
 }
 
 static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
