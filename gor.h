@@ -3759,7 +3759,7 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
-/* What a switch touches comes first, in one cache line. */
+/* What a switch touches comes first, in 64 bytes. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
@@ -3941,8 +3941,7 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    void  *memory;                     /* what to free                                         */
-    gor__g g[64] __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__g g[64];
 } gor__gslab;
 
 /* The runtime. One at a time. */
@@ -4785,8 +4784,7 @@ static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    void *memory;
-    gor__gslab *s = (gor__gslab *)gor__zalloc_aligned(sizeof *s, &memory);
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
     gor__g *list = NULL;
     *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
     for (uint32_t i = 0; i < *n; i++) {
@@ -4795,7 +4793,6 @@ static gor__g *gor__g_slab(uint32_t *n)
         list = &s->g[i];
     }
     if (s) {
-        s->memory = memory;
         gor__lock_sched();
         s->next = gor__rt.slabs;
         gor__rt.slabs = s;
@@ -12969,7 +12966,7 @@ static void gor__free_all(void)
         gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
-        gor__free_aligned(s->memory, sizeof *s);
+        gor__free(s, sizeof *s);
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;

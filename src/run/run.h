@@ -306,7 +306,7 @@ static void gor__free_all(void)
         gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
-        gor__free_aligned(s->memory, sizeof *s);
+        gor__free(s, sizeof *s);
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;

@@ -72,7 +72,7 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
-/* What a switch touches comes first, in one cache line. */
+/* What a switch touches comes first, in 64 bytes. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     void      *sp;                     /* saved stack pointer while off the CPU                */
@@ -254,8 +254,7 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    void  *memory;                     /* what to free                                         */
-    gor__g g[64] __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__g g[64];
 } gor__gslab;
 
 /* The runtime. One at a time. */

@@ -144,8 +144,7 @@ static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    void *memory;
-    gor__gslab *s = (gor__gslab *)gor__zalloc_aligned(sizeof *s, &memory);
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
     gor__g *list = NULL;
     *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
     for (uint32_t i = 0; i < *n; i++) {
@@ -154,7 +153,6 @@ static gor__g *gor__g_slab(uint32_t *n)
         list = &s->g[i];
     }
     if (s) {
-        s->memory = memory;
         gor__lock_sched();
         s->next = gor__rt.slabs;
         gor__rt.slabs = s;
