@@ -98,7 +98,6 @@ typedef struct gor__g {
     void     (*done)(void *);          /* called at the very end, or NULL                      */
     void      *done_arg;
     gor__extra *extra;
-    void      *eh[2];                  /* C++: caught exceptions, count of uncaught            */
 #if GOR__TSAN || GOR__ASAN
     void      *fiber, *fake;
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */

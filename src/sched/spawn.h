@@ -126,7 +126,6 @@ static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits
     g->err = 0;
     g->lock_depth = 0;
     gor__au32_store_rlx(&g->no_preempt, 0);
-    g->eh[0] = g->eh[1] = NULL;
     g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;

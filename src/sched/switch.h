@@ -19,18 +19,29 @@ GOR__NO_TSAN static void gor__save_thread_state(gor__m *m, gor__g *g)
     gor__san_hand_over(m->errno_at);               /* to who asks for errno here next: [names] */
     gor__san_hand_over(&gor__rt.stopped);          /* to gor_stop: all that we did is before it */
     g->err = *m->errno_at;
-    if (m->eh_at) {
-        g->eh[0] = m->eh_at[0];
-        g->eh[1] = m->eh_at[1];
-    }
 }
 
 GOR__NO_TSAN static void gor__load_thread_state(gor__m *m, gor__g *g)
 {
     *m->errno_at = g->err;
+}
+
+/* C++: the caught exceptions, and the count of those not caught yet. Kept on the stack. */
+typedef struct gor__eh { void *word[2]; } gor__eh;
+
+GOR__NO_TSAN static void gor__eh_save(const gor__m *m, gor__eh *eh)
+{
     if (m->eh_at) {
-        m->eh_at[0] = g->eh[0];
-        m->eh_at[1] = g->eh[1];
+        eh->word[0] = m->eh_at[0];
+        eh->word[1] = m->eh_at[1];
+    }
+}
+
+GOR__NO_TSAN static void gor__eh_load(gor__m *m, const gor__eh *eh)
+{
+    if (m->eh_at) {
+        m->eh_at[0] = eh->word[0];
+        m->eh_at[1] = eh->word[1];
     }
 }
 
@@ -109,10 +120,13 @@ GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
 GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
 {
     void *sp = gor__switch_out(m, from, to);
+    gor__eh eh = { { NULL, NULL } };
+    gor__eh_save(m, &eh);
     gor__san_depart(from, to, false);
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, sp);
     gor__after_switch();
+    gor__eh_load(gor__self(), &eh);
 }
 
 /* The change of stacks, after gor__switch_out, for one who does not come back. */
