@@ -5040,6 +5040,7 @@ GOR__NO_TSAN static void gor__load_thread_state(gor__m *m, gor__g *g)
 
 /* C++: the caught exceptions, and the count of those not caught yet. Kept on the stack. */
 typedef struct gor__eh { void *word[2]; } gor__eh;
+static const gor__eh gor__eh_none = { { NULL, NULL } };
 
 GOR__NO_TSAN static void gor__eh_save(const gor__m *m, gor__eh *eh)
 {
@@ -7584,10 +7585,9 @@ static void gor__tie(gor__m *m, gor__g *g)
  * are about the next stack by then. */
 static void *gor__g_main(void)
 {
-    const gor__eh none = { { NULL, NULL } };
     gor__g *g;
     gor__after_switch();
-    gor__eh_load(gor__self(), &none);
+    gor__eh_load(gor__self(), &gor__eh_none);
     g = gor__m_g(gor__self());
     gor__san_take_over(gor__aptr_load_rlx(&g->stack));
     gor__resumed(g);

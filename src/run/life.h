@@ -99,10 +99,9 @@ static void gor__tie(gor__m *m, gor__g *g)
  * are about the next stack by then. */
 static void *gor__g_main(void)
 {
-    const gor__eh none = { { NULL, NULL } };
     gor__g *g;
     gor__after_switch();
-    gor__eh_load(gor__self(), &none);
+    gor__eh_load(gor__self(), &gor__eh_none);
     g = gor__m_g(gor__self());
     gor__san_take_over(gor__aptr_load_rlx(&g->stack));
     gor__resumed(g);

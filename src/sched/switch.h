@@ -28,6 +28,7 @@ GOR__NO_TSAN static void gor__load_thread_state(gor__m *m, gor__g *g)
 
 /* C++: the caught exceptions, and the count of those not caught yet. Kept on the stack. */
 typedef struct gor__eh { void *word[2]; } gor__eh;
+static const gor__eh gor__eh_none = { { NULL, NULL } };
 
 GOR__NO_TSAN static void gor__eh_save(const gor__m *m, gor__eh *eh)
 {
