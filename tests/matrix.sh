@@ -20,7 +20,7 @@ scripts='two_tus preempt_cxx migration warnings symbols examples snippets amalga
 # What a variant is: its compiler, which test programs it runs, which scripts; a few
 # run each loop in full, the others a fifth of it.
 setup() {
-    CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes also= seeds=
+    CC=gcc CXX=g++ CFLAGS= LDFLAGS= RUNNER= NM=nm programs=yes also= seeds= ASAN_OPTIONS=
     GORTEST_LIMIT=120 GORTEST_PROCS=1,2,8,64 GORTEST_SCALE=
     case $1 in
     gcc-O0)       CFLAGS='-O0 -DGOR_CHECK=1' also='report' GORTEST_SCALE=5 ;;
@@ -31,10 +31,12 @@ setup() {
                   GORTEST_SCALE=5 ;;
     pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' also='report' GORTEST_SCALE=5 ;;
     tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report' ;;
-    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=5 ;;
+    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 ;;
-    asan-fake)    CC=clang CFLAGS="-O0 $asan" programs='go select sync' ;;
+    # As newer compilers do by default; at -O0 the runtime's own frames are on fake stacks too.
+    asan-fake)    CC=clang CFLAGS="-O0 $asan" programs='go select sync'
+                  ASAN_OPTIONS=detect_stack_use_after_return=1 ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm
                   CFLAGS='-O2 -DTEST_SCALE=10' RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
                   also='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
@@ -51,14 +53,10 @@ setup() {
         fi
         GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
     esac
-    case $1 in asan-fake)
-        # As newer compilers do by default; at -O0 the runtime's own frames are on fake stacks too.
-        export ASAN_OPTIONS=detect_stack_use_after_return=1 ;;
-    esac
     BUILD=build/$1 ROOT=. VARIANT=$1
     CFLAGS="-g $CFLAGS"
     export CC CXX NM CFLAGS LDFLAGS RUNNER BUILD ROOT VARIANT
-    export GORTEST_LIMIT GORTEST_PROCS GORTEST_SCALE
+    export GORTEST_LIMIT GORTEST_PROCS GORTEST_SCALE ASAN_OPTIONS
 }
 
 asan='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
