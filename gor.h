@@ -1983,6 +1983,7 @@ __asm__(
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
     "    movq %rsp,(%rdi)\n"
+    ".Lgor__go_on:\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    leaq gor__arch_entry(%rip),%rax\n"
@@ -1993,12 +1994,8 @@ __asm__(
     ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,@function\n"
     "gor__arch_go:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
-    "1:  movq %rdi,%rsp\n"
-    "    popq %rbp\n"
-    "    leaq gor__arch_entry(%rip),%rax\n"
-    "    cmpq %rax,(%rsp)\n"
-    "    je .Lgor__entry_jump\n"
-    "    ret\n"
+    "    movq %rdi,%rsi\n"
+    "    jmp .Lgor__go_on\n"
     /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. It is jumped to, and left by a return: so each call has its return, and when it
      * ends the CPU predicts the way back of who was there before it. */
@@ -2009,8 +2006,8 @@ __asm__(
     "    xorl %ebp,%ebp\n"
     "    popq %rax\n"
     "    call *%rax\n"
-    "    movq %rax,%rdi\n"
-    "    jmp 1b\n"
+    "    movq %rax,%rsi\n"
+    "    jmp .Lgor__go_on\n"
     ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 
@@ -5568,6 +5565,23 @@ GOR__INLINE void gor__park_here(gor__g *g)
     gor__resumed(g);
 }
 
+GOR__SWITCHES static void gor__park(void)
+{
+    gor__park_here(gor__m_g(gor__self()));
+}
+
+/* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
+GOR__INLINE void gor__yield_here(gor__m *m)
+{
+    gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
+    gor__ready_at(m, g, GOR__LAST);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
+
 /* For what gor__arch_wait calls: before the wait, on m or NULL, and after it. */
 GOR__INLINE void gor__left_at(gor__m *m, void *back)
 {
@@ -5582,23 +5596,6 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
     a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
     return a;
 }
-
-GOR__SWITCHES static void gor__park(void)
-{
-    gor__park_here(gor__m_g(gor__self()));
-}
-
-/* Go to the end of the run queue. The same. */
-GOR__INLINE void gor__yield_here(gor__m *m)
-{
-    gor__g *g = gor__m_g(m);
-    gor__switch_begin(g);
-    gor__ready_at(m, g, GOR__LAST);
-    gor__switch_away(m, g);
-    gor__resumed(g);
-}
-
-GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 

@@ -74,6 +74,7 @@ __asm__(
     "    endbr64\n"
     "    pushq %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %rbp,0\n"
     "    movq %rsp,(%rdi)\n"
+    ".Lgor__go_on:\n"
     "    movq %rsi,%rsp\n"                  /* from here on the other goroutine's frame */
     "    popq %rbp\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbp\n"
     "    leaq gor__arch_entry(%rip),%rax\n"
@@ -84,12 +85,8 @@ __asm__(
     ".globl gor__arch_go\n.hidden gor__arch_go\n.type gor__arch_go,@function\n"
     "gor__arch_go:\n.cfi_startproc\n.cfi_undefined %rip\n"
     "    endbr64\n"
-    "1:  movq %rdi,%rsp\n"
-    "    popq %rbp\n"
-    "    leaq gor__arch_entry(%rip),%rax\n"
-    "    cmpq %rax,(%rsp)\n"
-    "    je .Lgor__entry_jump\n"
-    "    ret\n"
+    "    movq %rdi,%rsi\n"
+    "    jmp .Lgor__go_on\n"
     /* The outermost frame of a goroutine: its fn is on the stack; an undefined return address ends
      * unwinding. It is jumped to, and left by a return: so each call has its return, and when it
      * ends the CPU predicts the way back of who was there before it. */
@@ -100,8 +97,8 @@ __asm__(
     "    xorl %ebp,%ebp\n"
     "    popq %rax\n"
     "    call *%rax\n"
-    "    movq %rax,%rdi\n"
-    "    jmp 1b\n"
+    "    movq %rax,%rsi\n"
+    "    jmp .Lgor__go_on\n"
     ".cfi_endproc\n.size gor__arch_go,.-gor__arch_go\n"
     ".popsection\n");
 

@@ -118,6 +118,23 @@ GOR__INLINE void gor__park_here(gor__g *g)
     gor__resumed(g);
 }
 
+GOR__SWITCHES static void gor__park(void)
+{
+    gor__park_here(gor__m_g(gor__self()));
+}
+
+/* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
+GOR__INLINE void gor__yield_here(gor__m *m)
+{
+    gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
+    gor__ready_at(m, g, GOR__LAST);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
+
 /* For what gor__arch_wait calls: before the wait, on m or NULL, and after it. */
 GOR__INLINE void gor__left_at(gor__m *m, void *back)
 {
@@ -132,23 +149,6 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
     a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
     return a;
 }
-
-GOR__SWITCHES static void gor__park(void)
-{
-    gor__park_here(gor__m_g(gor__self()));
-}
-
-/* Go to the end of the run queue. The same. */
-GOR__INLINE void gor__yield_here(gor__m *m)
-{
-    gor__g *g = gor__m_g(m);
-    gor__switch_begin(g);
-    gor__ready_at(m, g, GOR__LAST);
-    gor__switch_away(m, g);
-    gor__resumed(g);
-}
-
-GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
