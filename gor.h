@@ -4197,6 +4197,21 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
 
+/* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
+ * timers are few. The goroutines that come to its P are ordered with this by its lock. */
+static int gor__timers_init(gor__timers *h)
+{
+    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
+    if (!heap)
+        return -ENOMEM;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    h->heap = heap;
+    h->cap = GOR__HEAP_FIRST;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    return 0;
+}
+
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
@@ -12732,8 +12747,7 @@ static void gor__p_free(gor__p *p)
     gor__free_aligned(p->memory, sizeof *p);
 }
 
-/* Make P number i. It has room for some timers: a sleep does not fail for want of memory as long as
- * they are few. */
+/* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
     void *memory;
@@ -12741,15 +12755,12 @@ static gor__p *gor__p_new(int i)
     if (!p)
         return NULL;
     p->memory = memory;
-    p->timers.cap = GOR__HEAP_FIRST;
-    p->timers.heap = (gor__timer_entry *)gor__alloc(p->timers.cap * sizeof *p->timers.heap);
-    if (!p->timers.heap) {
+    if (gor__timers_init(&p->timers) != 0) {
         gor__free_aligned(memory, sizeof *p);
         return NULL;
     }
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
-    gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
 }

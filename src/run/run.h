@@ -61,8 +61,7 @@ static void gor__p_free(gor__p *p)
     gor__free_aligned(p->memory, sizeof *p);
 }
 
-/* Make P number i. It has room for some timers: a sleep does not fail for want of memory as long as
- * they are few. */
+/* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
     void *memory;
@@ -70,15 +69,12 @@ static gor__p *gor__p_new(int i)
     if (!p)
         return NULL;
     p->memory = memory;
-    p->timers.cap = GOR__HEAP_FIRST;
-    p->timers.heap = (gor__timer_entry *)gor__alloc(p->timers.cap * sizeof *p->timers.heap);
-    if (!p->timers.heap) {
+    if (gor__timers_init(&p->timers) != 0) {
         gor__free_aligned(memory, sizeof *p);
         return NULL;
     }
     p->id = i;
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
-    gor__ai64_store_rlx(&p->timers.first, GOR_FOREVER);
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
 }

@@ -19,6 +19,21 @@
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
 
+/* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
+ * timers are few. The goroutines that come to its P are ordered with this by its lock. */
+static int gor__timers_init(gor__timers *h)
+{
+    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
+    if (!heap)
+        return -ENOMEM;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    h->heap = heap;
+    h->cap = GOR__HEAP_FIRST;
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    return 0;
+}
+
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
