@@ -148,6 +148,13 @@
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
+ *   A goroutine started with gor_attr.compact_idle, once it has been parked for
+ *   gor_options.compact_idle, keeps only its live bytes, if they are 2 KiB at most: its pages go,
+ *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
+ *   system call that another goroutine or thread hands an address in that stack says EFAULT.
+ *   Whether that can happen is yours to know, so it is asked for one by one. It takes Linux 6.13
+ *   and /proc, and a SIGSEGV handler of your own must be there before the runtime starts. Without
+ *   the former, with GOR_NO_SIGNALS, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
@@ -294,6 +301,8 @@ typedef struct gor_options {
     void  (*on_panic)(const char *message, void *user);   /* before the report of a panic        */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
     void  (*on_exit)(void *user);                         /* at the end of gor_stop              */
+    int64_t  compact_idle;             /* ns parked before a stack may be packed; default 1 s;
+                                          of goroutines with gor_attr.compact_idle               */
 } gor_options;
 
 /* -- running -------------------------------------------------------------------------------- */
@@ -368,7 +377,8 @@ typedef struct gor_attr {
     size_t      stack_size;            /* bytes, 16 KiB to 1 GiB; rounded up to a power of two   */
     int         priority;              /* enum gor_priority: higher runs first                   */
     bool        lock_thread;           /* starts as if it had called gor_lock_thread             */
-} gor_attr;
+    bool        compact_idle;          /* while it is parked, nobody gives the kernel an address */
+} gor_attr;                            /* in its stack: that may be packed; see the manual       */
 
 /* Start fn(arg) as a goroutine. A macro: reports name fn and the call's file and line.
  * Returns 0: it will run, its stack is reserved; -ENOMEM no memory, or no address space for
@@ -1326,6 +1336,7 @@ typedef struct gor_stats {
     uint64_t retaken;                  /* processors taken from goroutines that made no call     */
     uint64_t preempted;                /* goroutines switched off in place                       */
     size_t   heap_bytes;               /* allocated by the runtime now, without stacks           */
+    size_t   packed;                   /* stacks that are packed now: gor_attr.compact_idle      */
 } gor_stats;
 
 /* Fill *s with a snapshot, not quite of one moment. Any thread. Returns 0;
@@ -1481,6 +1492,7 @@ typedef gor_ctx     ctx_t;
  * [core]     G, M, P and their states; the runtime's one struct
  * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
  * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
+ * [pack]     the stack of an idle goroutine in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
@@ -1514,7 +1526,7 @@ typedef gor_ctx     ctx_t;
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
- *                 CLAIMED: sysmon is giving pages of its stack back.
+ *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
@@ -1668,6 +1680,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
+#define GOR__COMPACT_NS     (1 * GOR_SEC)     /* [pack] */
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
@@ -2500,6 +2513,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
  */
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
 #endif
 
 /* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
@@ -2627,6 +2641,9 @@ static bool gor__os_open(void *p, size_t size)
     return mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
 }
 
+/* Nobody can touch it any more. False: no memory to split the mapping. */
+static bool gor__os_close(void *p, size_t size) { return mprotect(p, size, PROT_NONE) == 0; }
+
 static void gor__os_release(void *p, size_t size) { munmap(p, size); }
 
 /* Give the pages back, keep the addresses; they read as zeros afterwards. */
@@ -2652,6 +2669,28 @@ static int gor__os_guard(void *p, size_t size, bool light)
     if (light)
         return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* Undo a light guard: zeros, where nobody is kept out otherwise. */
+static bool gor__os_unguard(void *p, size_t size)
+{
+    return madvise(p, size, MADV_GUARD_REMOVE) == 0;
+}
+
+/* Our own memory as a file: the kernel reads and writes there where we may not. -1: there is none;
+ * of the others 0 or a negative errno. */
+static int gor__os_open_mem(void) { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); }
+
+static int gor__os_peek(int mem, const void *at, void *bytes, size_t n)
+{
+    ssize_t done = pread(mem, bytes, n, (off_t)(uintptr_t)at);
+    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
+}
+
+static int gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
+{
+    ssize_t done = pwrite(mem, bytes, n, (off_t)(uintptr_t)at);
+    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may
@@ -3318,6 +3357,7 @@ typedef struct gor__chunk {
     size_t size;
     size_t stack_size;
     size_t cut;                        /* bytes that have become stacks            */
+    gor__aptr slots;                   /* [pack]'s, one for each stack, or NULL    */
 } gor__chunk;
 
 typedef struct gor__cold {             /* stacks that hold no page                 */
@@ -3340,7 +3380,7 @@ typedef struct gor__stack_class {
 static struct {
     gor__spin        lock;
     gor__stack_class cls[GOR__STACK_CLASSES];
-    gor__chunk      *chunks;
+    gor__aptr        chunks;           /* of gor__chunk; grows at its head         */
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
@@ -3459,9 +3499,10 @@ static bool gor__stack_map(int k, size_t n)
     c->size = n * size;
     c->stack_size = size;
     c->cut = 0;
+    gor__aptr_store_rlx(&c->slots, NULL);
     gor__lock_stacks();
-    c->next = gor__stacks.chunks;
-    gor__stacks.chunks = c;
+    c->next = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks);
+    gor__aptr_store_rel(&gor__stacks.chunks, c);
     c->next_uncut = cls->uncut;
     cls->uncut = c;
     cls->n_all += n;
@@ -3621,10 +3662,7 @@ static size_t gor__stack_cool(int k, size_t n)
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
-    gor__chunk *first, *c;
-    gor__lock_stacks();
-    first = gor__stacks.chunks;
-    gor__unlock_stacks();
+    gor__chunk *first = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
     step = n / 256 + 1;
@@ -3672,7 +3710,7 @@ static void gor__stacks_free(void)
             after = cold->next;
             gor__free(cold, sizeof *cold);
         }
-    for (c = gor__stacks.chunks; c; c = next) {
+    for (c = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks); c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
         gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */
@@ -3811,14 +3849,18 @@ GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
 }
 #endif
 
-/* CLAIMED: sysmon works on the stack of a parked G, which must not run meanwhile: [tidy]. */
-enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8 };
+/* CLAIMED: somebody works on the stack of a parked G, which must not run meanwhile: [tidy].
+ * PACKED: its bytes are elsewhere: [pack]. */
+enum gor__hold {
+    GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8, GOR__PACKED = 16
+};
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
+#define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -5022,6 +5064,321 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
     gor__g_put(p, g);
 }
 
+/* ==== [pack] the stack of an idle goroutine in a small block =====================================
+ * What        A goroutine that was started with gor_attr.compact_idle and has been parked for long
+ *             enough keeps its live bytes in a block; its pages go back to the system, and whoever
+ *             touches them faults. Before it runs, or when somebody else touches them (its nodes
+ *             are in queues, and neighbours link and unlink them), the bytes come back to where
+ *             they were. [tidy] packs; g0, and the handler of the fault, unpack.
+ * Invariants  I1 GOR__PACKED in hold: the bytes are in the block, the pages are guards. Who wants
+ *                them swaps PACKED for CLAIMED; the others wait until both are gone.
+ *             I2 Others see all of a page or fault. So the pages are inaccessible from before the
+ *                bytes are read until the guards stand, and from before the guards go until the
+ *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
+ *                (Read-only would not do: a guard takes the page first, and for a moment zeros
+ *                could be read.)
+ *             I3 A fault above the guard page of a stack that was ever packed has no other cause,
+ *                unless the processor was to execute there. So the handler unpacks what is packed,
+ *                and lets the instruction try again: the one who came first may have been quicker.
+ *             I4 The handler may have interrupted anything: it takes no lock but the stacks', under
+ *                which nobody touches a bound stack, and frees nothing: sysmon does, later.
+ * Unsound     where a system call is given an address in the stack of a parked goroutine by another
+ *             one: the kernel does not fault for it, it answers -EFAULT. Nobody can see that from
+ *             outside, so it is for who starts the goroutine to say (gor_attr.compact_idle).
+ *             Refused: without MADV_GUARD_INSTALL (each packed stack would be a mapping), without
+ *             our fault handler, where stacks are opened page by page, under sanitizers, and where
+ *             /proc/self/mem does not do what I2 needs. Then stacks stay.
+ * Limits      A page is split from its mapping for a moment. At vm.max_map_count a stack is not
+ *             packed; to come back there is room: gor__packs.spare.
+ * Tests       tests/pack.c
+ */
+#define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
+#define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
+
+typedef struct gor__pack {             /* what a stack held; its bytes follow                  */
+    struct gor__pack *next;            /* in the trash                                         */
+    size_t size;                       /* of all                                               */
+} gor__pack;
+
+typedef struct gor__pack_slot {        /* of a stack                                           */
+    gor__aptr g;                       /* who was last packed here; NULL: nobody ever          */
+    gor__aptr pack;
+} gor__pack_slot;
+
+typedef struct gor__pages {            /* of a parked goroutine                                */
+    char  *base;                       /* whole pages, to the end of the stack                 */
+    size_t size;
+    char  *live;                       /* what must be kept                                    */
+    size_t n_live;
+} gor__pages;
+
+static struct {
+    int       mem;                     /* /proc/self/mem, or -1                                */
+    bool      tried, works;            /* sysmon's                                             */
+    int64_t   after;                   /* parked for so long, ns                               */
+    gor__aptr trash;                   /* blocks to free                                       */
+    gor__aptr spare;                   /* some mappings to do without                          */
+    gor__au64 n;                       /* goroutines packed now                                */
+} gor__packs = { -1, false, false, 0, { NULL }, { NULL }, { 0 } };
+
+static void gor__packs_init(int64_t after)
+{
+    memset(&gor__packs, 0, sizeof gor__packs);
+    gor__packs.mem = -1;
+    gor__packs.after = after;
+}
+
+static void gor__packs_close(void)
+{
+    if (gor__packs.mem >= 0)
+        close(gor__packs.mem);
+    gor__packs_init(0);
+}
+
+GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
+{
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    uintptr_t from = ((uintptr_t)g->sp - GOR__RED_ZONE) & ~(uintptr_t)15;
+    r->live = (char *)from;
+    r->n_live = (size_t)(gor__stack_top(lo, size) - r->live);
+    r->base = (char *)(from & ~(uintptr_t)(gor__stacks.page_size - 1));
+    r->size = (size_t)(lo + size - r->base);
+}
+
+/* -- where it is noted --------------------------------------------------------------------- */
+
+static gor__chunk *gor__pack_chunks(void)
+{
+    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
+}
+
+/* The chunk that at lies in. Takes no lock: I4. */
+static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunks();
+    while (c && at - (uintptr_t)c->base >= c->size)
+        c = c->next;
+    return c;
+}
+
+/* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
+ * packed nearby. */
+static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_at(at);
+    gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
+    size_t off = c ? at - (uintptr_t)c->base : 0;
+    if (!slots || off % c->stack_size < gor__stacks.page_size)
+        return NULL;
+    return slots + off / c->stack_size;
+}
+
+static size_t gor__pack_slots_size(const gor__chunk *c)
+{
+    return c->size / c->stack_size * sizeof(gor__pack_slot);
+}
+
+/* The same, to pack. NULL: out of memory. */
+static gor__pack_slot *gor__pack_slot_for(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_at(at);
+    if (!gor__aptr_load_rlx(&c->slots))
+        gor__aptr_store_rel(&c->slots, gor__zalloc(gor__pack_slots_size(c)));
+    return gor__pack_slot_at(at);
+}
+
+static void gor__pack_throw_away(gor__pack *k)
+{
+    gor__pack *first;
+    do {
+        first = (gor__pack *)gor__aptr_load_rlx(&gor__packs.trash);
+        k->next = first;
+    } while (!gor__aptr_cas(&gor__packs.trash, first, k));
+}
+
+/* By sysmon: I4. */
+static void gor__pack_empty_trash(void)
+{
+    gor__pack *k = NULL, *next;
+    if (gor__aptr_load_rlx(&gor__packs.trash))
+        k = (gor__pack *)gor__aptr_xchg(&gor__packs.trash, NULL);
+    for (; k; k = next) {
+        next = k->next;
+        gor__free(k, k->size);
+    }
+}
+
+/* -- coming back --------------------------------------------------------------------------- */
+
+/* No mapping can be split: do without the spare ones. */
+static void gor__pack_make_room(void)
+{
+    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (spare)
+        gor__os_release(spare, 4 * gor__stacks.page_size);
+    else
+        gor__os_yield();                           /* somebody else's split is over soon */
+}
+
+/* As any access to a page that is not there yet waits for memory; other errors are the end. */
+static void gor__pack_wait_for_memory(int rc)
+{
+    static const char text[] = "gor: a packed stack cannot come back: /proc/self/mem, which the "
+                               "runtime had opened, is closed\n";
+    if (rc != -ENOMEM && rc != -EINTR && rc != -EAGAIN)
+        if (write(2, text, sizeof text - 1) >= 0)
+            abort();
+    gor__os_yield();
+}
+
+/* I2. The caller has claimed g. */
+static void gor__pack_restore(gor__g *g)
+{
+    gor__pages r;
+    gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
+    gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
+    int rc;
+    gor__pages_of(g, &r);
+    while (!gor__os_close(r.base, r.size))
+        gor__pack_make_room();
+    while (!gor__os_unguard(r.base, r.size))
+        gor__os_yield();
+    while ((rc = gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live)) != 0)
+        gor__pack_wait_for_memory(rc);
+    while (!gor__os_open(r.base, r.size))
+        gor__pack_make_room();
+    gor__aptr_store_rlx(&slot->pack, NULL);
+    gor__pack_throw_away(k);
+    gor__au64_count(&gor__packs.n, (uint64_t)-1);
+}
+
+/* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
+static void gor__unpack(gor__g *g)
+{
+    uint32_t hold;
+    while ((hold = gor__au32_load_acq(&g->hold)) & (GOR__CLAIMED | GOR__PACKED)) {
+        if (hold & GOR__CLAIMED) {
+            gor__os_yield();
+        } else if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
+            gor__pack_restore(g);
+            gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED);
+        }
+    }
+}
+
+/* Somebody touched at, executing pc. True: it is there now. */
+static bool gor__pack_fault(uintptr_t at, uintptr_t pc)
+{
+    gor__pack_slot *slot;
+    gor__g *g;
+    slot = at == pc ? NULL : gor__pack_slot_at(at);
+    g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
+    if (g)
+        gor__unpack(g);
+    return g != NULL;
+}
+
+/* -- packing: sysmon ----------------------------------------------------------------------- */
+
+/* Three mappings: the middle page differs from its neighbours. */
+static void gor__pack_keep_spare(void)
+{
+    size_t page = gor__stacks.page_size;
+    char *p;
+    if (gor__aptr_load_rlx(&gor__packs.spare))
+        return;
+    p = (char *)gor__os_reserve_bare(4 * page);
+    if (p && gor__os_open(p + page, page) && gor__os_open(p + 3 * page, page))
+        gor__aptr_store_rlx(&gor__packs.spare, p);
+    else if (p)
+        gor__os_release(p, 4 * page);
+}
+
+/* Make all of I2 happen to a page of nobody's. */
+static bool gor__pack_trial(void)
+{
+    size_t page = gor__stacks.page_size;
+    char *p = (char *)gor__os_reserve(page), text[] = "packed";
+    bool works;
+    if (!p)
+        return false;
+    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) == 0 &&
+            gor__os_faults(p) && gor__os_open(p, page) && memcmp(p, text, sizeof text) == 0 &&
+            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) == 0 &&
+            gor__os_guard(p, page, true) == 0 && gor__os_open(p, page) && gor__os_faults(p) &&
+            gor__os_unguard(p, page) && !gor__os_faults(p) && p[0] == 0;
+    gor__os_release(p, page);
+    return works;
+}
+
+/* May stacks be packed in this run? handled: faults come to us. */
+static bool gor__pack_works(bool handled)
+{
+    if (!gor__packs.tried) {
+        gor__packs.tried = true;
+        if (handled && gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
+            gor__packs.mem = gor__os_open_mem();
+        gor__packs.works = gor__packs.mem >= 0 && gor__pack_trial();
+    }
+    if (gor__packs.works)
+        gor__pack_keep_spare();
+    return gor__packs.works;
+}
+
+/* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
+static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
+{
+    bool gone;
+    if (!gor__os_close(r->base, r->size))
+        return false;
+    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) == 0 &&
+           gor__os_guard(r->base, r->size, true) == 0;
+    while (!gor__os_open(r->base, r->size))
+        gor__pack_make_room();
+    return gone;
+}
+
+/* Pack the stack of a goroutine that is claimed. False: it is not worth it, or cannot be done. */
+static bool gor__pack_one(gor__g *g)
+{
+    gor__pages r;
+    gor__pack_slot *slot;
+    gor__pack *k;
+    gor__pages_of(g, &r);
+    if (r.n_live > GOR__PACK_MOST || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
+        (k = (gor__pack *)gor__alloc(sizeof *k + r.n_live)) == NULL)
+        return false;
+    k->size = sizeof *k + r.n_live;
+    gor__aptr_store_rel(&slot->g, g);
+    gor__aptr_store_rlx(&slot->pack, k);
+    if (!gor__pack_pages(&r, k)) {
+        gor__aptr_store_rlx(&slot->pack, NULL);
+        gor__free(k, k->size);
+        return false;
+    }
+    gor__au64_count(&gor__packs.n, 1);
+    gor__au32_or(&g->hold, GOR__PACKED);
+    return true;
+}
+
+/* After the last goroutine, before the stacks are freed. */
+static void gor__packs_free(void)
+{
+    gor__pack_empty_trash();
+    for (gor__chunk *c = gor__pack_chunks(); c; c = c->next) {
+        gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
+        for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
+            gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slots[i].pack);
+            gor__free(k, k ? k->size : 0);
+        }
+        gor__free(slots, gor__pack_slots_size(c));
+    }
+    if (gor__aptr_load_rlx(&gor__packs.spare))
+        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare), 4 * gor__stacks.page_size);
+    gor__packs_close();
+}
+
 /* ==== [switch] from one goroutine to another =====================================================
  * What        gor__switch_to leaves one G and goes on in another; gor__after_switch is the first
  *             thing that runs there. A goroutine or the M's own g0 at either end.
@@ -5224,6 +5581,7 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
         return -EINVAL;
     *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
+    *traits |= a->compact_idle ? GOR__TRAIT_PACK : 0;
     return 0;
 }
 
@@ -6193,15 +6551,16 @@ static void gor__m_begin(gor__m *m)
     gor__san_hand_over(&m->alt_stack);
 }
 
-/* g may have been made runnable before its stack was left ([core] I1), or while [tidy] has claimed
- * it; g0 can afford to wait. */
-static void gor__wait_off_cpu(gor__g *g)
+/* g may have been made runnable before its stack was left ([core] I1), or while somebody works on
+ * its stack ([tidy], [pack]), or the bytes of that are elsewhere; g0 can afford to wait. */
+static void gor__wait_for_stack(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & (GOR__ON_CPU | GOR__CLAIMED); i++)
+    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)
         if (i < 64)
             gor__arch_pause();
         else
             gor__os_yield();
+    gor__unpack(g);
 }
 
 /* Run g until its M comes back to g0. */
@@ -6209,7 +6568,7 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
-    gor__wait_off_cpu(g);
+    gor__wait_for_stack(g);
     if (its && its != m) {
         gor__run_locked_elsewhere(m, g);
         return;
@@ -7356,6 +7715,8 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", %lld s", (long long)(ms / 1000));
     if (gor__au32_load_rlx(&g->hold) & GOR__TIED)
         gor__print(o, ", locked to its thread");
+    if (gor__au32_load_rlx(&g->hold) & GOR__PACKED)
+        gor__print(o, ", packed");
 }
 
 #ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
@@ -7421,7 +7782,8 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
                               lo + gor__stacks.page_size, lo + size);
         return;
     }
-    if ((uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
+    if ((gor__au32_load_rlx(&g->hold) & GOR__PACKED) ||
+        (uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);
     gor__print_frames(o, pc, fp, lo + gor__stacks.page_size, lo + size);
@@ -7469,15 +7831,17 @@ static void gor__traceback_init(void)
                           strcmp(s, "crash") == 0 ? GOR__TB_CRASH : GOR__TB_ALL;
 }
 
+static gor__au32 gor__dying;                   /* the thread that writes the last words */
+
 /* The last words: headline, then who was running, then everyone; end the program. */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
 {
-    static gor__au32 dying;
     gor__out o;
-    if (gor__au32_xchg(&dying, 1))                 /* one report is enough; the first one ends us */
-        for (;;)
+    if (!gor__au32_cas(&gor__dying, 0, (uint32_t)gor__os_tid()))
+        for (;;)                                   /* one report is enough; the first one ends us */
             pause();
+    gor__os_unblock(SIGSEGV);                      /* a stack may be packed while we read it */
     gor__out_init(&o, 2);
     gor__print(&o, "gor: %.600s\n", headline);
     if (who && gor__traceback_mode != GOR__TB_NONE)
@@ -10213,18 +10577,23 @@ static void gor__fault_done(bool was_in_call)
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
-    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
+    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0, unpacked;
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
     int err = gor__os_errno();
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    g = gor__fault_whose(at, sp);
-    if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
-                                  gor__stack_size_of(g), at)) {
+    unpacked = gor__pack_fault(at, pc);
+    g = unpacked ? NULL : gor__fault_whose(at, sp);
+    if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
+                                               gor__stack_size_of(g), at))) {
         gor__os_set_errno(err);
         gor__fault_done(was_in_call);
+        return;
+    }
+    if (gor__au32_load_rlx(&gor__dying) == (uint32_t)gor__os_tid()) {
+        signal(sig, SIG_DFL);                      /* in the last words: that is the end */
         return;
     }
     gor__crash.g = g;
@@ -10312,7 +10681,7 @@ int gor_block(int (*fn)(void *), void *arg)
  * Claim       A parked goroutine may be woken, and run, at any moment, by a switch that is a plain
  *             load and store of hold ([sched] gor__can_switch). To keep it from running:
  *             T1 sysmon swaps CLAIMED into hold; who takes the goroutine from a queue after that
- *                sees it, and waits in g0 until the bit is gone ([machine] gor__wait_off_cpu).
+ *                sees it, and waits in g0 until the bit is gone ([machine] gor__wait_for_stack).
  *             T2 Who has looked at hold before that does not see it. But its waker had stored
  *                RUNNABLE before it queued it; so after a membarrier sysmon finds the state
  *                changed, and lets go. If it finds WAITING again, of the next wait, then hold has
@@ -10350,13 +10719,22 @@ static void gor__tidy_init(int64_t ns)
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
 }
 
+/* Will g be packed, not just made smaller? */
+static bool gor__tidy_packs(gor__g *g)
+{
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) &&
+           gor__pack_works(gor__faults_installed);
+}
+
 /* Is g worth a claim? */
 static bool gor__tidy_wants(gor__g *g, int64_t now)
 {
     int64_t since = gor__ai64_load_rlx(&g->since);
-    if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since)
+    int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
+    if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
+        (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;
-    if (now - since < gor__tidy.ns) {
+    if (now - since < age) {
         gor__tidy.young = true;
         return false;
     }
@@ -10407,6 +10785,8 @@ static void gor__tidy_batch(void)
         if (gor__claimed(g)) {
             gor__shrink(g);
             g->tidied = gor__ai64_load_rlx(&g->since);
+            if (gor__tidy_packs(g) && gor__pack_one(g))
+                g->tidied = 0;                     /* again, should somebody unpack it */
         }
         gor__unclaim(g);
     }
@@ -10454,6 +10834,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.young = false;
     gor__tidy.looked = 0;
+    gor__pack_empty_trash();
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;
@@ -12717,6 +13098,7 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
+        opt->compact_idle < 0 ||
         (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_SWITCH ||
         opt->preempt_signal < 0 || opt->preempt_signal >= NSIG ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
@@ -12734,6 +13116,8 @@ static int gor__options_set(const gor_options *o)
         opt->max_threads = GOR__MAX_THREADS;
     if (!opt->quantum)
         opt->quantum = GOR__QUANTUM_NS;
+    if (!opt->compact_idle)
+        opt->compact_idle = GOR__COMPACT_NS;
     gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;
@@ -12825,6 +13209,7 @@ static void gor__forked(void)
 {
     gor__arch_set_self(NULL);
     gor__poll_close();                             /* the child's copies; the parent has its own */
+    gor__packs_close();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     memset(&gor__stacks, 0, sizeof gor__stacks);
@@ -12893,6 +13278,7 @@ static int gor__boot(const gor_options *o, bool with_main)
                      !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
                      (gor__debug_value("strict") || gor__os_strict()));
     gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
+    gor__packs_init(gor__rt.opt.compact_idle);
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
     if (!gor__rt.keep_thread_ns)
@@ -12995,6 +13381,7 @@ static void gor__free_all(void)
         gor__free(m, sizeof *m);
     }
     gor__poll_free();
+    gor__packs_free();
     gor__stacks_free();
 }
 
@@ -13212,6 +13599,7 @@ int gor__get_stats(gor_stats *s)
         s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free) +
                             gor__au64_load_rlx(&gor__stacks.cls[k].n_cold);
     s->stack_bytes = gor__stacks_resident();
+    s->packed = gor__au64_load_rlx(&gor__packs.n);
     gor__lock_sched();
     s->threads = (size_t)gor__rt.n_m;
     s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);

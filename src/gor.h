@@ -85,6 +85,7 @@
 #include "sched/timer.h"
 #include "sched/idle.h"
 #include "sched/ready.h"
+#include "sched/pack.h"
 #include "sched/switch.h"
 #include "sched/spawn.h"
 #include "sched/taskq.h"

@@ -148,6 +148,13 @@
  *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
+ *   A goroutine started with gor_attr.compact_idle, once it has been parked for
+ *   gor_options.compact_idle, keeps only its live bytes, if they are 2 KiB at most: its pages go,
+ *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
+ *   system call that another goroutine or thread hands an address in that stack says EFAULT.
+ *   Whether that can happen is yours to know, so it is asked for one by one. It takes Linux 6.13
+ *   and /proc, and a SIGSEGV handler of your own must be there before the runtime starts. Without
+ *   the former, with GOR_NO_SIGNALS, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0

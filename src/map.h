@@ -11,6 +11,7 @@
  * [core]     G, M, P and their states; the runtime's one struct
  * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
  * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
+ * [pack]     the stack of an idle goroutine in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
@@ -44,7 +45,7 @@
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
- *                 CLAIMED: sysmon is giving pages of its stack back.
+ *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.

@@ -112,6 +112,46 @@ TESTF(a_parked_goroutine_takes_a_page_its_share_of_a_page_table_and_a_G)
     with_procs(&usual, parked_goroutines);
 }
 
+static int packed_goroutines(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    static const gor_attr packable = { .compact_idle = true };
+    double before = memory();
+    int64_t begin;
+    if (!gor__stacks.light_guards) {
+        test_say("# skipped: no MADV_GUARD_INSTALL here\n");
+        return 0;
+    }
+    gate = gor_chan_new(0, 0);
+    atomic_store(&n_parked, 0);
+    for (int i = 0; i < s->n; i++)
+        if (!IS(gor_go_with(&packable, park, NULL), 0))
+            return 1;
+    begin = gor_now();
+    WAIT_FOR(test_stats().packed == (size_t)s->n);
+    double each = (memory() - before) / s->n, took = (double)(gor_now() - begin) / s->n;
+    test_say("# procs %d: %d packed, stacks of %zu KiB: %.0f bytes each, %.0f ns each until then\n",
+             s->procs, s->n, s->stack_size >> 10, each, took);
+    if (bounds_hold())
+        OK(each <= s->most);
+    begin = gor_now();
+    gor_chan_close(gate);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    test_say("# %.0f ns each to come back\n", (double)(gor_now() - begin) / s->n);
+    gor_chan_release(gate);
+    return 0;
+}
+
+TESTF(a_packed_goroutine_takes_its_live_bytes_its_share_of_a_page_table_and_a_G)
+{
+    struct scene small = { many(), 64u << 10, 0, 1.2 * 1024 };
+    struct scene usual = { many(), 256u << 10, 0, 1.6 * 1024 };
+    if (too_small_here(small.n))
+        return;
+    with_procs(&small, packed_goroutines);
+    with_procs(&usual, packed_goroutines);
+}
+
 static _Atomic long n_ran;
 
 static void run_once(void *p)
@@ -197,7 +237,8 @@ TESTF(waves_of_millions_leave_memory_where_it_was_after_the_first)
 static size_t resident_pages(void)
 {
     size_t page = gor__stacks.page_size, bytes = 0;
-    for (gor__chunk *c = gor__stacks.chunks; c != NULL; c = c->next)
+    gor__chunk *c = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
+    for (; c != NULL; c = c->next)
         for (size_t at = 0; at < c->cut; at += c->stack_size)
             bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
     return bytes / page;

@@ -97,6 +97,8 @@ typedef struct gor_options {
     void  (*on_panic)(const char *message, void *user);   /* before the report of a panic        */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
     void  (*on_exit)(void *user);                         /* at the end of gor_stop              */
+    int64_t  compact_idle;             /* ns parked before a stack may be packed; default 1 s;
+                                          of goroutines with gor_attr.compact_idle               */
 } gor_options;
 
 /* -- running -------------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ typedef struct gor_stats {
     uint64_t retaken;                  /* processors taken from goroutines that made no call     */
     uint64_t preempted;                /* goroutines switched off in place                       */
     size_t   heap_bytes;               /* allocated by the runtime now, without stacks           */
+    size_t   packed;                   /* stacks that are packed now: gor_attr.compact_idle      */
 } gor_stats;
 
 /* Fill *s with a snapshot, not quite of one moment. Any thread. Returns 0;

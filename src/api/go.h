@@ -8,7 +8,8 @@ typedef struct gor_attr {
     size_t      stack_size;            /* bytes, 16 KiB to 1 GiB; rounded up to a power of two   */
     int         priority;              /* enum gor_priority: higher runs first                   */
     bool        lock_thread;           /* starts as if it had called gor_lock_thread             */
-} gor_attr;
+    bool        compact_idle;          /* while it is parked, nobody gives the kernel an address */
+} gor_attr;                            /* in its stack: that may be packed; see the manual       */
 
 /* Start fn(arg) as a goroutine. A macro: reports name fn and the call's file and line.
  * Returns 0: it will run, its stack is reserved; -ENOMEM no memory, or no address space for

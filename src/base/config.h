@@ -75,6 +75,7 @@
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
 #define GOR__MAX_THREADS    10000
 #define GOR__QUANTUM_NS     (10 * GOR_MS)
+#define GOR__COMPACT_NS     (1 * GOR_SEC)     /* [pack] */
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */

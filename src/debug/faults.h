@@ -89,18 +89,23 @@ static void gor__fault_done(bool was_in_call)
 
 static void gor__fault(int sig, siginfo_t *info, void *context)
 {
-    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0;
+    bool was_in_call = gor__au32_load_rlx(gor__arch_in_call()) != 0, unpacked;
     uintptr_t at = (uintptr_t)info->si_addr, sp, pc;
     uintptr_t fp = gor__arch_interrupted(context, &pc, &sp);
     int err = gor__os_errno();
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    g = gor__fault_whose(at, sp);
-    if (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
-                                  gor__stack_size_of(g), at)) {
+    unpacked = gor__pack_fault(at, pc);
+    g = unpacked ? NULL : gor__fault_whose(at, sp);
+    if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
+                                               gor__stack_size_of(g), at))) {
         gor__os_set_errno(err);
         gor__fault_done(was_in_call);
+        return;
+    }
+    if (gor__au32_load_rlx(&gor__dying) == (uint32_t)gor__os_tid()) {
+        signal(sig, SIG_DFL);                      /* in the last words: that is the end */
         return;
     }
     gor__crash.g = g;

@@ -51,6 +51,7 @@ int gor__get_stats(gor_stats *s)
         s->stacks_cached += gor__au64_load_rlx(&gor__stacks.cls[k].n_free) +
                             gor__au64_load_rlx(&gor__stacks.cls[k].n_cold);
     s->stack_bytes = gor__stacks_resident();
+    s->packed = gor__au64_load_rlx(&gor__packs.n);
     gor__lock_sched();
     s->threads = (size_t)gor__rt.n_m;
     s->idle_threads = gor__au32_load_rlx(&gor__rt.n_idle_m);

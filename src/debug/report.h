@@ -64,6 +64,8 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", %lld s", (long long)(ms / 1000));
     if (gor__au32_load_rlx(&g->hold) & GOR__TIED)
         gor__print(o, ", locked to its thread");
+    if (gor__au32_load_rlx(&g->hold) & GOR__PACKED)
+        gor__print(o, ", packed");
 }
 
 #ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
@@ -129,7 +131,8 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
                               lo + gor__stacks.page_size, lo + size);
         return;
     }
-    if ((uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
+    if ((gor__au32_load_rlx(&g->hold) & GOR__PACKED) ||
+        (uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);
     gor__print_frames(o, pc, fp, lo + gor__stacks.page_size, lo + size);
@@ -177,15 +180,17 @@ static void gor__traceback_init(void)
                           strcmp(s, "crash") == 0 ? GOR__TB_CRASH : GOR__TB_ALL;
 }
 
+static gor__au32 gor__dying;                   /* the thread that writes the last words */
+
 /* The last words: headline, then who was running, then everyone; end the program. */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
 {
-    static gor__au32 dying;
     gor__out o;
-    if (gor__au32_xchg(&dying, 1))                 /* one report is enough; the first one ends us */
-        for (;;)
+    if (!gor__au32_cas(&gor__dying, 0, (uint32_t)gor__os_tid()))
+        for (;;)                                   /* one report is enough; the first one ends us */
             pause();
+    gor__os_unblock(SIGSEGV);                      /* a stack may be packed while we read it */
     gor__out_init(&o, 2);
     gor__print(&o, "gor: %.600s\n", headline);
     if (who && gor__traceback_mode != GOR__TB_NONE)

@@ -39,6 +39,7 @@ typedef struct gor__chunk {
     size_t size;
     size_t stack_size;
     size_t cut;                        /* bytes that have become stacks            */
+    gor__aptr slots;                   /* [pack]'s, one for each stack, or NULL    */
 } gor__chunk;
 
 typedef struct gor__cold {             /* stacks that hold no page                 */
@@ -61,7 +62,7 @@ typedef struct gor__stack_class {
 static struct {
     gor__spin        lock;
     gor__stack_class cls[GOR__STACK_CLASSES];
-    gor__chunk      *chunks;
+    gor__aptr        chunks;           /* of gor__chunk; grows at its head         */
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
@@ -180,9 +181,10 @@ static bool gor__stack_map(int k, size_t n)
     c->size = n * size;
     c->stack_size = size;
     c->cut = 0;
+    gor__aptr_store_rlx(&c->slots, NULL);
     gor__lock_stacks();
-    c->next = gor__stacks.chunks;
-    gor__stacks.chunks = c;
+    c->next = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks);
+    gor__aptr_store_rel(&gor__stacks.chunks, c);
     c->next_uncut = cls->uncut;
     cls->uncut = c;
     cls->n_all += n;
@@ -342,10 +344,7 @@ static size_t gor__stack_cool(int k, size_t n)
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
-    gor__chunk *first, *c;
-    gor__lock_stacks();
-    first = gor__stacks.chunks;
-    gor__unlock_stacks();
+    gor__chunk *first = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
     step = n / 256 + 1;
@@ -393,7 +392,7 @@ static void gor__stacks_free(void)
             after = cold->next;
             gor__free(cold, sizeof *cold);
         }
-    for (c = gor__stacks.chunks; c; c = next) {
+    for (c = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks); c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
         gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */

@@ -5,6 +5,7 @@
  */
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
 #endif
 
 /* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
@@ -132,6 +133,9 @@ static bool gor__os_open(void *p, size_t size)
     return mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
 }
 
+/* Nobody can touch it any more. False: no memory to split the mapping. */
+static bool gor__os_close(void *p, size_t size) { return mprotect(p, size, PROT_NONE) == 0; }
+
 static void gor__os_release(void *p, size_t size) { munmap(p, size); }
 
 /* Give the pages back, keep the addresses; they read as zeros afterwards. */
@@ -157,6 +161,28 @@ static int gor__os_guard(void *p, size_t size, bool light)
     if (light)
         return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* Undo a light guard: zeros, where nobody is kept out otherwise. */
+static bool gor__os_unguard(void *p, size_t size)
+{
+    return madvise(p, size, MADV_GUARD_REMOVE) == 0;
+}
+
+/* Our own memory as a file: the kernel reads and writes there where we may not. -1: there is none;
+ * of the others 0 or a negative errno. */
+static int gor__os_open_mem(void) { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); }
+
+static int gor__os_peek(int mem, const void *at, void *bytes, size_t n)
+{
+    ssize_t done = pread(mem, bytes, n, (off_t)(uintptr_t)at);
+    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
+}
+
+static int gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
+{
+    ssize_t done = pwrite(mem, bytes, n, (off_t)(uintptr_t)at);
+    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may

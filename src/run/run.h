@@ -31,6 +31,7 @@ static int gor__options_set(const gor_options *o)
         *opt = *o;
     hooks = (opt->malloc != NULL) + (opt->realloc != NULL) + (opt->free != NULL);
     if (opt->procs < 0 || opt->procs > GOR__MAX_PROCS || opt->max_threads < 0 || opt->quantum < 0 ||
+        opt->compact_idle < 0 ||
         (hooks != 0 && hooks != 3) || opt->preempt < 0 || opt->preempt > GOR_PREEMPT_SWITCH ||
         opt->preempt_signal < 0 || opt->preempt_signal >= NSIG ||
         (opt->stack_size && (opt->stack_size < GOR__MIN_STACK_SIZE ||
@@ -48,6 +49,8 @@ static int gor__options_set(const gor_options *o)
         opt->max_threads = GOR__MAX_THREADS;
     if (!opt->quantum)
         opt->quantum = GOR__QUANTUM_NS;
+    if (!opt->compact_idle)
+        opt->compact_idle = GOR__COMPACT_NS;
     gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;
@@ -139,6 +142,7 @@ static void gor__forked(void)
 {
     gor__arch_set_self(NULL);
     gor__poll_close();                             /* the child's copies; the parent has its own */
+    gor__packs_close();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     memset(&gor__stacks, 0, sizeof gor__stacks);
@@ -207,6 +211,7 @@ static int gor__boot(const gor_options *o, bool with_main)
                      !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
                      (gor__debug_value("strict") || gor__os_strict()));
     gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
+    gor__packs_init(gor__rt.opt.compact_idle);
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");
     gor__rt.keep_thread_ns = gor__debug_value("keepthread") * GOR_MS;
     if (!gor__rt.keep_thread_ns)
@@ -309,6 +314,7 @@ static void gor__free_all(void)
         gor__free(m, sizeof *m);
     }
     gor__poll_free();
+    gor__packs_free();
     gor__stacks_free();
 }
 

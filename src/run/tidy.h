@@ -5,7 +5,7 @@
  * Claim       A parked goroutine may be woken, and run, at any moment, by a switch that is a plain
  *             load and store of hold ([sched] gor__can_switch). To keep it from running:
  *             T1 sysmon swaps CLAIMED into hold; who takes the goroutine from a queue after that
- *                sees it, and waits in g0 until the bit is gone ([machine] gor__wait_off_cpu).
+ *                sees it, and waits in g0 until the bit is gone ([machine] gor__wait_for_stack).
  *             T2 Who has looked at hold before that does not see it. But its waker had stored
  *                RUNNABLE before it queued it; so after a membarrier sysmon finds the state
  *                changed, and lets go. If it finds WAITING again, of the next wait, then hold has
@@ -43,13 +43,22 @@ static void gor__tidy_init(int64_t ns)
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
 }
 
+/* Will g be packed, not just made smaller? */
+static bool gor__tidy_packs(gor__g *g)
+{
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) &&
+           gor__pack_works(gor__faults_installed);
+}
+
 /* Is g worth a claim? */
 static bool gor__tidy_wants(gor__g *g, int64_t now)
 {
     int64_t since = gor__ai64_load_rlx(&g->since);
-    if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since)
+    int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
+    if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
+        (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;
-    if (now - since < gor__tidy.ns) {
+    if (now - since < age) {
         gor__tidy.young = true;
         return false;
     }
@@ -100,6 +109,8 @@ static void gor__tidy_batch(void)
         if (gor__claimed(g)) {
             gor__shrink(g);
             g->tidied = gor__ai64_load_rlx(&g->since);
+            if (gor__tidy_packs(g) && gor__pack_one(g))
+                g->tidied = 0;                     /* again, should somebody unpack it */
         }
         gor__unclaim(g);
     }
@@ -147,6 +158,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.young = false;
     gor__tidy.looked = 0;
+    gor__pack_empty_trash();
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;

@@ -127,14 +127,18 @@ GOR__INLINE void gor__g_set_bounds(gor__g *g, const void *lo, size_t size)
 }
 #endif
 
-/* CLAIMED: sysmon works on the stack of a parked G, which must not run meanwhile: [tidy]. */
-enum gor__hold { GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8 };
+/* CLAIMED: somebody works on the stack of a parked G, which must not run meanwhile: [tidy].
+ * PACKED: its bytes are elsewhere: [pack]. */
+enum gor__hold {
+    GOR__ON_CPU = 1, GOR__NO_STACK = 2, GOR__TIED = 4, GOR__CLAIMED = 8, GOR__PACKED = 16
+};
 
 #define GOR__TRAIT_CLASS    0xffu      /* the stack class                                      */
 #define GOR__TRAIT_LOW      0x100u
 #define GOR__TRAIT_HIGH     0x200u
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
+#define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256

@@ -26,15 +26,16 @@ static void gor__m_begin(gor__m *m)
     gor__san_hand_over(&m->alt_stack);
 }
 
-/* g may have been made runnable before its stack was left ([core] I1), or while [tidy] has claimed
- * it; g0 can afford to wait. */
-static void gor__wait_off_cpu(gor__g *g)
+/* g may have been made runnable before its stack was left ([core] I1), or while somebody works on
+ * its stack ([tidy], [pack]), or the bytes of that are elsewhere; g0 can afford to wait. */
+static void gor__wait_for_stack(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & (GOR__ON_CPU | GOR__CLAIMED); i++)
+    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)
         if (i < 64)
             gor__arch_pause();
         else
             gor__os_yield();
+    gor__unpack(g);
 }
 
 /* Run g until its M comes back to g0. */
@@ -42,7 +43,7 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
-    gor__wait_off_cpu(g);
+    gor__wait_for_stack(g);
     if (its && its != m) {
         gor__run_locked_elsewhere(m, g);
         return;

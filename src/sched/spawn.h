@@ -51,6 +51,7 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
         return -EINVAL;
     *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
+    *traits |= a->compact_idle ? GOR__TRAIT_PACK : 0;
     return 0;
 }
 

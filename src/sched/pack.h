@@ -1,0 +1,314 @@
+/* ==== [pack] the stack of an idle goroutine in a small block =====================================
+ * What        A goroutine that was started with gor_attr.compact_idle and has been parked for long
+ *             enough keeps its live bytes in a block; its pages go back to the system, and whoever
+ *             touches them faults. Before it runs, or when somebody else touches them (its nodes
+ *             are in queues, and neighbours link and unlink them), the bytes come back to where
+ *             they were. [tidy] packs; g0, and the handler of the fault, unpack.
+ * Invariants  I1 GOR__PACKED in hold: the bytes are in the block, the pages are guards. Who wants
+ *                them swaps PACKED for CLAIMED; the others wait until both are gone.
+ *             I2 Others see all of a page or fault. So the pages are inaccessible from before the
+ *                bytes are read until the guards stand, and from before the guards go until the
+ *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
+ *                (Read-only would not do: a guard takes the page first, and for a moment zeros
+ *                could be read.)
+ *             I3 A fault above the guard page of a stack that was ever packed has no other cause,
+ *                unless the processor was to execute there. So the handler unpacks what is packed,
+ *                and lets the instruction try again: the one who came first may have been quicker.
+ *             I4 The handler may have interrupted anything: it takes no lock but the stacks', under
+ *                which nobody touches a bound stack, and frees nothing: sysmon does, later.
+ * Unsound     where a system call is given an address in the stack of a parked goroutine by another
+ *             one: the kernel does not fault for it, it answers -EFAULT. Nobody can see that from
+ *             outside, so it is for who starts the goroutine to say (gor_attr.compact_idle).
+ *             Refused: without MADV_GUARD_INSTALL (each packed stack would be a mapping), without
+ *             our fault handler, where stacks are opened page by page, under sanitizers, and where
+ *             /proc/self/mem does not do what I2 needs. Then stacks stay.
+ * Limits      A page is split from its mapping for a moment. At vm.max_map_count a stack is not
+ *             packed; to come back there is room: gor__packs.spare.
+ * Tests       tests/pack.c
+ */
+#define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
+#define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
+
+typedef struct gor__pack {             /* what a stack held; its bytes follow                  */
+    struct gor__pack *next;            /* in the trash                                         */
+    size_t size;                       /* of all                                               */
+} gor__pack;
+
+typedef struct gor__pack_slot {        /* of a stack                                           */
+    gor__aptr g;                       /* who was last packed here; NULL: nobody ever          */
+    gor__aptr pack;
+} gor__pack_slot;
+
+typedef struct gor__pages {            /* of a parked goroutine                                */
+    char  *base;                       /* whole pages, to the end of the stack                 */
+    size_t size;
+    char  *live;                       /* what must be kept                                    */
+    size_t n_live;
+} gor__pages;
+
+static struct {
+    int       mem;                     /* /proc/self/mem, or -1                                */
+    bool      tried, works;            /* sysmon's                                             */
+    int64_t   after;                   /* parked for so long, ns                               */
+    gor__aptr trash;                   /* blocks to free                                       */
+    gor__aptr spare;                   /* some mappings to do without                          */
+    gor__au64 n;                       /* goroutines packed now                                */
+} gor__packs = { -1, false, false, 0, { NULL }, { NULL }, { 0 } };
+
+static void gor__packs_init(int64_t after)
+{
+    memset(&gor__packs, 0, sizeof gor__packs);
+    gor__packs.mem = -1;
+    gor__packs.after = after;
+}
+
+static void gor__packs_close(void)
+{
+    if (gor__packs.mem >= 0)
+        close(gor__packs.mem);
+    gor__packs_init(0);
+}
+
+GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
+{
+    char *lo = (char *)gor__aptr_load_rlx(&g->stack);
+    size_t size = gor__stack_size_of(g);
+    uintptr_t from = ((uintptr_t)g->sp - GOR__RED_ZONE) & ~(uintptr_t)15;
+    r->live = (char *)from;
+    r->n_live = (size_t)(gor__stack_top(lo, size) - r->live);
+    r->base = (char *)(from & ~(uintptr_t)(gor__stacks.page_size - 1));
+    r->size = (size_t)(lo + size - r->base);
+}
+
+/* -- where it is noted --------------------------------------------------------------------- */
+
+static gor__chunk *gor__pack_chunks(void)
+{
+    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
+}
+
+/* The chunk that at lies in. Takes no lock: I4. */
+static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunks();
+    while (c && at - (uintptr_t)c->base >= c->size)
+        c = c->next;
+    return c;
+}
+
+/* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
+ * packed nearby. */
+static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_at(at);
+    gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
+    size_t off = c ? at - (uintptr_t)c->base : 0;
+    if (!slots || off % c->stack_size < gor__stacks.page_size)
+        return NULL;
+    return slots + off / c->stack_size;
+}
+
+static size_t gor__pack_slots_size(const gor__chunk *c)
+{
+    return c->size / c->stack_size * sizeof(gor__pack_slot);
+}
+
+/* The same, to pack. NULL: out of memory. */
+static gor__pack_slot *gor__pack_slot_for(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_at(at);
+    if (!gor__aptr_load_rlx(&c->slots))
+        gor__aptr_store_rel(&c->slots, gor__zalloc(gor__pack_slots_size(c)));
+    return gor__pack_slot_at(at);
+}
+
+static void gor__pack_throw_away(gor__pack *k)
+{
+    gor__pack *first;
+    do {
+        first = (gor__pack *)gor__aptr_load_rlx(&gor__packs.trash);
+        k->next = first;
+    } while (!gor__aptr_cas(&gor__packs.trash, first, k));
+}
+
+/* By sysmon: I4. */
+static void gor__pack_empty_trash(void)
+{
+    gor__pack *k = NULL, *next;
+    if (gor__aptr_load_rlx(&gor__packs.trash))
+        k = (gor__pack *)gor__aptr_xchg(&gor__packs.trash, NULL);
+    for (; k; k = next) {
+        next = k->next;
+        gor__free(k, k->size);
+    }
+}
+
+/* -- coming back --------------------------------------------------------------------------- */
+
+/* No mapping can be split: do without the spare ones. */
+static void gor__pack_make_room(void)
+{
+    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (spare)
+        gor__os_release(spare, 4 * gor__stacks.page_size);
+    else
+        gor__os_yield();                           /* somebody else's split is over soon */
+}
+
+/* As any access to a page that is not there yet waits for memory; other errors are the end. */
+static void gor__pack_wait_for_memory(int rc)
+{
+    static const char text[] = "gor: a packed stack cannot come back: /proc/self/mem, which the "
+                               "runtime had opened, is closed\n";
+    if (rc != -ENOMEM && rc != -EINTR && rc != -EAGAIN)
+        if (write(2, text, sizeof text - 1) >= 0)
+            abort();
+    gor__os_yield();
+}
+
+/* I2. The caller has claimed g. */
+static void gor__pack_restore(gor__g *g)
+{
+    gor__pages r;
+    gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
+    gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
+    int rc;
+    gor__pages_of(g, &r);
+    while (!gor__os_close(r.base, r.size))
+        gor__pack_make_room();
+    while (!gor__os_unguard(r.base, r.size))
+        gor__os_yield();
+    while ((rc = gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live)) != 0)
+        gor__pack_wait_for_memory(rc);
+    while (!gor__os_open(r.base, r.size))
+        gor__pack_make_room();
+    gor__aptr_store_rlx(&slot->pack, NULL);
+    gor__pack_throw_away(k);
+    gor__au64_count(&gor__packs.n, (uint64_t)-1);
+}
+
+/* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
+static void gor__unpack(gor__g *g)
+{
+    uint32_t hold;
+    while ((hold = gor__au32_load_acq(&g->hold)) & (GOR__CLAIMED | GOR__PACKED)) {
+        if (hold & GOR__CLAIMED) {
+            gor__os_yield();
+        } else if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
+            gor__pack_restore(g);
+            gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED);
+        }
+    }
+}
+
+/* Somebody touched at, executing pc. True: it is there now. */
+static bool gor__pack_fault(uintptr_t at, uintptr_t pc)
+{
+    gor__pack_slot *slot;
+    gor__g *g;
+    slot = at == pc ? NULL : gor__pack_slot_at(at);
+    g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
+    if (g)
+        gor__unpack(g);
+    return g != NULL;
+}
+
+/* -- packing: sysmon ----------------------------------------------------------------------- */
+
+/* Three mappings: the middle page differs from its neighbours. */
+static void gor__pack_keep_spare(void)
+{
+    size_t page = gor__stacks.page_size;
+    char *p;
+    if (gor__aptr_load_rlx(&gor__packs.spare))
+        return;
+    p = (char *)gor__os_reserve_bare(4 * page);
+    if (p && gor__os_open(p + page, page) && gor__os_open(p + 3 * page, page))
+        gor__aptr_store_rlx(&gor__packs.spare, p);
+    else if (p)
+        gor__os_release(p, 4 * page);
+}
+
+/* Make all of I2 happen to a page of nobody's. */
+static bool gor__pack_trial(void)
+{
+    size_t page = gor__stacks.page_size;
+    char *p = (char *)gor__os_reserve(page), text[] = "packed";
+    bool works;
+    if (!p)
+        return false;
+    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) == 0 &&
+            gor__os_faults(p) && gor__os_open(p, page) && memcmp(p, text, sizeof text) == 0 &&
+            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) == 0 &&
+            gor__os_guard(p, page, true) == 0 && gor__os_open(p, page) && gor__os_faults(p) &&
+            gor__os_unguard(p, page) && !gor__os_faults(p) && p[0] == 0;
+    gor__os_release(p, page);
+    return works;
+}
+
+/* May stacks be packed in this run? handled: faults come to us. */
+static bool gor__pack_works(bool handled)
+{
+    if (!gor__packs.tried) {
+        gor__packs.tried = true;
+        if (handled && gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
+            gor__packs.mem = gor__os_open_mem();
+        gor__packs.works = gor__packs.mem >= 0 && gor__pack_trial();
+    }
+    if (gor__packs.works)
+        gor__pack_keep_spare();
+    return gor__packs.works;
+}
+
+/* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
+static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
+{
+    bool gone;
+    if (!gor__os_close(r->base, r->size))
+        return false;
+    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) == 0 &&
+           gor__os_guard(r->base, r->size, true) == 0;
+    while (!gor__os_open(r->base, r->size))
+        gor__pack_make_room();
+    return gone;
+}
+
+/* Pack the stack of a goroutine that is claimed. False: it is not worth it, or cannot be done. */
+static bool gor__pack_one(gor__g *g)
+{
+    gor__pages r;
+    gor__pack_slot *slot;
+    gor__pack *k;
+    gor__pages_of(g, &r);
+    if (r.n_live > GOR__PACK_MOST || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
+        (k = (gor__pack *)gor__alloc(sizeof *k + r.n_live)) == NULL)
+        return false;
+    k->size = sizeof *k + r.n_live;
+    gor__aptr_store_rel(&slot->g, g);
+    gor__aptr_store_rlx(&slot->pack, k);
+    if (!gor__pack_pages(&r, k)) {
+        gor__aptr_store_rlx(&slot->pack, NULL);
+        gor__free(k, k->size);
+        return false;
+    }
+    gor__au64_count(&gor__packs.n, 1);
+    gor__au32_or(&g->hold, GOR__PACKED);
+    return true;
+}
+
+/* After the last goroutine, before the stacks are freed. */
+static void gor__packs_free(void)
+{
+    gor__pack_empty_trash();
+    for (gor__chunk *c = gor__pack_chunks(); c; c = c->next) {
+        gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
+        for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
+            gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slots[i].pack);
+            gor__free(k, k ? k->size : 0);
+        }
+        gor__free(slots, gor__pack_slots_size(c));
+    }
+    if (gor__aptr_load_rlx(&gor__packs.spare))
+        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare), 4 * gor__stacks.page_size);
+    gor__packs_close();
+}

@@ -1,0 +1,278 @@
+/* Stacks of idle goroutines in small blocks (gor_attr.compact_idle): a goroutine does not notice,
+ * and neither does who touches its stack. */
+#include "test.h"
+
+static bool packs(void)
+{
+    static bool said;
+    bool works = !TEST_TSAN && !TEST_ASAN && gor__stacks.light_guards;
+    if (!works && !said)
+        test_say("# skipped: no stack is packed under a sanitizer, or without MADV_GUARD_INSTALL\n");
+    said = !works;
+    return works;
+}
+
+static const gor_attr packable = { .compact_idle = true };
+
+#define START_PACKABLE(wg, fn, arg)                                                                \
+    do {                                                                                           \
+        gor_wg_add((wg), 1);                                                                       \
+        IS(gor_go_with(&packable, fn, arg), 0);                                                    \
+    } while (0)
+
+/* Run fn with every idle stack packed at once, at several numbers of processors. */
+static void with_packing(int (*fn)(void *))
+{
+    gor_options o = { .compact_idle = 1 };
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
+    for (o.procs = 1; o.procs <= 8; o.procs *= 2)
+        IS(gor_run_with(&o, fn, NULL), 0);
+    unsetenv("GORDEBUG");
+}
+
+static void wait_until_packed(size_t n)
+{
+    if (packs())
+        WAIT_FOR(test_stats().packed >= n);
+}
+
+struct sleeper {
+    gor_wg   *wg;
+    gor_chan *c;
+    uint64_t  seed;
+    uint64_t *shown;                   /* a word on its stack, for others */
+};
+
+/* Does what was on the stack before a wait stay there? With values in registers, too. */
+static void keep(void *arg)
+{
+    struct sleeper *s = arg;
+    volatile uint64_t words[24];
+    uint64_t rng = s->seed, got = 0;
+    for (int i = 0; i < 24; i++)
+        words[i] = test_random_r(&rng);
+    s->shown = (uint64_t *)(uintptr_t)&words[7];
+    IS(gor_recv(s->c, &got), 0);
+    rng = s->seed;
+    for (int i = 0; i < 24; i++) {
+        uint64_t want = test_random_r(&rng);
+        OK(words[i] == (i == 7 ? want + got : want));
+    }
+    gor_wg_done(s->wg);
+}
+
+enum { MANY = 200 };
+
+static int wake_all(void *arg)
+{
+    static struct sleeper s[MANY];
+    gor_wg wg = { 0 };
+    (void)arg;
+    for (int round = 0; round < 3; round++) {
+        uint64_t zero = 0;
+        gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
+        for (int i = 0; i < MANY; i++) {
+            s[i] = (struct sleeper){ &wg, c, test_random(), NULL };
+            START_PACKABLE(&wg, keep, &s[i]);
+        }
+        wait_until_packed(MANY);
+        for (int i = 0; i < MANY; i++)
+            IS(gor_send(c, &zero), 0);
+        gor_wg_wait(&wg);
+        IS(test_stats().packed, 0);
+        gor_chan_release(c);
+    }
+    return 0;
+}
+
+TESTF(a_goroutine_wakes_where_it_was)
+{
+    with_packing(wake_all);
+}
+
+static void *touch(void *arg)
+{
+    struct sleeper *s = arg;
+    for (int i = 0; i < MANY; i++)
+        __atomic_fetch_add(s[i].shown, 1, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+/* Goroutines and a thread that is not ours, all at the same packed words. */
+static void touch_too(void *arg)
+{
+    touch(arg);
+}
+
+static int touch_all(void *arg)
+{
+    static struct sleeper s[MANY];
+    gor_wg wg = { 0 };
+    (void)arg;
+    for (int round = 0; round < 3; round++) {
+        gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
+        gor_wg touching = { 0 };
+        pthread_t thread;
+        uint64_t added = 4;
+        for (int i = 0; i < MANY; i++) {
+            s[i] = (struct sleeper){ &wg, c, test_random(), NULL };
+            START_PACKABLE(&wg, keep, &s[i]);
+        }
+        wait_until_packed(MANY);
+        IS(pthread_create(&thread, NULL, touch, s), 0);
+        for (int i = 0; i < 3; i++)
+            START(&touching, touch_too, s);
+        gor_wg_wait(&touching);
+        IS(pthread_join(thread, NULL), 0);
+        wait_until_packed(MANY);       /* and again */
+        for (int i = 0; i < MANY; i++)
+            IS(gor_send(c, &added), 0);
+        gor_wg_wait(&wg);
+        gor_chan_release(c);
+    }
+    return 0;
+}
+
+TESTF(who_touches_a_packed_stack_finds_it_as_it_was)
+{
+    with_packing(touch_all);
+}
+
+/* -- nodes and timers in queues with others, who come and go ----------------------------------- */
+
+struct crowd {
+    gor_chan    *c[2];
+    gor_mutex    m;
+    gor_wg       wg;
+    uint64_t     sent;
+    _Atomic uint64_t received;
+    _Atomic int  stop;
+};
+
+static void wait_anywhere(void *arg)
+{
+    struct crowd *w = arg;
+    uint64_t rng = test_random();
+    while (!atomic_load(&w->stop)) {
+        uint64_t got = 0;
+        int64_t until = gor_now() + (int64_t)(test_random_r(&rng) % 2000) * GOR_US;
+        int rc = 0;
+        switch (test_random_r(&rng) % 4) {
+        case 0:
+            rc = gor_recv_until(w->c[0], &got, until);
+            break;
+        case 1:
+            gor_select(gor_on_recv(w->c[0], &got), gor_on_recv(w->c[1], &got),
+                       gor_on_deadline(until));
+            break;
+        case 2:
+            IS(gor_mutex_lock(&w->m), 0);
+            IS(gor_sleep_until(gor_now() + 100 * GOR_US), 0);
+            gor_mutex_unlock(&w->m);
+            break;
+        default:
+            IS(gor_sleep_until(until), 0);
+        }
+        OK(rc == 0 || rc == -ETIMEDOUT);
+        atomic_fetch_add(&w->received, got);
+    }
+    gor_wg_done(&w->wg);
+}
+
+static int crowded(void *arg)
+{
+    static struct crowd w;
+    int64_t end = gor_now() + GOR_SEC / 2;
+    uint64_t most = 0;
+    (void)arg;
+    memset(&w, 0, sizeof w);
+    for (int i = 0; i < 2; i++)
+        w.c[i] = gor_chan_new(sizeof(uint64_t), 0);
+    for (int i = 0; i < 100; i++)
+        START_PACKABLE(&w.wg, wait_anywhere, &w);
+    while (gor_now() < end) {
+        uint64_t v = 1 + test_random() % 1000, packed = test_stats().packed;
+        if (gor_send_until(w.c[test_random() % 2], &v, gor_now() + GOR_MS) == 0)
+            w.sent += v;
+        gor_sleep(50 * GOR_US);
+        most = packed > most ? packed : most;
+    }
+    atomic_store(&w.stop, 1);
+    gor_wg_wait(&w.wg);
+    OK(most > 0 || !packs());
+    IS(w.sent, atomic_load(&w.received));
+    IS(test_stats().packed, 0);
+    for (int i = 0; i < 2; i++)
+        gor_chan_release(w.c[i]);
+    return 0;
+}
+
+TESTF(nothing_is_lost_in_a_crowd_of_packed_goroutines)
+{
+    with_packing(crowded);
+}
+
+/* -- what is refused --------------------------------------------------------------------------- */
+
+static gor_chan *gate;
+
+static char *_Atomic shown;
+
+static void park_deep(void *arg)
+{
+    char much[6000];
+    (void)arg;
+    memset(much, 1, sizeof much);
+    atomic_store(&shown, much);
+    gor_chan_recv(gate, NULL, 0);
+    atomic_store(&shown, NULL);
+}
+
+static void park(void *arg)
+{
+    (void)arg;
+    gor_chan_recv(gate, NULL, 0);
+}
+
+static int refusals(void *arg)
+{
+    int64_t wait = gor_now() + 50 * GOR_MS;
+    (void)arg;
+    gate = gor_chan_new(0, 0);
+    IS(gor_go_with(&packable, park_deep, NULL), 0);    /* too much to be worth it */
+    IS(gor_go(park, NULL), 0);                         /* not asked for */
+    wait_until_parked(2);
+    while (gor_now() < wait) {
+        gor_sleep(GOR_MS);
+        IS(test_stats().packed, 0);
+    }
+    gor_chan_close(gate);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    gor_chan_release(gate);
+    return 0;
+}
+
+TESTF(only_what_is_asked_for_and_worth_it_is_packed)
+{
+    gor_options o = { .compact_idle = -1 };
+    IS(gor_run_with(&o, refusals, NULL), -EINVAL);
+    with_packing(refusals);
+}
+
+static int abandon(void *arg)
+{
+    (void)arg;
+    gate = gor_chan_new(0, 0);
+    for (int i = 0; i < 10; i++)
+        IS(gor_go_with(&packable, park, NULL), 0);
+    wait_until_packed(10);
+    return 0;
+}
+
+TESTF(what_is_packed_at_the_end_is_freed)
+{
+    uint64_t before = gor__au64_load_rlx(&gor__heap_bytes);
+    with_packing(abandon);
+    /* but for the gates, which nobody could release */
+    IS(gor__au64_load_rlx(&gor__heap_bytes), before + 4 * sizeof(gor_chan));
+}
