@@ -114,6 +114,7 @@ static __attribute__((noinline)) int dig(int n, volatile char *above)
 
 static gor_chan *gate;
 static gor_wg wg;
+static bool packable;                  /* a packed stack does not come back if all is refused */
 static int depth;                      /* as far as stacks can be used in this mode */
 
 static void dig_and_park(void *p)
@@ -147,7 +148,8 @@ static int work(void *p)
     (void)p;
     gate = gor_chan_new(0, 0);
     for (int i = 0; i < 90; i++) {
-        gor_attr a = { .stack_size = i % 3 == 0 ? (size_t)1 << 20 : 0 };
+        gor_attr a = { .stack_size = i % 3 == 0 ? (size_t)1 << 20 : 0,
+                       .compact_idle = packable && i % 3 == 1 };
         int rc;
         gor_wg_add(&wg, 1);
         rc = gor_go_with(&a, dig_and_park, NULL);
@@ -183,9 +185,10 @@ static void refuse_each(enum kind k, bool on, int procs, const char *debug, long
 {
     long step = 1;
     depth = strstr(debug, "strict") && k == MPROTECT ? 20000 : 150000;
+    packable = !on;
     setenv("GORDEBUG", debug, 1);
     for (long at = 0; at < most; at += step) {
-        gor_options o = { .procs = procs };
+        gor_options o = { .procs = procs, .compact_idle = 1 };
         int rc;
         for (int i = 0; i < N_KINDS; i++)
             atomic_store(&n_calls[i], 0);

@@ -169,20 +169,17 @@ static bool gor__os_unguard(void *p, size_t size)
     return madvise(p, size, MADV_GUARD_REMOVE) == 0;
 }
 
-/* Our own memory as a file: the kernel reads and writes there where we may not. -1: there is none;
- * of the others 0 or a negative errno. */
+/* Our own memory as a file, or -1: the kernel reads and writes there where we may not. */
 static int gor__os_open_mem(void) { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); }
 
-static int gor__os_peek(int mem, const void *at, void *bytes, size_t n)
+static bool gor__os_peek(int mem, const void *at, void *bytes, size_t n)
 {
-    ssize_t done = pread(mem, bytes, n, (off_t)(uintptr_t)at);
-    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
+    return pread(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
 }
 
-static int gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
+static bool gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
 {
-    ssize_t done = pwrite(mem, bytes, n, (off_t)(uintptr_t)at);
-    return done == (ssize_t)n ? 0 : done < 0 ? -gor__os_errno() : -EIO;
+    return pwrite(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may

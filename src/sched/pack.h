@@ -28,6 +28,7 @@
  */
 #define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
 #define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
+#define GOR__PACK_SPARE 4                      /* pages, and as many mappings                  */
 
 typedef struct gor__pack {             /* what a stack held; its bytes follow                  */
     struct gor__pack *next;            /* in the trash                                         */
@@ -145,25 +146,18 @@ static void gor__pack_empty_trash(void)
 
 /* -- coming back --------------------------------------------------------------------------- */
 
-/* No mapping can be split: do without the spare ones. */
-static void gor__pack_make_room(void)
+/* A step was refused for want of memory or mappings. There is room: the spare ones; and time, for
+ * others to end what they split. Without these bytes there is no way on. */
+static void gor__pack_try_again(int *tries)
 {
+    static const char text[] = "gor: a packed stack cannot come back: the system refuses it\n";
     void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
     if (spare)
-        gor__os_release(spare, 4 * gor__stacks.page_size);
-    else
-        gor__os_yield();                           /* somebody else's split is over soon */
-}
-
-/* As any access to a page that is not there yet waits for memory; other errors are the end. */
-static void gor__pack_wait_for_memory(int rc)
-{
-    static const char text[] = "gor: a packed stack cannot come back: /proc/self/mem, which the "
-                               "runtime had opened, is closed\n";
-    if (rc != -ENOMEM && rc != -EINTR && rc != -EAGAIN)
-        if (write(2, text, sizeof text - 1) >= 0)
-            abort();
-    gor__os_yield();
+        gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
+    else if (++*tries < 1000000)
+        gor__os_yield();
+    else if (write(2, text, sizeof text - 1) >= 0)
+        abort();
 }
 
 /* I2. The caller has claimed g. */
@@ -172,16 +166,16 @@ static void gor__pack_restore(gor__g *g)
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
-    int rc;
+    int tries = 0;
     gor__pages_of(g, &r);
     while (!gor__os_close(r.base, r.size))
-        gor__pack_make_room();
+        gor__pack_try_again(&tries);
     while (!gor__os_unguard(r.base, r.size))
-        gor__os_yield();
-    while ((rc = gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live)) != 0)
-        gor__pack_wait_for_memory(rc);
+        gor__pack_try_again(&tries);
+    while (!gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live))
+        gor__pack_try_again(&tries);
     while (!gor__os_open(r.base, r.size))
-        gor__pack_make_room();
+        gor__pack_try_again(&tries);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
     gor__au64_count(&gor__packs.n, (uint64_t)-1);
@@ -215,18 +209,18 @@ static bool gor__pack_fault(uintptr_t at, uintptr_t pc)
 
 /* -- packing: sysmon ----------------------------------------------------------------------- */
 
-/* Three mappings: the middle page differs from its neighbours. */
+/* Every other page is accessible, so that each is a mapping. */
 static void gor__pack_keep_spare(void)
 {
     size_t page = gor__stacks.page_size;
     char *p;
     if (gor__aptr_load_rlx(&gor__packs.spare))
         return;
-    p = (char *)gor__os_reserve_bare(4 * page);
+    p = (char *)gor__os_reserve_bare(GOR__PACK_SPARE * page);
     if (p && gor__os_open(p + page, page) && gor__os_open(p + 3 * page, page))
         gor__aptr_store_rlx(&gor__packs.spare, p);
     else if (p)
-        gor__os_release(p, 4 * page);
+        gor__os_release(p, GOR__PACK_SPARE * page);
 }
 
 /* Make all of I2 happen to a page of nobody's. */
@@ -237,9 +231,9 @@ static bool gor__pack_trial(void)
     bool works;
     if (!p)
         return false;
-    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) == 0 &&
+    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) &&
             gor__os_faults(p) && gor__os_open(p, page) && memcmp(p, text, sizeof text) == 0 &&
-            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) == 0 &&
+            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) &&
             gor__os_guard(p, page, true) == 0 && gor__os_open(p, page) && gor__os_faults(p) &&
             gor__os_unguard(p, page) && !gor__os_faults(p) && p[0] == 0;
     gor__os_release(p, page);
@@ -264,12 +258,13 @@ static bool gor__pack_works(bool handled)
 static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
 {
     bool gone;
+    int tries = 0;
     if (!gor__os_close(r->base, r->size))
         return false;
-    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) == 0 &&
+    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) &&
            gor__os_guard(r->base, r->size, true) == 0;
     while (!gor__os_open(r->base, r->size))
-        gor__pack_make_room();
+        gor__pack_try_again(&tries);
     return gone;
 }
 
@@ -309,6 +304,7 @@ static void gor__packs_free(void)
         gor__free(slots, gor__pack_slots_size(c));
     }
     if (gor__aptr_load_rlx(&gor__packs.spare))
-        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare), 4 * gor__stacks.page_size);
+        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare),
+                        GOR__PACK_SPARE * gor__stacks.page_size);
     gor__packs_close();
 }
