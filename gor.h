@@ -7276,9 +7276,13 @@ GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *val
  *                down: [sysmon] adds them up, no counter is shared.
  *             I7 The sleeper polls without a P. So a pd's lock is never elided, and what needs a P
  *                it leaves to others: Gs are handed on ([ready]), signals by poll_due.
- * Drained     A TCP socket that gave less than was asked for has no more: the next read need not
- *             ask, unless an event came since, or the end or urgent data has been seen (HUNG),
- *             which a short read may stop at.
+ * Drained     A stream socket that gave less than was asked for has no more: the next read need not
+ *             ask, unless an event came since, or something has been seen at which a short read may
+ *             stop (HUNG): the end, urgent data, and on Unix sockets descriptors or credentials,
+ *             which MSG_CTRUNC tells of. Known of TCP and Unix sockets that gor_dial, gor_listen
+ *             and gor_accept made; others may keep the borders of messages, and MPTCP moves data
+ *             between its queues unseen. A read of nothing, one that only tries, and one without a
+ *             poller always ask.
  * Locks       pd.lock (OBJECT). Held over epoll_ctl, which I4 needs; about a microsecond.
  * Source      netpoll of the Go runtime. We differ: any number of waiters and seq instead of one
  *             waiter with a ready state, which needs a lock around each read.
@@ -7288,10 +7292,11 @@ enum gor__pd_flag {
     GOR__PD_OURS = 1,                  /* I5                                                   */
     GOR__PD_KNOWN = 2,                 /* registered                                           */
     GOR__PD_HUNG = 4,
-    GOR__PD_STREAM = 8,                /* TCP: see Drained                                     */
+    GOR__PD_STREAM = 8,                /* see Drained                                          */
     GOR__PD_SOCKET = 16,
     GOR__PD_FILE = 32,                 /* cannot be waited for: gor_block                      */
-    GOR__PD_IN = 64, GOR__PD_OUT = 128 /* registered for                                       */
+    GOR__PD_IN = 64, GOR__PD_OUT = 128,/* registered for                                       */
+    GOR__PD_UNIX = 256                 /* a STREAM that descriptors may come through           */
 };
 
 enum { GOR__IN, GOR__OUT };            /* directions: place in seq and waiters                 */
@@ -8320,11 +8325,13 @@ void gor_chan_release(gor_chan *c)
     gor__leave(m);
 }
 
-/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. */
+/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. Which of them
+ * happens is known at run time only: gcc, inlining this, would warn of those that do not fit. */
 GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
 {
     if (!to)
         return;
+    __asm__("" : "+r"(to), "+r"(from));
     if (size == 8 && from) {
         memcpy(to, from, 8);
     } else if (size == 4 && from) {
@@ -11080,11 +11087,20 @@ static int gor__io_block_thread(int fd, int what, int64_t deadline)
     return n;
 }
 
-/* Does a read need no attempt, because the last one emptied the socket? ([poll] Drained) */
-GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen)
+static ssize_t gor__try_read(const gor__io *io);
+
+/* Does it empty the socket, if it gets less than it asks for? ([poll] Drained) */
+GOR__INLINE bool gor__io_drains(const gor__io *io)
 {
-    return (io->kind & GOR__PD_STREAM) && io->dir == GOR__IN && io->flags == 0 &&
-           gor__au32_load_rlx(&pd->drained) == seen && !gor__pd_is(pd, GOR__PD_HUNG);
+    return (io->kind & GOR__PD_STREAM) && io->attempt == gor__try_read && io->n > 0;
+}
+
+/* May it wait at once, because the last one emptied the socket, and an event will tell of more? */
+GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen, int64_t deadline)
+{
+    return gor__io_drains(io) && gor__au32_load_acq(&pd->drained) == seen &&   /* acq pd.drained */
+           !gor__pd_is(pd, GOR__PD_HUNG) && gor__au32_load_rlx(&gor__rt.poller) &&
+           deadline > gor__ai64_load_rlx(&gor__rt.coarse_ns);
 }
 
 /* Inside of a gor call. */
@@ -11093,11 +11109,10 @@ static ssize_t gor__io_loop(const gor__io *io, gor__pd *pd, uint32_t gen, int64_
     for (;;) {
         uint32_t seen = gor__au32_load_acq(&pd->seq[io->dir]);     /* acq pd.seq */
         ssize_t n = -EAGAIN;
-        if (!gor__io_drained(io, pd, seen)) {
+        if (!gor__io_drained(io, pd, seen, deadline)) {
             n = gor__io_attempt(io, pd, gen);
-            if (n > 0 && (size_t)n < io->n && (io->kind & GOR__PD_STREAM) &&
-                io->dir == GOR__IN && io->flags == 0)
-                gor__au32_store_rlx(&pd->drained, seen);
+            if (n > 0 && (size_t)n < io->n && gor__io_drains(io))
+                gor__au32_store_rel(&pd->drained, seen);   /* rel pd.drained: HUNG */
         }
         if (n != -EAGAIN)
             return n;
@@ -11121,8 +11136,6 @@ static int gor__io_blocking(void *p)
     io->offset = n;                                /* the result: it may not fit an int */
     return 0;
 }
-
-static ssize_t gor__try_read(const gor__io *io);
 
 /* What epoll refuses: through gor_block, unless it is a read that the page cache can serve. Inside
  * of a gor call. */
@@ -11180,9 +11193,29 @@ static void gor__io_init(gor__io *io, ssize_t (*attempt)(const gor__io *), int f
 
 /* -- reading and writing ----------------------------------------------------------------------- */
 
+/* [poll] Drained: what came with the data is dropped, as by read, and noted. */
+static ssize_t gor__try_read_unix(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    struct iovec v;
+    struct msghdr msg;
+    ssize_t n;
+    memset(&msg, 0, sizeof msg);
+    v.iov_base = io->buf;
+    v.iov_len = io->n;
+    msg.msg_iov = &v;
+    msg.msg_iovlen = 1;
+    n = gor__sys_result(recvmsg(io->fd, &msg, 0), saved);
+    if (n >= 0 && (msg.msg_flags & MSG_CTRUNC))
+        gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
+    return n;
+}
+
 static ssize_t gor__try_read(const gor__io *io)
 {
     int saved = gor__os_errno();
+    if ((io->kind & GOR__PD_UNIX) && io->n > 0)
+        return gor__try_read_unix(io);
     return gor__sys_result(read(io->fd, io->buf, io->n), saved);
 }
 
@@ -11431,11 +11464,20 @@ static int gor__fd_adopted(int fd, uint32_t flags)
     return rc != 0 ? rc : fd;
 }
 
-/* A connected socket of a family: a TCP one is a stream, and does not wait to fill its segments. */
-static uint32_t gor__socket_flags(int family, int type)
+/* What is known of a socket that we have made ([poll] Drained); with kqueue too little of Unix
+ * ones. Somebody may have turned TCP into something else: mptcpize, or a BPF program. */
+static uint32_t gor__socket_flags(int fd, int family, int type)
 {
-    bool tcp = (family == AF_INET || family == AF_INET6) && type == SOCK_STREAM;
-    return GOR__PD_SOCKET | (tcp ? (uint32_t)GOR__PD_STREAM : 0u);
+    uint32_t flags = GOR__PD_SOCKET;
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    if (type == SOCK_STREAM && family == AF_UNIX && !GOR__KQUEUE)
+        flags |= GOR__PD_STREAM | GOR__PD_UNIX;
+    else if (type == SOCK_STREAM && family != AF_UNIX &&
+             getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+             protocol == IPPROTO_TCP)
+        flags |= GOR__PD_STREAM;
+    return flags;
 }
 
 static void gor__socket_no_delay(int fd)
@@ -11476,7 +11518,7 @@ int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t dead
         *len = size;
     if (own.ss_family != AF_UNIX)
         gor__socket_no_delay((int)n);
-    return gor__fd_adopted((int)n, gor__socket_flags(own.ss_family, SOCK_STREAM));
+    return gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
 }
 
 int gor_accept(int fd, struct sockaddr *addr, socklen_t *len)
@@ -11539,6 +11581,8 @@ static ssize_t gor__try_recvfrom(const gor__io *io)
                                          io->addr, io->addr ? &size : NULL), saved);
     if (n >= 0 && io->addr_len)
         *io->addr_len = size;
+    if (n >= 0 && (io->flags & MSG_OOB))           /* its event may not tell any more */
+        gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
     return n;
 }
 
@@ -12051,7 +12095,7 @@ static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any,
         return rc;
     }
     m = gor__enter();
-    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
+    rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
     gor__leave(m);
     return rc;
 }
@@ -12094,10 +12138,9 @@ static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t dea
         gor_fd_close(fd);
         return rc;
     }
-    if (net->type == SOCK_STREAM && net->family != AF_UNIX) {
+    if (net->type == SOCK_STREAM && net->family != AF_UNIX)
         gor__socket_no_delay(fd);
-        gor__pd_add_flag(gor__pd_seen(fd), GOR__PD_STREAM);
-    }
+    gor__pd_add_flag(gor__pd_seen(fd), gor__socket_flags(fd, net->family, net->type));
     return fd;
 }
 

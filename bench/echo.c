@@ -1,4 +1,5 @@
-/* Ping-pong: clients and their echoing servers in one process, a goroutine each.
+/* Ping-pong: clients and their echoing servers in one process, a goroutine each. Who reads has room
+ * for more than a message, as one who does not know how long it will be.
  *     echo tcp|unix CONNECTIONS ROUND-TRIPS         prints the ns of a round trip */
 #define GOR_IMPLEMENTATION
 #include "gor.h"
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZE = 64 };
+enum { SIZE = 64, ROOM = 4096 };
 
 static const char *network, *addr;
 static int each;
@@ -17,9 +18,9 @@ static int each;
 static void serve(void *arg)
 {
     int fd = (int)(intptr_t)arg;
-    char buf[SIZE];
+    char buf[ROOM];
     ssize_t n;
-    while ((n = gor_read(fd, buf, SIZE)) > 0)
+    while ((n = gor_read(fd, buf, ROOM)) > 0)
         if (gor_write_all(fd, buf, (size_t)n) < 0)
             break;
     gor_fd_close(fd);
@@ -35,10 +36,14 @@ static void accept_all(void *arg)
 static void ping(void *arg)
 {
     int fd = *(int *)arg;
-    char buf[SIZE] = "ping";
-    for (int i = 0; i < each; i++)
-        if (gor_write_all(fd, buf, SIZE) != SIZE || gor_read_full(fd, buf, SIZE) != SIZE)
+    char buf[ROOM] = "ping";
+    for (int i = 0; i < each; i++) {
+        ssize_t got = 0, n = gor_write_all(fd, buf, SIZE);
+        for (; n > 0 && got < SIZE; got += n)
+            n = gor_read(fd, buf + got, (size_t)(ROOM - got));
+        if (n <= 0)
             gor_panic("echo: lost");
+    }
 }
 
 GOR_MAIN

@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static void make_pipe(int fd[2])
 {
@@ -25,21 +26,33 @@ static void close_both(int fd[2])
     IS(gor_fd_close(fd[1]), 0);
 }
 
-/* A connected pair of TCP sockets over loopback, both made by gor calls. */
+/* A connected pair of stream sockets, both made by gor calls. */
+static void make_connection(const char *network, const char *addr, int l, int fd[2])
+{
+    OK(l >= 0);
+    fd[0] = gor_dial(network, addr, GOR_FOREVER);
+    OK(fd[0] >= 0);
+    fd[1] = gor_accept(l, NULL, NULL);
+    OK(fd[1] >= 0);
+    IS(gor_fd_close(l), 0);
+}
+
 static void make_tcp(int fd[2])
 {
     struct sockaddr_in a;
     socklen_t len = sizeof a;
     char addr[64];
     int l = gor_listen("tcp4", "127.0.0.1:0", 0);
-    OK(l >= 0);
     IS(getsockname(l, (struct sockaddr *)&a, &len), 0);
     snprintf(addr, sizeof addr, "127.0.0.1:%d", ntohs(a.sin_port));
-    fd[0] = gor_dial("tcp", addr, GOR_FOREVER);
-    OK(fd[0] >= 0);
-    fd[1] = gor_accept(l, NULL, NULL);
-    OK(fd[1] >= 0);
-    IS(gor_fd_close(l), 0);
+    make_connection("tcp", addr, l, fd);
+}
+
+static void make_unix(int fd[2])
+{
+    char addr[64];
+    snprintf(addr, sizeof addr, "@gor-test-%d", (int)getpid());
+    make_connection("unix", addr, gor_listen("unix", addr, 0), fd);
 }
 
 struct job {
@@ -645,12 +658,12 @@ TEST(half_a_connection_can_be_closed)
 }
 
 /* The end and the last bytes may come together: a short read must not hide the end. */
-TEST(the_end_is_seen_after_a_short_read)
+static void end_after_short_read(void (*make)(int fd[2]))
 {
     for (int i = 0; i < scaled(300); i++) {
         int fd[2];
         char buf[16];
-        make_tcp(fd);
+        make(fd);
         if (i % 3 == 0)
             IS(gor_read_until(fd[0], buf, 1, gor_now() + 1), -ETIMEDOUT);
         IS(gor_write(fd[1], "abc", 3), 3);
@@ -664,6 +677,131 @@ TEST(the_end_is_seen_after_a_short_read)
         IS(gor_read(fd[0], buf, sizeof buf), 0);
         close_both(fd);
     }
+}
+
+TEST(the_end_is_seen_after_a_short_read)
+{
+    end_after_short_read(make_tcp);
+    end_after_short_read(make_unix);
+}
+
+/* Who reads all that has come in one piece more than there is, and is not told again. */
+static void read_rest(int fd, const char *want, bool waited)
+{
+    char buf[16] = "";
+    size_t n = 0;
+    ssize_t got = 1;
+    if (waited)
+        gor_sleep(GOR_MS);             /* its events have been seen */
+    while (n < strlen(want) && got > 0) {
+        got = gor_read_until(fd, buf + n, sizeof buf - n, gor_now() + 5 * GOR_SEC);
+        if (OK(got > 0))
+            n += (size_t)got;
+    }
+    IS_STR(buf, want);
+}
+
+TEST(a_short_read_that_stopped_at_urgent_data_hides_nothing)
+{
+    for (int i = 0; i < 4; i++) {
+        int fd[2];
+        char c;
+        make_tcp(fd);
+        if (i % 2)
+            IS(gor_read_until(fd[0], &c, 1, gor_now() + 1), -ETIMEDOUT);
+        IS(gor_write(fd[1], "ab", 2), 2);
+        IS(send(fd[1], "!", 1, MSG_OOB), 1);
+        IS(gor_write(fd[1], "cd", 2), 2);
+        if (i == 3)                    /* taken, perhaps, before its event comes */
+            IS(gor_recvfrom(fd[0], &c, 1, MSG_OOB, NULL, NULL), 1);
+        read_rest(fd[0], "abcd", i / 2);
+        close_both(fd);
+    }
+}
+
+/* Send text with a descriptor beside it. */
+static void send_with_fd(int to, const char *text, int fd)
+{
+    struct iovec v = { (void *)(uintptr_t)text, strlen(text) };
+    union { char buf[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
+    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.buf,
+                          .msg_controllen = sizeof control.buf };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    IS(sendmsg(to, &msg, 0), (ssize_t)strlen(text));
+}
+
+TEST(a_short_read_that_stopped_at_a_descriptor_hides_nothing)
+{
+    for (int i = 0; i < 4; i++) {
+        int fd[2];
+        char c, two[100];
+        make_unix(fd);
+        if (i % 2)
+            IS(gor_read_until(fd[0], &c, 1, gor_now() + 1), -ETIMEDOUT);
+        send_with_fd(fd[1], "ab", fd[1]);
+        IS(gor_write(fd[1], "cd", 2), 2);
+        gor_sleep(i / 2 * GOR_MS);
+        IS(gor_recvfrom(fd[0], two, 100, 0, NULL, NULL), 2);
+        read_rest(fd[0], "cd", i / 2);
+        send_with_fd(fd[1], "ef", fd[1]);
+        IS(gor_write(fd[1], "gh", 2), 2);
+        read_rest(fd[0], "efgh", i / 2);
+        close_both(fd);
+    }
+}
+
+/* A read of nothing says so, and one whose deadline has passed tries. */
+static void short_read_then(void (*make)(int fd[2]))
+{
+    for (int i = 0; i < scaled(200); i++) {
+        int fd[2];
+        char buf[16];
+        struct iovec none = { buf, 0 };
+        make(fd);
+        IS(gor_read(fd[0], buf, 0), 0);
+        if (i % 2)
+            IS(gor_read_until(fd[0], buf, 1, gor_now() + 1), -ETIMEDOUT);
+        IS(gor_write(fd[1], "ab", 2), 2);
+        IS(gor_read(fd[0], buf, sizeof buf), 2);
+        IS(gor_read(fd[0], buf, 0), 0);
+        IS(gor_read_full(fd[0], buf, 0), 0);
+        IS(gor_readv(fd[0], &none, 1), 0);
+        IS(gor_read_until(fd[0], buf, sizeof buf, 0), -ETIMEDOUT);
+        IS(gor_write(fd[1], "cd", 2), 2);
+        IS(gor_read_until(fd[0], buf, sizeof buf, 0), 2);
+        close_both(fd);
+    }
+}
+
+TEST(after_a_short_read_any_read_is_as_before)
+{
+    short_read_then(make_tcp);
+    short_read_then(make_unix);
+}
+
+/* Not all that is accepted is a stream. */
+TEST(packets_of_somebody_elses_listener_are_all_read)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int l = socket(AF_UNIX, SOCK_SEQPACKET, 0), fd[2] = { socket(AF_UNIX, SOCK_SEQPACKET, 0) };
+    char buf[16];
+    snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "gor-packets-%d", (int)getpid());
+    IS(bind(l, (struct sockaddr *)&a, sizeof a), 0);
+    IS(listen(l, 1), 0);
+    IS(gor_connect(fd[0], (struct sockaddr *)&a, sizeof a), 0);
+    fd[1] = gor_accept(l, NULL, NULL);
+    IS(gor_read_until(fd[1], buf, sizeof buf, gor_now() + 1), -ETIMEDOUT);
+    IS(gor_write(fd[0], "ab", 2), 2);
+    IS(gor_write(fd[0], "cd", 2), 2);
+    gor_sleep(GOR_MS);                 /* their events have been seen */
+    for (int i = 0; i < 2; i++)
+        IS(gor_read_until(fd[1], buf, sizeof buf, gor_now() + 5 * GOR_SEC), 2);
+    close_both(fd);
+    IS(gor_fd_close(l), 0);
 }
 
 TEST(a_peek_takes_nothing)
@@ -903,6 +1041,16 @@ TESTF(descriptors_work_without_a_runtime)
     IS(gor_read(fd[0], &c, 1), 1);
     IS(pthread_join(t, NULL), 0);
     close_both(fd);
+    for (int i = 0; i < 2; i++) {      /* nor do short reads wait for events then */
+        char buf[16];
+        (i ? make_unix : make_tcp)(fd);
+        IS(gor_write(fd[1], "ab", 2), 2);
+        IS(gor_read(fd[0], buf, sizeof buf), 2);
+        IS(gor_read_until(fd[0], buf, sizeof buf, gor_now() + GOR_MS), -ETIMEDOUT);
+        IS(gor_write(fd[1], "cd", 2), 2);
+        IS(gor_read(fd[0], buf, sizeof buf), 2);
+        close_both(fd);
+    }
 }
 
 /* -- the scheduler ----------------------------------------------------------------------------- */

@@ -49,10 +49,23 @@ expect() {
     result $bad "$name"
 }
 
-for p in deadlock panic crash; do
+# compile NAME FLAG...: a program of that name, the implementation is compiled already
+compile() {
+    name=$1
+    shift
     # shellcheck disable=SC2086
-    if ! $CC -std=c11 -D_GNU_SOURCE $CFLAGS -I"$ROOT" "tests/report_$p.c" -o "$dir/report_$p" \
-            -pthread $LDFLAGS; then
+    $CC -std=c11 -D_GNU_SOURCE $CFLAGS -I"$ROOT" "$@" "$dir/gor.o" -o "$dir/report_$name" \
+        -pthread $LDFLAGS
+}
+
+printf '#define GOR_IMPLEMENTATION\n#include "gor.h"\n' >"$dir/gor.c"
+# shellcheck disable=SC2086
+$CC -std=c11 -D_GNU_SOURCE $CFLAGS -I"$ROOT" -c "$dir/gor.c" -o "$dir/gor.o" || {
+    echo 'Bail out! gor.h does not compile'
+    exit 1
+}
+for p in deadlock panic crash; do
+    if ! compile $p "tests/report_$p.c"; then
         echo "Bail out! report_$p.c does not compile"
         exit 1
     fi
@@ -166,9 +179,7 @@ run crash leak
 expect 'leaks are reported at the stop when asked for' 0 bystander "$(line crash bystander)"
 case "$CFLAGS $RUNNER" in
 *-fsanitize=*) ;;                       # it makes such a frame differently
-*)  # shellcheck disable=SC2086
-    $CC -std=c11 -D_GNU_SOURCE $CFLAGS -fstack-clash-protection -I"$ROOT" tests/report_crash.c \
-        -o "$dir/report_clash" -pthread $LDFLAGS && run clash leap
+*)  compile clash -fstack-clash-protection tests/report_crash.c && run clash leap
     expect 'a frame larger than the guard is caught under -fstack-clash-protection' 2 \
         'stack overflow in goroutine [0-9]+ "deep diver"' "$(line crash leaper)" ;;
 esac

@@ -2,7 +2,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#define GOR_IMPLEMENTATION
 #include "gor.h"
 
 #include <signal.h>

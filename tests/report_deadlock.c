@@ -3,7 +3,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#define GOR_IMPLEMENTATION
 #include "gor.h"
 
 #include <pthread.h>

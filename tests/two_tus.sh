@@ -49,5 +49,4 @@ check clang clang++ -O0
 check clang clang++ -O2
 check clang clang++ -O3 -flto -fuse-ld=lld
 check gcc g++ -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-check clang clang++ -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 finish

@@ -22,8 +22,11 @@ printf '%s\n' '#include <stdio.h>' '#define GOR_IMPLEMENTATION' '#include "gor.h
     'GOR_MAIN { printf("%d\n", (int)gor_id()); return 0; }' >"$dir/late.c"
 cp "$dir/late.c" "$dir/late.cc"
 
-check() {                               # check COMPILER FLAG... FILE
+# check COMPILER FLAG... FILE: gcc warns of some things only where it optimises; clang sees all that
+# it will warn of in the source, and so does gcc of what differs by the language's version.
+check() {
     if have "$1"; then
+        case $* in clang* | *-std=c2x* | *-std=c++20* | *-std=gnu11*) set -- "$@" -fsyntax-only ;; esac
         try "$*" "$@" $flags
     else
         skip "$*" "no $1"
@@ -32,7 +35,7 @@ check() {                               # check COMPILER FLAG... FILE
 
 for half in public all; do
     for cc in gcc clang; do
-        for opt in -O0 -O2 '-O2 -DGOR_CHECK=1' '-O2 -DNDEBUG'; do
+        for opt in -O0 -O2 '-O2 -DGOR_CHECK=1'; do
             check $cc -std=c11 $opt "$dir/$half.c"
         done
         check $cc -std=gnu11 -O2 -Wstrict-prototypes -Wmissing-prototypes "$dir/$half.c"

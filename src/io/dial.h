@@ -273,7 +273,7 @@ static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any,
         return rc;
     }
     m = gor__enter();
-    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
+    rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
     gor__leave(m);
     return rc;
 }
@@ -316,10 +316,9 @@ static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t dea
         gor_fd_close(fd);
         return rc;
     }
-    if (net->type == SOCK_STREAM && net->family != AF_UNIX) {
+    if (net->type == SOCK_STREAM && net->family != AF_UNIX)
         gor__socket_no_delay(fd);
-        gor__pd_add_flag(gor__pd_seen(fd), GOR__PD_STREAM);
-    }
+    gor__pd_add_flag(gor__pd_seen(fd), gor__socket_flags(fd, net->family, net->type));
     return fd;
 }
 

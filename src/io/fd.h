@@ -161,11 +161,20 @@ static int gor__io_block_thread(int fd, int what, int64_t deadline)
     return n;
 }
 
-/* Does a read need no attempt, because the last one emptied the socket? ([poll] Drained) */
-GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen)
+static ssize_t gor__try_read(const gor__io *io);
+
+/* Does it empty the socket, if it gets less than it asks for? ([poll] Drained) */
+GOR__INLINE bool gor__io_drains(const gor__io *io)
 {
-    return (io->kind & GOR__PD_STREAM) && io->dir == GOR__IN && io->flags == 0 &&
-           gor__au32_load_rlx(&pd->drained) == seen && !gor__pd_is(pd, GOR__PD_HUNG);
+    return (io->kind & GOR__PD_STREAM) && io->attempt == gor__try_read && io->n > 0;
+}
+
+/* May it wait at once, because the last one emptied the socket, and an event will tell of more? */
+GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen, int64_t deadline)
+{
+    return gor__io_drains(io) && gor__au32_load_acq(&pd->drained) == seen &&   /* acq pd.drained */
+           !gor__pd_is(pd, GOR__PD_HUNG) && gor__au32_load_rlx(&gor__rt.poller) &&
+           deadline > gor__ai64_load_rlx(&gor__rt.coarse_ns);
 }
 
 /* Inside of a gor call. */
@@ -174,11 +183,10 @@ static ssize_t gor__io_loop(const gor__io *io, gor__pd *pd, uint32_t gen, int64_
     for (;;) {
         uint32_t seen = gor__au32_load_acq(&pd->seq[io->dir]);     /* acq pd.seq */
         ssize_t n = -EAGAIN;
-        if (!gor__io_drained(io, pd, seen)) {
+        if (!gor__io_drained(io, pd, seen, deadline)) {
             n = gor__io_attempt(io, pd, gen);
-            if (n > 0 && (size_t)n < io->n && (io->kind & GOR__PD_STREAM) &&
-                io->dir == GOR__IN && io->flags == 0)
-                gor__au32_store_rlx(&pd->drained, seen);
+            if (n > 0 && (size_t)n < io->n && gor__io_drains(io))
+                gor__au32_store_rel(&pd->drained, seen);   /* rel pd.drained: HUNG */
         }
         if (n != -EAGAIN)
             return n;
@@ -202,8 +210,6 @@ static int gor__io_blocking(void *p)
     io->offset = n;                                /* the result: it may not fit an int */
     return 0;
 }
-
-static ssize_t gor__try_read(const gor__io *io);
 
 /* What epoll refuses: through gor_block, unless it is a read that the page cache can serve. Inside
  * of a gor call. */
@@ -261,9 +267,29 @@ static void gor__io_init(gor__io *io, ssize_t (*attempt)(const gor__io *), int f
 
 /* -- reading and writing ----------------------------------------------------------------------- */
 
+/* [poll] Drained: what came with the data is dropped, as by read, and noted. */
+static ssize_t gor__try_read_unix(const gor__io *io)
+{
+    int saved = gor__os_errno();
+    struct iovec v;
+    struct msghdr msg;
+    ssize_t n;
+    memset(&msg, 0, sizeof msg);
+    v.iov_base = io->buf;
+    v.iov_len = io->n;
+    msg.msg_iov = &v;
+    msg.msg_iovlen = 1;
+    n = gor__sys_result(recvmsg(io->fd, &msg, 0), saved);
+    if (n >= 0 && (msg.msg_flags & MSG_CTRUNC))
+        gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
+    return n;
+}
+
 static ssize_t gor__try_read(const gor__io *io)
 {
     int saved = gor__os_errno();
+    if ((io->kind & GOR__PD_UNIX) && io->n > 0)
+        return gor__try_read_unix(io);
     return gor__sys_result(read(io->fd, io->buf, io->n), saved);
 }
 

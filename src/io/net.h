@@ -9,11 +9,20 @@ static int gor__fd_adopted(int fd, uint32_t flags)
     return rc != 0 ? rc : fd;
 }
 
-/* A connected socket of a family: a TCP one is a stream, and does not wait to fill its segments. */
-static uint32_t gor__socket_flags(int family, int type)
+/* What is known of a socket that we have made ([poll] Drained); with kqueue too little of Unix
+ * ones. Somebody may have turned TCP into something else: mptcpize, or a BPF program. */
+static uint32_t gor__socket_flags(int fd, int family, int type)
 {
-    bool tcp = (family == AF_INET || family == AF_INET6) && type == SOCK_STREAM;
-    return GOR__PD_SOCKET | (tcp ? (uint32_t)GOR__PD_STREAM : 0u);
+    uint32_t flags = GOR__PD_SOCKET;
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    if (type == SOCK_STREAM && family == AF_UNIX && !GOR__KQUEUE)
+        flags |= GOR__PD_STREAM | GOR__PD_UNIX;
+    else if (type == SOCK_STREAM && family != AF_UNIX &&
+             getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+             protocol == IPPROTO_TCP)
+        flags |= GOR__PD_STREAM;
+    return flags;
 }
 
 static void gor__socket_no_delay(int fd)
@@ -54,7 +63,7 @@ int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t dead
         *len = size;
     if (own.ss_family != AF_UNIX)
         gor__socket_no_delay((int)n);
-    return gor__fd_adopted((int)n, gor__socket_flags(own.ss_family, SOCK_STREAM));
+    return gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
 }
 
 int gor_accept(int fd, struct sockaddr *addr, socklen_t *len)
@@ -117,6 +126,8 @@ static ssize_t gor__try_recvfrom(const gor__io *io)
                                          io->addr, io->addr ? &size : NULL), saved);
     if (n >= 0 && io->addr_len)
         *io->addr_len = size;
+    if (n >= 0 && (io->flags & MSG_OOB))           /* its event may not tell any more */
+        gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
     return n;
 }
 

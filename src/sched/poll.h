@@ -23,9 +23,13 @@
  *                down: [sysmon] adds them up, no counter is shared.
  *             I7 The sleeper polls without a P. So a pd's lock is never elided, and what needs a P
  *                it leaves to others: Gs are handed on ([ready]), signals by poll_due.
- * Drained     A TCP socket that gave less than was asked for has no more: the next read need not
- *             ask, unless an event came since, or the end or urgent data has been seen (HUNG),
- *             which a short read may stop at.
+ * Drained     A stream socket that gave less than was asked for has no more: the next read need not
+ *             ask, unless an event came since, or something has been seen at which a short read may
+ *             stop (HUNG): the end, urgent data, and on Unix sockets descriptors or credentials,
+ *             which MSG_CTRUNC tells of. Known of TCP and Unix sockets that gor_dial, gor_listen
+ *             and gor_accept made; others may keep the borders of messages, and MPTCP moves data
+ *             between its queues unseen. A read of nothing, one that only tries, and one without a
+ *             poller always ask.
  * Locks       pd.lock (OBJECT). Held over epoll_ctl, which I4 needs; about a microsecond.
  * Source      netpoll of the Go runtime. We differ: any number of waiters and seq instead of one
  *             waiter with a ready state, which needs a lock around each read.
@@ -35,10 +39,11 @@ enum gor__pd_flag {
     GOR__PD_OURS = 1,                  /* I5                                                   */
     GOR__PD_KNOWN = 2,                 /* registered                                           */
     GOR__PD_HUNG = 4,
-    GOR__PD_STREAM = 8,                /* TCP: see Drained                                     */
+    GOR__PD_STREAM = 8,                /* see Drained                                          */
     GOR__PD_SOCKET = 16,
     GOR__PD_FILE = 32,                 /* cannot be waited for: gor_block                      */
-    GOR__PD_IN = 64, GOR__PD_OUT = 128 /* registered for                                       */
+    GOR__PD_IN = 64, GOR__PD_OUT = 128,/* registered for                                       */
+    GOR__PD_UNIX = 256                 /* a STREAM that descriptors may come through           */
 };
 
 enum { GOR__IN, GOR__OUT };            /* directions: place in seq and waiters                 */

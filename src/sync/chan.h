@@ -69,11 +69,13 @@ void gor_chan_release(gor_chan *c)
     gor__leave(m);
 }
 
-/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. */
+/* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. Which of them
+ * happens is known at run time only: gcc, inlining this, would warn of those that do not fit. */
 GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
 {
     if (!to)
         return;
+    __asm__("" : "+r"(to), "+r"(from));
     if (size == 8 && from) {
         memcpy(to, from, 8);
     } else if (size == 4 && from) {

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-const size = 64
+const size, room = 64, 4096
 
 func serve(c net.Conn) {
 	defer c.Close()
-	buf := make([]byte, size)
+	buf := make([]byte, room)
 	for {
 		n, err := c.Read(buf)
 		if err != nil {
@@ -63,12 +63,12 @@ func main() {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			buf := make([]byte, size)
+			buf := make([]byte, room)
 			for i := 0; i < each; i++ {
-				if _, err := c.Write(buf); err != nil {
+				if _, err := c.Write(buf[:size]); err != nil {
 					log.Fatal(err)
 				}
-				if _, err := io.ReadFull(c, buf); err != nil {
+				if _, err := io.ReadAtLeast(c, buf, size); err != nil {
 					log.Fatal(err)
 				}
 			}
