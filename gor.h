@@ -152,9 +152,11 @@
  *   gor_options.compact_idle, keeps only its live bytes, if they are 2 KiB at most: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
  *   system call that another goroutine or thread hands an address in that stack says EFAULT.
- *   Whether that can happen is yours to know, so it is asked for one by one. It takes Linux 6.13
- *   and /proc, and a SIGSEGV handler of your own must be there before the runtime starts. Without
- *   the former, with GOR_NO_SIGNALS, or under a sanitizer, stacks stay: gor_stats, packed.
+ *   Whether that can happen is yours to know, so it is asked for one by one. Who touches must not
+ *   block SIGSEGV: threads of yours do not, after their first gor call. The child of fork must not
+ *   touch such a stack, and at vm.max_map_count one may not come back, which ends the program with
+ *   a word. It takes Linux 6.13, /proc, and our handler of SIGSEGV, before which yours may be
+ *   installed, not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
@@ -2677,17 +2679,42 @@ static bool gor__os_unguard(void *p, size_t size)
     return madvise(p, size, MADV_GUARD_REMOVE) == 0;
 }
 
-/* Our own memory as a file, or -1: the kernel reads and writes there where we may not. */
-static int gor__os_open_mem(void) { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); }
+/* Our own memory as a file: the kernel reads and writes there where we may not. The number may have
+ * been closed behind our back, and be somebody else's file: that is asked for each time. */
+typedef struct gor__os_mem { int fd; dev_t dev; ino_t ino; pid_t pid; } gor__os_mem;
 
-static bool gor__os_peek(int mem, const void *at, void *bytes, size_t n)
+static bool gor__os_mem_open(gor__os_mem *m)
 {
-    return pread(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    struct stat st;
+    m->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+    m->pid = getpid();
+    if (m->fd < 0 || fstat(m->fd, &st) != 0)
+        return false;
+    m->dev = st.st_dev;
+    m->ino = st.st_ino;
+    return true;
 }
 
-static bool gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
+static void gor__os_mem_close(const gor__os_mem *m)
 {
-    return pwrite(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    if (m->fd >= 0)
+        close(m->fd);
+}
+
+static bool gor__os_mem_there(const gor__os_mem *m)
+{
+    struct stat st;
+    return fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+}
+
+static bool gor__os_peek(const gor__os_mem *m, const void *at, void *bytes, size_t n)
+{
+    return gor__os_mem_there(m) && pread(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+}
+
+static bool gor__os_poke(const gor__os_mem *m, const void *at, const void *bytes, size_t n)
+{
+    return gor__os_mem_there(m) && pwrite(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may
@@ -5074,11 +5101,12 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
  *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
  *                (Read-only would not do: a guard takes the page first, and for a moment zeros
  *                could be read.)
- *             I3 A fault above the guard page of a stack that was ever packed has no other cause,
- *                unless the processor was to execute there. So the handler unpacks what is packed,
- *                and lets the instruction try again: the one who came first may have been quicker.
- *             I4 The handler may have interrupted anything: it takes no lock but the stacks', under
- *                which nobody touches a bound stack, and frees nothing: sysmon does, later.
+ *             I3 A fault above the guard page of a stack that was ever packed comes from that, but
+ *                for some mprotect of the user's. So the handler unpacks what is packed, and lets
+ *                the instruction try again: another one may have been quicker. A hundred times.
+ *             I4 The handler may have interrupted anything: it takes no lock, and frees nothing:
+ *                sysmon does, later. Whoever has claimed takes no signal until he is done, or its
+ *                handler might touch what its own thread has closed.
  * Unsound     where a system call is given an address in the stack of a parked goroutine by another
  *             one: the kernel does not fault for it, it answers -EFAULT. Nobody can see that from
  *             outside, so it is for who starts the goroutine to say (gor_attr.compact_idle).
@@ -5086,7 +5114,10 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
  *             our fault handler, where stacks are opened page by page, under sanitizers, and where
  *             /proc/self/mem does not do what I2 needs. Then stacks stay.
  * Limits      A page is split from its mapping for a moment. At vm.max_map_count a stack is not
- *             packed; to come back there is room: gor__packs.spare.
+ *             packed; to come back there is room: gor__packs.spare. If others have taken that too,
+ *             and give nothing back for ten seconds, that is the end, and said so.
+ *             A thread that blocks SIGSEGV is killed by a fault: ours do not, and others not from
+ *             their first gor call on. The child of fork has no handler: see the manual.
  * Tests       tests/pack.c
  */
 #define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
@@ -5111,25 +5142,25 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 } gor__pages;
 
 static struct {
-    int       mem;                     /* /proc/self/mem, or -1                                */
-    bool      tried, works;            /* sysmon's                                             */
+    gor__os_mem mem;                   /* as tried; to be used while it works                  */
+    gor__au32 asked;                   /* some goroutine may be packed                         */
+    bool      tried, can, works;       /* sysmon's: in this run, in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
     gor__au64 n;                       /* goroutines packed now                                */
-} gor__packs = { -1, false, false, 0, { NULL }, { NULL }, { 0 } };
+} gor__packs;
 
 static void gor__packs_init(int64_t after)
 {
     memset(&gor__packs, 0, sizeof gor__packs);
-    gor__packs.mem = -1;
+    gor__packs.mem.fd = -1;
     gor__packs.after = after;
 }
 
 static void gor__packs_close(void)
 {
-    if (gor__packs.mem >= 0)
-        close(gor__packs.mem);
+    gor__os_mem_close(&gor__packs.mem);
     gor__packs_init(0);
 }
 
@@ -5209,36 +5240,56 @@ static void gor__pack_empty_trash(void)
 
 /* -- coming back --------------------------------------------------------------------------- */
 
-/* A step was refused for want of memory or mappings. There is room: the spare ones; and time, for
- * others to end what they split. Without these bytes there is no way on. */
-static void gor__pack_try_again(int *tries)
+/* A step was refused for want of memory or mappings. There is room: the spare ones; and time, ten
+ * seconds, for others to end what they split. Without these bytes there is no way on. */
+static void gor__pack_try_again(int64_t *since)
 {
-    static const char text[] = "gor: a packed stack cannot come back: the system refuses it\n";
+    static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
+                               "(vm.max_map_count), or our /proc/self/mem is closed\n";
+    struct timespec ms = { 0, 1000000 };
     void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (*since == 0)
+        *since = gor__os_now();
     if (spare)
         gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
-    else if (++*tries < 1000000)
-        gor__os_yield();
+    else if (gor__os_now() - *since < 10 * GOR_SEC)
+        nanosleep(&ms, NULL);
     else if (write(2, text, sizeof text - 1) >= 0)
         abort();
 }
 
 /* I2. The caller has claimed g. */
+static void gor__pack_put_back(const gor__pages *r, const gor__pack *k)
+{
+    int64_t since = 0;
+    while (!gor__os_close(r->base, r->size))
+        gor__pack_try_again(&since);
+    while (!gor__os_unguard(r->base, r->size))
+        gor__pack_try_again(&since);
+    while (!gor__os_poke(&gor__packs.mem, r->live, k + 1, r->n_live))
+        gor__pack_try_again(&since);
+    while (!gor__os_open(r->base, r->size))
+        gor__pack_try_again(&since);
+}
+
+/* The same in the child of a bare clone(2), which is alone with its copy of all; mem is its
+ * parent's. */
+static void gor__pack_put_back_alone(const gor__pages *r, const gor__pack *k)
+{
+    if (gor__os_unguard(r->base, r->size))
+        memcpy(r->live, k + 1, r->n_live);
+}
+
 static void gor__pack_restore(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
-    int tries = 0;
     gor__pages_of(g, &r);
-    while (!gor__os_close(r.base, r.size))
-        gor__pack_try_again(&tries);
-    while (!gor__os_unguard(r.base, r.size))
-        gor__pack_try_again(&tries);
-    while (!gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live))
-        gor__pack_try_again(&tries);
-    while (!gor__os_open(r.base, r.size))
-        gor__pack_try_again(&tries);
+    if (getpid() == gor__packs.mem.pid)
+        gor__pack_put_back(&r, k);
+    else
+        gor__pack_put_back_alone(&r, k);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
     gor__au64_count(&gor__packs.n, (uint64_t)-1);
@@ -5248,26 +5299,38 @@ static void gor__pack_restore(gor__g *g)
 static void gor__unpack(gor__g *g)
 {
     uint32_t hold;
+    sigset_t all, old;
     while ((hold = gor__au32_load_acq(&g->hold)) & (GOR__CLAIMED | GOR__PACKED)) {
         if (hold & GOR__CLAIMED) {
             gor__os_yield();
-        } else if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
+            continue;
+        }
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);              /* I4 */
+        if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
             gor__pack_restore(g);
             gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED);
         }
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
 }
 
-/* Somebody touched at, executing pc. True: it is there now. */
+/* Somebody touched at, executing pc. True: it is there now, or was there again before we looked;
+ * but who is told that time after time, of one place, has another reason (I3). */
 static bool gor__pack_fault(uintptr_t at, uintptr_t pc)
 {
-    gor__pack_slot *slot;
-    gor__g *g;
-    slot = at == pc ? NULL : gor__pack_slot_at(at);
-    g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
-    if (g)
-        gor__unpack(g);
-    return g != NULL;
+    static __thread struct { uintptr_t at, pc; int n; } last;
+    gor__pack_slot *slot = at == pc ? NULL : gor__pack_slot_at(at);
+    gor__g *g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
+    if (!g)
+        return false;
+    if ((gor__au32_load_acq(&g->hold) & (GOR__CLAIMED | GOR__PACKED)) || last.at != at ||
+        last.pc != pc)
+        last.n = 0;
+    gor__unpack(g);
+    last.at = at;
+    last.pc = pc;
+    return last.n++ < 100;
 }
 
 /* -- packing: sysmon ----------------------------------------------------------------------- */
@@ -5294,40 +5357,42 @@ static bool gor__pack_trial(void)
     bool works;
     if (!p)
         return false;
-    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) &&
+    works = gor__os_close(p, page) && gor__os_poke(&gor__packs.mem, p, text, sizeof text) &&
             gor__os_faults(p) && gor__os_open(p, page) && memcmp(p, text, sizeof text) == 0 &&
-            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) &&
+            gor__os_close(p, page) && gor__os_peek(&gor__packs.mem, p, text, sizeof text) &&
             gor__os_guard(p, page, true) == 0 && gor__os_open(p, page) && gor__os_faults(p) &&
             gor__os_unguard(p, page) && !gor__os_faults(p) && p[0] == 0;
     gor__os_release(p, page);
     return works;
 }
 
-/* May stacks be packed in this run? handled: faults come to us. */
-static bool gor__pack_works(bool handled)
+/* A round of [tidy] begins. handled: faults come to us. */
+static void gor__packs_look(bool handled)
 {
+    gor__pack_empty_trash();
+    if (!gor__au32_load_rlx(&gor__packs.asked))
+        return;
     if (!gor__packs.tried) {
         gor__packs.tried = true;
-        if (handled && gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
-            gor__packs.mem = gor__os_open_mem();
-        gor__packs.works = gor__packs.mem >= 0 && gor__pack_trial();
+        if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
+            gor__packs.can = gor__os_mem_open(&gor__packs.mem) && gor__pack_trial();
     }
+    gor__packs.works = gor__packs.can && handled && gor__os_mem_there(&gor__packs.mem);
     if (gor__packs.works)
         gor__pack_keep_spare();
-    return gor__packs.works;
 }
 
 /* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
 static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
 {
     bool gone;
-    int tries = 0;
+    int64_t since = 0;
     if (!gor__os_close(r->base, r->size))
         return false;
-    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) &&
+    gone = gor__os_peek(&gor__packs.mem, r->live, k + 1, r->n_live) &&
            gor__os_guard(r->base, r->size, true) == 0;
     while (!gor__os_open(r->base, r->size))
-        gor__pack_try_again(&tries);
+        gor__pack_try_again(&since);
     return gone;
 }
 
@@ -5354,7 +5419,15 @@ static bool gor__pack_one(gor__g *g)
     return true;
 }
 
-/* After the last goroutine, before the stacks are freed. */
+/* The threads that stay find all stacks as they were. After the last goroutine; sysmon is gone. */
+static void gor__packs_unpack_all(void)
+{
+    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            gor__unpack(&s->g[i]);
+}
+
+/* Before the stacks are freed, or forgotten. */
 static void gor__packs_free(void)
 {
     gor__pack_empty_trash();
@@ -5574,7 +5647,10 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
         return -EINVAL;
     *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
-    *traits |= a->compact_idle ? GOR__TRAIT_PACK : 0;
+    if (a->compact_idle) {
+        *traits |= GOR__TRAIT_PACK;
+        gor__au32_store_rlx(&gor__packs.asked, 1);
+    }
     return 0;
 }
 
@@ -6540,6 +6616,7 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
+    gor__os_unblock(SIGSEGV);                      /* or a fault ends us without a word */
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
@@ -6848,6 +6925,8 @@ GOR__INLINE gor__m *gor__enter(void)
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
         gor__au32_add(&gor__n_inside, 1);
+        if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
+            gor__os_unblock(SIGSEGV);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
@@ -7780,7 +7859,7 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
                               lo + gor__stacks.page_size, lo + size);
         return;
     }
-    if ((gor__au32_load_rlx(&g->hold) & GOR__PACKED) ||
+    if ((gor__au32_load_rlx(&g->hold) & (GOR__PACKED | GOR__CLAIMED)) ||
         (uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);
@@ -10494,9 +10573,13 @@ int gor_group_wait(gor_group *g)
 static struct sigaction gor__old_segv, gor__old_bus;
 static bool gor__faults_installed;
 
+/* With the signals blocked that would be, had the system called it. */
 static void gor__fault_pass_on(int sig, siginfo_t *info, void *context)
 {
     struct sigaction *old = sig == SIGSEGV ? &gor__old_segv : &gor__old_bus;
+    sigset_t mask = ((ucontext_t *)context)->uc_sigmask;
+    sigaddset(&mask, sig);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction) {
         old->sa_sigaction(sig, info, context);
         return;
@@ -10584,7 +10667,7 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    unpacked = gor__pack_fault(at, pc);
+    unpacked = sig == SIGSEGV && info->si_code > 0 && gor__pack_fault(at, pc);
     g = unpacked ? NULL : gor__fault_whose(at, sp);
     if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                                gor__stack_size_of(g), at))) {
@@ -10620,23 +10703,28 @@ static void gor__faults_install(void)
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__fault;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&a.sa_mask);
+    sigfillset(&a.sa_mask);                        /* [pack] I4 */
     sigaction(SIGSEGV, &a, &gor__old_segv);
     sigaction(SIGBUS, &a, &gor__old_bus);
     gor__faults_installed = true;
 }
 
-/* Put the handlers back, unless someone has put his own over ours. */
-static void gor__faults_remove(void)
+/* Is the handler ours? Somebody may have put his own over it. */
+static bool gor__fault_is_ours(int sig)
 {
     struct sigaction now;
-    if (!gor__faults_installed)
-        return;
-    gor__faults_installed = false;
-    if (sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+    return gor__faults_installed && sigaction(sig, NULL, &now) == 0 &&
+           now.sa_sigaction == gor__fault;
+}
+
+/* Put the old handlers back, where ours are. */
+static void gor__faults_remove(void)
+{
+    if (gor__fault_is_ours(SIGSEGV))
         sigaction(SIGSEGV, &gor__old_segv, NULL);
-    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+    if (gor__fault_is_ours(SIGBUS))
         sigaction(SIGBUS, &gor__old_bus, NULL);
+    gor__faults_installed = false;
 }
 
 /* ==== [block] leaving the processor for a blocking call ======================================
@@ -10722,8 +10810,7 @@ static void gor__tidy_init(int64_t ns)
 /* Will g be packed, not just made smaller? */
 static bool gor__tidy_packs(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) &&
-           gor__pack_works(gor__faults_installed);
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) && gor__packs.works;
 }
 
 /* Is g worth a claim? */
@@ -10834,7 +10921,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.young = false;
     gor__tidy.looked = 0;
-    gor__pack_empty_trash();
+    gor__packs_look(gor__fault_is_ours(SIGSEGV));
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;
@@ -12158,7 +12245,8 @@ typedef struct gor__racer { gor__race *race; int i; } gor__racer;
 static void gor__race_run(void *p)
 {
     gor__racer *r = (gor__racer *)p;
-    int rc = gor__dial_one(r->race->net, &r->race->a[r->i], r->race->deadline);
+    gor_addr a = r->race->a[r->i];                 /* the kernel is shown our own stack */
+    int rc = gor__dial_one(r->race->net, &a, r->race->deadline);
     gor_chan_send(r->race->results, &rc, sizeof rc);
 }
 
@@ -13442,9 +13530,11 @@ static void gor__leave_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__packs_unpack_all();
+    gor__packs_free();
+    memset(&gor__stacks, 0, sizeof gor__stacks);
     if (write(2, text, sizeof text - 1) < 0)
         return;
-    memset(&gor__stacks, 0, sizeof gor__stacks);
 }
 
 /* Wait for the threads, free everything. self: the M of the calling thread, or NULL. */

@@ -2,6 +2,8 @@
  * and neither does who touches its stack. */
 #include "test.h"
 
+#include <sys/time.h>
+
 static bool packs(void)
 {
     static bool said;
@@ -210,6 +212,101 @@ static int crowded(void *arg)
 TESTF(nothing_is_lost_in_a_crowd_of_packed_goroutines)
 {
     with_packing(crowded);
+}
+
+/* -- signals ----------------------------------------------------------------------------------- */
+
+static struct sleeper sleeping[MANY];
+static _Atomic long n_ticks;
+
+static void tick(int sig)
+{
+    (void)sig;
+    for (int i = 0; i < MANY; i += 10)
+        __atomic_fetch_add(sleeping[i].shown, 1, __ATOMIC_RELAXED);
+    atomic_fetch_add(&n_ticks, 1);
+}
+
+/* Its own thread may be at work on that very stack. */
+static int touch_by_signal(void *arg)
+{
+    gor_wg wg = { 0 };
+    uint64_t ticks;
+    gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
+    struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
+    (void)arg;
+    for (int i = 0; i < MANY; i++) {
+        sleeping[i] = (struct sleeper){ &wg, c, test_random(), NULL };
+        START_PACKABLE(&wg, keep, &sleeping[i]);
+    }
+    wait_until_packed(MANY);
+    atomic_store(&n_ticks, 0);
+    IS(setitimer(ITIMER_REAL, &often, NULL), 0);
+    for (int i = 0; i < 2000; i++) {
+        __atomic_fetch_add(sleeping[i % MANY].shown, 0, __ATOMIC_RELAXED);
+        if (i % 100 == 0)
+            gor_sleep(GOR_MS);         /* they are packed again */
+    }
+    IS(setitimer(ITIMER_REAL, &never, NULL), 0);
+    gor_sleep(GOR_MS);
+    ticks = (uint64_t)atomic_load(&n_ticks);
+    for (int i = 0; i < MANY; i++)
+        __atomic_fetch_add(sleeping[i].shown, i % 10 == 0 ? 0 : ticks, __ATOMIC_RELAXED);
+    for (int i = 0; i < MANY; i++)
+        IS(gor_send(c, &ticks), 0);
+    gor_wg_wait(&wg);
+    OK(ticks > 0);
+    gor_chan_release(c);
+    return 0;
+}
+
+TESTF(a_signal_handler_may_touch_packed_stacks)
+{
+    struct sigaction a = { .sa_handler = tick, .sa_flags = SA_RESTART }, old;
+    unsigned left = alarm(0);          /* the harness's clock */
+    IS(sigaction(SIGALRM, &a, &old), 0);
+    with_packing(touch_by_signal);
+    IS(sigaction(SIGALRM, &old, NULL), 0);
+    alarm(left);
+}
+
+static void *send_all(void *arg)
+{
+    sigset_t all;
+    uint64_t zero = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    for (int i = 0; i < MANY; i++)
+        IS(gor_send((gor_chan *)arg, &zero), 0);
+    return NULL;
+}
+
+static int wake_from_deaf_thread(void *arg)
+{
+    static struct sleeper s[MANY];
+    gor_wg wg = { 0 };
+    pthread_t thread;
+    gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
+    (void)arg;
+    for (int i = 0; i < MANY; i++) {
+        s[i] = (struct sleeper){ &wg, c, test_random(), NULL };
+        START_PACKABLE(&wg, keep, &s[i]);
+    }
+    wait_until_packed(MANY);
+    IS(pthread_create(&thread, NULL, send_all, c), 0);
+    gor_wg_wait(&wg);
+    IS(pthread_join(thread, NULL), 0);
+    gor_chan_release(c);
+    return 0;
+}
+
+TESTF(threads_that_block_every_signal_wake_them_too)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    with_packing(wake_from_deaf_thread);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 /* -- what is refused --------------------------------------------------------------------------- */

@@ -6,9 +6,13 @@
 static struct sigaction gor__old_segv, gor__old_bus;
 static bool gor__faults_installed;
 
+/* With the signals blocked that would be, had the system called it. */
 static void gor__fault_pass_on(int sig, siginfo_t *info, void *context)
 {
     struct sigaction *old = sig == SIGSEGV ? &gor__old_segv : &gor__old_bus;
+    sigset_t mask = ((ucontext_t *)context)->uc_sigmask;
+    sigaddset(&mask, sig);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction) {
         old->sa_sigaction(sig, info, context);
         return;
@@ -96,7 +100,7 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     gor__g *g;
     char line[400];
     gor__arch_call_begin();                        /* from here on nobody switches us off */
-    unpacked = gor__pack_fault(at, pc);
+    unpacked = sig == SIGSEGV && info->si_code > 0 && gor__pack_fault(at, pc);
     g = unpacked ? NULL : gor__fault_whose(at, sp);
     if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
                                                gor__stack_size_of(g), at))) {
@@ -132,21 +136,26 @@ static void gor__faults_install(void)
     memset(&a, 0, sizeof a);
     a.sa_sigaction = gor__fault;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&a.sa_mask);
+    sigfillset(&a.sa_mask);                        /* [pack] I4 */
     sigaction(SIGSEGV, &a, &gor__old_segv);
     sigaction(SIGBUS, &a, &gor__old_bus);
     gor__faults_installed = true;
 }
 
-/* Put the handlers back, unless someone has put his own over ours. */
-static void gor__faults_remove(void)
+/* Is the handler ours? Somebody may have put his own over it. */
+static bool gor__fault_is_ours(int sig)
 {
     struct sigaction now;
-    if (!gor__faults_installed)
-        return;
-    gor__faults_installed = false;
-    if (sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+    return gor__faults_installed && sigaction(sig, NULL, &now) == 0 &&
+           now.sa_sigaction == gor__fault;
+}
+
+/* Put the old handlers back, where ours are. */
+static void gor__faults_remove(void)
+{
+    if (gor__fault_is_ours(SIGSEGV))
         sigaction(SIGSEGV, &gor__old_segv, NULL);
-    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction == gor__fault)
+    if (gor__fault_is_ours(SIGBUS))
         sigaction(SIGBUS, &gor__old_bus, NULL);
+    gor__faults_installed = false;
 }

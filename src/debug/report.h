@@ -131,7 +131,7 @@ static void gor__print_stack(gor__out *o, const gor__g *g)
                               lo + gor__stacks.page_size, lo + size);
         return;
     }
-    if ((gor__au32_load_rlx(&g->hold) & GOR__PACKED) ||
+    if ((gor__au32_load_rlx(&g->hold) & (GOR__PACKED | GOR__CLAIMED)) ||
         (uintptr_t)g->sp < lo || (uintptr_t)g->sp >= lo + size)
         return;
     fp = gor__arch_frame(g->sp, &pc);

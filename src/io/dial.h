@@ -336,7 +336,8 @@ typedef struct gor__racer { gor__race *race; int i; } gor__racer;
 static void gor__race_run(void *p)
 {
     gor__racer *r = (gor__racer *)p;
-    int rc = gor__dial_one(r->race->net, &r->race->a[r->i], r->race->deadline);
+    gor_addr a = r->race->a[r->i];                 /* the kernel is shown our own stack */
+    int rc = gor__dial_one(r->race->net, &a, r->race->deadline);
     gor_chan_send(r->race->results, &rc, sizeof rc);
 }
 

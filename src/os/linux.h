@@ -169,17 +169,42 @@ static bool gor__os_unguard(void *p, size_t size)
     return madvise(p, size, MADV_GUARD_REMOVE) == 0;
 }
 
-/* Our own memory as a file, or -1: the kernel reads and writes there where we may not. */
-static int gor__os_open_mem(void) { return open("/proc/self/mem", O_RDWR | O_CLOEXEC); }
+/* Our own memory as a file: the kernel reads and writes there where we may not. The number may have
+ * been closed behind our back, and be somebody else's file: that is asked for each time. */
+typedef struct gor__os_mem { int fd; dev_t dev; ino_t ino; pid_t pid; } gor__os_mem;
 
-static bool gor__os_peek(int mem, const void *at, void *bytes, size_t n)
+static bool gor__os_mem_open(gor__os_mem *m)
 {
-    return pread(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    struct stat st;
+    m->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+    m->pid = getpid();
+    if (m->fd < 0 || fstat(m->fd, &st) != 0)
+        return false;
+    m->dev = st.st_dev;
+    m->ino = st.st_ino;
+    return true;
 }
 
-static bool gor__os_poke(int mem, const void *at, const void *bytes, size_t n)
+static void gor__os_mem_close(const gor__os_mem *m)
 {
-    return pwrite(mem, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    if (m->fd >= 0)
+        close(m->fd);
+}
+
+static bool gor__os_mem_there(const gor__os_mem *m)
+{
+    struct stat st;
+    return fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+}
+
+static bool gor__os_peek(const gor__os_mem *m, const void *at, void *bytes, size_t n)
+{
+    return gor__os_mem_there(m) && pread(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+}
+
+static bool gor__os_poke(const gor__os_mem *m, const void *at, const void *bytes, size_t n)
+{
+    return gor__os_mem_there(m) && pwrite(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may

@@ -339,9 +339,11 @@ static void gor__leave_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__packs_unpack_all();
+    gor__packs_free();
+    memset(&gor__stacks, 0, sizeof gor__stacks);
     if (write(2, text, sizeof text - 1) < 0)
         return;
-    memset(&gor__stacks, 0, sizeof gor__stacks);
 }
 
 /* Wait for the threads, free everything. self: the M of the calling thread, or NULL. */

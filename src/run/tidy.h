@@ -46,8 +46,7 @@ static void gor__tidy_init(int64_t ns)
 /* Will g be packed, not just made smaller? */
 static bool gor__tidy_packs(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) &&
-           gor__pack_works(gor__faults_installed);
+    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) && gor__packs.works;
 }
 
 /* Is g worth a claim? */
@@ -158,7 +157,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.young = false;
     gor__tidy.looked = 0;
-    gor__pack_empty_trash();
+    gor__packs_look(gor__fault_is_ours(SIGSEGV));
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;

@@ -22,6 +22,7 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
+    gor__os_unblock(SIGSEGV);                      /* or a fault ends us without a word */
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
@@ -330,6 +331,8 @@ GOR__INLINE gor__m *gor__enter(void)
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
         gor__au32_add(&gor__n_inside, 1);
+        if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
+            gor__os_unblock(SIGSEGV);
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;

@@ -11,11 +11,12 @@
  *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
  *                (Read-only would not do: a guard takes the page first, and for a moment zeros
  *                could be read.)
- *             I3 A fault above the guard page of a stack that was ever packed has no other cause,
- *                unless the processor was to execute there. So the handler unpacks what is packed,
- *                and lets the instruction try again: the one who came first may have been quicker.
- *             I4 The handler may have interrupted anything: it takes no lock but the stacks', under
- *                which nobody touches a bound stack, and frees nothing: sysmon does, later.
+ *             I3 A fault above the guard page of a stack that was ever packed comes from that, but
+ *                for some mprotect of the user's. So the handler unpacks what is packed, and lets
+ *                the instruction try again: another one may have been quicker. A hundred times.
+ *             I4 The handler may have interrupted anything: it takes no lock, and frees nothing:
+ *                sysmon does, later. Whoever has claimed takes no signal until he is done, or its
+ *                handler might touch what its own thread has closed.
  * Unsound     where a system call is given an address in the stack of a parked goroutine by another
  *             one: the kernel does not fault for it, it answers -EFAULT. Nobody can see that from
  *             outside, so it is for who starts the goroutine to say (gor_attr.compact_idle).
@@ -23,7 +24,10 @@
  *             our fault handler, where stacks are opened page by page, under sanitizers, and where
  *             /proc/self/mem does not do what I2 needs. Then stacks stay.
  * Limits      A page is split from its mapping for a moment. At vm.max_map_count a stack is not
- *             packed; to come back there is room: gor__packs.spare.
+ *             packed; to come back there is room: gor__packs.spare. If others have taken that too,
+ *             and give nothing back for ten seconds, that is the end, and said so.
+ *             A thread that blocks SIGSEGV is killed by a fault: ours do not, and others not from
+ *             their first gor call on. The child of fork has no handler: see the manual.
  * Tests       tests/pack.c
  */
 #define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
@@ -48,25 +52,25 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 } gor__pages;
 
 static struct {
-    int       mem;                     /* /proc/self/mem, or -1                                */
-    bool      tried, works;            /* sysmon's                                             */
+    gor__os_mem mem;                   /* as tried; to be used while it works                  */
+    gor__au32 asked;                   /* some goroutine may be packed                         */
+    bool      tried, can, works;       /* sysmon's: in this run, in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
     gor__au64 n;                       /* goroutines packed now                                */
-} gor__packs = { -1, false, false, 0, { NULL }, { NULL }, { 0 } };
+} gor__packs;
 
 static void gor__packs_init(int64_t after)
 {
     memset(&gor__packs, 0, sizeof gor__packs);
-    gor__packs.mem = -1;
+    gor__packs.mem.fd = -1;
     gor__packs.after = after;
 }
 
 static void gor__packs_close(void)
 {
-    if (gor__packs.mem >= 0)
-        close(gor__packs.mem);
+    gor__os_mem_close(&gor__packs.mem);
     gor__packs_init(0);
 }
 
@@ -146,36 +150,56 @@ static void gor__pack_empty_trash(void)
 
 /* -- coming back --------------------------------------------------------------------------- */
 
-/* A step was refused for want of memory or mappings. There is room: the spare ones; and time, for
- * others to end what they split. Without these bytes there is no way on. */
-static void gor__pack_try_again(int *tries)
+/* A step was refused for want of memory or mappings. There is room: the spare ones; and time, ten
+ * seconds, for others to end what they split. Without these bytes there is no way on. */
+static void gor__pack_try_again(int64_t *since)
 {
-    static const char text[] = "gor: a packed stack cannot come back: the system refuses it\n";
+    static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
+                               "(vm.max_map_count), or our /proc/self/mem is closed\n";
+    struct timespec ms = { 0, 1000000 };
     void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (*since == 0)
+        *since = gor__os_now();
     if (spare)
         gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
-    else if (++*tries < 1000000)
-        gor__os_yield();
+    else if (gor__os_now() - *since < 10 * GOR_SEC)
+        nanosleep(&ms, NULL);
     else if (write(2, text, sizeof text - 1) >= 0)
         abort();
 }
 
 /* I2. The caller has claimed g. */
+static void gor__pack_put_back(const gor__pages *r, const gor__pack *k)
+{
+    int64_t since = 0;
+    while (!gor__os_close(r->base, r->size))
+        gor__pack_try_again(&since);
+    while (!gor__os_unguard(r->base, r->size))
+        gor__pack_try_again(&since);
+    while (!gor__os_poke(&gor__packs.mem, r->live, k + 1, r->n_live))
+        gor__pack_try_again(&since);
+    while (!gor__os_open(r->base, r->size))
+        gor__pack_try_again(&since);
+}
+
+/* The same in the child of a bare clone(2), which is alone with its copy of all; mem is its
+ * parent's. */
+static void gor__pack_put_back_alone(const gor__pages *r, const gor__pack *k)
+{
+    if (gor__os_unguard(r->base, r->size))
+        memcpy(r->live, k + 1, r->n_live);
+}
+
 static void gor__pack_restore(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
-    int tries = 0;
     gor__pages_of(g, &r);
-    while (!gor__os_close(r.base, r.size))
-        gor__pack_try_again(&tries);
-    while (!gor__os_unguard(r.base, r.size))
-        gor__pack_try_again(&tries);
-    while (!gor__os_poke(gor__packs.mem, r.live, k + 1, r.n_live))
-        gor__pack_try_again(&tries);
-    while (!gor__os_open(r.base, r.size))
-        gor__pack_try_again(&tries);
+    if (getpid() == gor__packs.mem.pid)
+        gor__pack_put_back(&r, k);
+    else
+        gor__pack_put_back_alone(&r, k);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
     gor__au64_count(&gor__packs.n, (uint64_t)-1);
@@ -185,26 +209,38 @@ static void gor__pack_restore(gor__g *g)
 static void gor__unpack(gor__g *g)
 {
     uint32_t hold;
+    sigset_t all, old;
     while ((hold = gor__au32_load_acq(&g->hold)) & (GOR__CLAIMED | GOR__PACKED)) {
         if (hold & GOR__CLAIMED) {
             gor__os_yield();
-        } else if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
+            continue;
+        }
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);              /* I4 */
+        if (gor__au32_cas(&g->hold, hold, hold ^ (GOR__CLAIMED | GOR__PACKED))) {
             gor__pack_restore(g);
             gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED);
         }
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
 }
 
-/* Somebody touched at, executing pc. True: it is there now. */
+/* Somebody touched at, executing pc. True: it is there now, or was there again before we looked;
+ * but who is told that time after time, of one place, has another reason (I3). */
 static bool gor__pack_fault(uintptr_t at, uintptr_t pc)
 {
-    gor__pack_slot *slot;
-    gor__g *g;
-    slot = at == pc ? NULL : gor__pack_slot_at(at);
-    g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
-    if (g)
-        gor__unpack(g);
-    return g != NULL;
+    static __thread struct { uintptr_t at, pc; int n; } last;
+    gor__pack_slot *slot = at == pc ? NULL : gor__pack_slot_at(at);
+    gor__g *g = slot ? (gor__g *)gor__aptr_load_acq(&slot->g) : NULL;
+    if (!g)
+        return false;
+    if ((gor__au32_load_acq(&g->hold) & (GOR__CLAIMED | GOR__PACKED)) || last.at != at ||
+        last.pc != pc)
+        last.n = 0;
+    gor__unpack(g);
+    last.at = at;
+    last.pc = pc;
+    return last.n++ < 100;
 }
 
 /* -- packing: sysmon ----------------------------------------------------------------------- */
@@ -231,40 +267,42 @@ static bool gor__pack_trial(void)
     bool works;
     if (!p)
         return false;
-    works = gor__os_close(p, page) && gor__os_poke(gor__packs.mem, p, text, sizeof text) &&
+    works = gor__os_close(p, page) && gor__os_poke(&gor__packs.mem, p, text, sizeof text) &&
             gor__os_faults(p) && gor__os_open(p, page) && memcmp(p, text, sizeof text) == 0 &&
-            gor__os_close(p, page) && gor__os_peek(gor__packs.mem, p, text, sizeof text) &&
+            gor__os_close(p, page) && gor__os_peek(&gor__packs.mem, p, text, sizeof text) &&
             gor__os_guard(p, page, true) == 0 && gor__os_open(p, page) && gor__os_faults(p) &&
             gor__os_unguard(p, page) && !gor__os_faults(p) && p[0] == 0;
     gor__os_release(p, page);
     return works;
 }
 
-/* May stacks be packed in this run? handled: faults come to us. */
-static bool gor__pack_works(bool handled)
+/* A round of [tidy] begins. handled: faults come to us. */
+static void gor__packs_look(bool handled)
 {
+    gor__pack_empty_trash();
+    if (!gor__au32_load_rlx(&gor__packs.asked))
+        return;
     if (!gor__packs.tried) {
         gor__packs.tried = true;
-        if (handled && gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
-            gor__packs.mem = gor__os_open_mem();
-        gor__packs.works = gor__packs.mem >= 0 && gor__pack_trial();
+        if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
+            gor__packs.can = gor__os_mem_open(&gor__packs.mem) && gor__pack_trial();
     }
+    gor__packs.works = gor__packs.can && handled && gor__os_mem_there(&gor__packs.mem);
     if (gor__packs.works)
         gor__pack_keep_spare();
-    return gor__packs.works;
 }
 
 /* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
 static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
 {
     bool gone;
-    int tries = 0;
+    int64_t since = 0;
     if (!gor__os_close(r->base, r->size))
         return false;
-    gone = gor__os_peek(gor__packs.mem, r->live, k + 1, r->n_live) &&
+    gone = gor__os_peek(&gor__packs.mem, r->live, k + 1, r->n_live) &&
            gor__os_guard(r->base, r->size, true) == 0;
     while (!gor__os_open(r->base, r->size))
-        gor__pack_try_again(&tries);
+        gor__pack_try_again(&since);
     return gone;
 }
 
@@ -291,7 +329,15 @@ static bool gor__pack_one(gor__g *g)
     return true;
 }
 
-/* After the last goroutine, before the stacks are freed. */
+/* The threads that stay find all stacks as they were. After the last goroutine; sysmon is gone. */
+static void gor__packs_unpack_all(void)
+{
+    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
+            gor__unpack(&s->g[i]);
+}
+
+/* Before the stacks are freed, or forgotten. */
 static void gor__packs_free(void)
 {
     gor__pack_empty_trash();

@@ -51,7 +51,10 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
         return -EINVAL;
     *traits |= a->priority == GOR_HIGH ? GOR__TRAIT_HIGH
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
-    *traits |= a->compact_idle ? GOR__TRAIT_PACK : 0;
+    if (a->compact_idle) {
+        *traits |= GOR__TRAIT_PACK;
+        gor__au32_store_rlx(&gor__packs.asked, 1);
+    }
     return 0;
 }
 
