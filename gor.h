@@ -149,7 +149,7 @@
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
  *   A goroutine started with gor_attr.compact_idle, once it has been parked for
- *   gor_options.compact_idle, keeps only its live bytes, if they are 2 KiB at most: its pages go,
+ *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
  *   system call that another goroutine or thread hands an address in that stack says EFAULT.
  *   Whether that can happen is yours to know, so it is asked for one by one. Who touches must not
@@ -5120,7 +5120,6 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
  *             their first gor call on. The child of fork has no handler: see the manual.
  * Tests       tests/pack.c
  */
-#define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
 #define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
 #define GOR__PACK_SPARE 4                      /* pages, and as many mappings                  */
 
@@ -5403,7 +5402,7 @@ static bool gor__pack_one(gor__g *g)
     gor__pack_slot *slot;
     gor__pack *k;
     gor__pages_of(g, &r);
-    if (r.n_live > GOR__PACK_MOST || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
+    if (r.n_live > r.size / 4 * 3 || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
         (k = (gor__pack *)gor__alloc(sizeof *k + r.n_live)) == NULL)
         return false;
     k->size = sizeof *k + r.n_live;

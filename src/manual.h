@@ -149,7 +149,7 @@
  *   reached, further stacks carry a canary instead, which every switch checks; it is said once
  *   on stderr.
  *   A goroutine started with gor_attr.compact_idle, once it has been parked for
- *   gor_options.compact_idle, keeps only its live bytes, if they are 2 KiB at most: its pages go,
+ *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
  *   system call that another goroutine or thread hands an address in that stack says EFAULT.
  *   Whether that can happen is yours to know, so it is asked for one by one. Who touches must not

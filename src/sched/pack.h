@@ -30,7 +30,6 @@
  *             their first gor call on. The child of fork has no handler: see the manual.
  * Tests       tests/pack.c
  */
-#define GOR__PACK_MOST ((size_t)2048)          /* live bytes: more are not worth it            */
 #define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
 #define GOR__PACK_SPARE 4                      /* pages, and as many mappings                  */
 
@@ -313,7 +312,7 @@ static bool gor__pack_one(gor__g *g)
     gor__pack_slot *slot;
     gor__pack *k;
     gor__pages_of(g, &r);
-    if (r.n_live > GOR__PACK_MOST || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
+    if (r.n_live > r.size / 4 * 3 || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
         (k = (gor__pack *)gor__alloc(sizeof *k + r.n_live)) == NULL)
         return false;
     k->size = sizeof *k + r.n_live;
