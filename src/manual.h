@@ -35,7 +35,7 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue]
- *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [switch] [spawn]
+ *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [pack] [switch] [spawn]
  *            [taskq] [sched] [start] [machine] [wait] [poll] [report] [life] [channel] [fork]
  *            [select] [locks] [counters] [time] [context] [faults] [block] [fd] [net] [file]
  *            [dial] [signal] [preempt] [retake] [tidy] [sysmon] [run] [look] [names]
