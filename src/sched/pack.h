@@ -195,10 +195,10 @@ static void gor__pack_restore(gor__g *g)
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
     gor__pages_of(g, &r);
-    if (getpid() == gor__packs.mem.pid)
-        gor__pack_put_back(&r, k);
-    else
+    if (gor__os_mem_inherited(&gor__packs.mem))
         gor__pack_put_back_alone(&r, k);
+    else
+        gor__pack_put_back(&r, k);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
     gor__au64_count(&gor__packs.n, (uint64_t)-1);
@@ -294,12 +294,14 @@ static void gor__packs_look(bool handled)
 /* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
 static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
 {
-    bool gone;
+    bool copied, gone;
     int64_t since = 0;
     if (!gor__os_close(r->base, r->size))
         return false;
-    gone = gor__os_peek(&gor__packs.mem, r->live, k + 1, r->n_live) &&
-           gor__os_guard(r->base, r->size, true) == 0;
+    copied = gor__os_peek(&gor__packs.mem, r->live, k + 1, r->n_live);
+    gone = copied && gor__os_guard(r->base, r->size, true) == 0;
+    if (copied && !gone)
+        gor__pack_put_back(r, k);                  /* some pages may have gone */
     while (!gor__os_open(r->base, r->size))
         gor__pack_try_again(&since);
     return gone;
