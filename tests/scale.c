@@ -97,7 +97,7 @@ static int parked_goroutines(void *arg)
 static void with_procs(struct scene *s, int (*fn)(void *))
 {
     for (s->procs = 1; s->procs <= 2; s->procs++) {
-        gor_options o = { .procs = s->procs, .stack_size = s->stack_size };
+        gor_options o = { .procs = s->procs, .stack_size = s->stack_size, .compact_idle = 1 };
         IS(gor_run_with(&o, fn, s), 0);
     }
 }
@@ -149,8 +149,10 @@ TESTF(a_packed_goroutine_takes_its_live_bytes_its_share_of_a_page_table_and_a_G)
     struct scene usual = { many() / 5, 256u << 10, 0, 1.3 * 1024 };
     if (too_small_here(small.n))
         return;
+    IS(setenv("GORDEBUG", "tidy=1000000", 1), 0);      /* looked at each millisecond */
     with_procs(&small, packed_goroutines);
     with_procs(&usual, packed_goroutines);
+    unsetenv("GORDEBUG");
 }
 
 static _Atomic long n_ran;

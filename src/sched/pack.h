@@ -33,10 +33,10 @@
 #define GOR__RED_ZONE  ((uintptr_t)128)        /* below the stack pointer, used by leaf functions */
 #define GOR__PACK_SPARE 4                      /* pages, and as many mappings                  */
 
-typedef struct gor__pack {             /* what a stack held; its bytes follow                  */
-    struct gor__pack *next;            /* in the trash                                         */
+typedef struct gor__packed {             /* what a stack held; its bytes follow                  */
+    struct gor__packed *next;            /* in the trash                                         */
     size_t size;                       /* of all                                               */
-} gor__pack;
+} gor__packed;
 
 typedef struct gor__pack_slot {        /* of a stack                                           */
     gor__aptr g;                       /* who was last packed here; NULL: nobody ever          */
@@ -126,11 +126,11 @@ static gor__pack_slot *gor__pack_slot_for(uintptr_t at)
     return gor__pack_slot_at(at);
 }
 
-static void gor__pack_throw_away(gor__pack *k)
+static void gor__pack_throw_away(gor__packed *k)
 {
-    gor__pack *first;
+    gor__packed *first;
     do {
-        first = (gor__pack *)gor__aptr_load_rlx(&gor__packs.trash);
+        first = (gor__packed *)gor__aptr_load_rlx(&gor__packs.trash);
         k->next = first;
     } while (!gor__aptr_cas(&gor__packs.trash, first, k));
 }
@@ -138,9 +138,9 @@ static void gor__pack_throw_away(gor__pack *k)
 /* By sysmon: I4. */
 static void gor__pack_empty_trash(void)
 {
-    gor__pack *k = NULL, *next;
+    gor__packed *k = NULL, *next;
     if (gor__aptr_load_rlx(&gor__packs.trash))
-        k = (gor__pack *)gor__aptr_xchg(&gor__packs.trash, NULL);
+        k = (gor__packed *)gor__aptr_xchg(&gor__packs.trash, NULL);
     for (; k; k = next) {
         next = k->next;
         gor__free(k, k->size);
@@ -168,7 +168,7 @@ static void gor__pack_try_again(int64_t *since)
 }
 
 /* I2. The caller has claimed g. */
-static void gor__pack_put_back(const gor__pages *r, const gor__pack *k)
+static void gor__pack_put_back(const gor__pages *r, const gor__packed *k)
 {
     int64_t since = 0;
     while (!gor__os_close(r->base, r->size))
@@ -183,7 +183,7 @@ static void gor__pack_put_back(const gor__pages *r, const gor__pack *k)
 
 /* The same in the child of a bare clone(2), which is alone with its copy of all; mem is its
  * parent's. */
-static void gor__pack_put_back_alone(const gor__pages *r, const gor__pack *k)
+static void gor__pack_put_back_alone(const gor__pages *r, const gor__packed *k)
 {
     if (gor__os_unguard(r->base, r->size))
         memcpy(r->live, k + 1, r->n_live);
@@ -193,7 +193,7 @@ static void gor__pack_restore(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
-    gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slot->pack);
+    gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slot->pack);
     gor__pages_of(g, &r);
     if (gor__os_mem_inherited(&gor__packs.mem))
         gor__pack_put_back_alone(&r, k);
@@ -292,7 +292,7 @@ static void gor__packs_look(bool handled)
 }
 
 /* I2: the bytes of r go to k, and its pages to the system. False: they stay. */
-static bool gor__pack_pages(const gor__pages *r, gor__pack *k)
+static bool gor__pack_pages(const gor__pages *r, gor__packed *k)
 {
     bool copied, gone;
     int64_t since = 0;
@@ -312,10 +312,10 @@ static bool gor__pack_one(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot;
-    gor__pack *k;
+    gor__packed *k;
     gor__pages_of(g, &r);
     if (r.n_live > r.size / 4 * 3 || (slot = gor__pack_slot_for((uintptr_t)g->sp)) == NULL ||
-        (k = (gor__pack *)gor__alloc(sizeof *k + r.n_live)) == NULL)
+        (k = (gor__packed *)gor__alloc(sizeof *k + r.n_live)) == NULL)
         return false;
     k->size = sizeof *k + r.n_live;
     gor__aptr_store_rel(&slot->g, g);
@@ -345,7 +345,7 @@ static void gor__packs_free(void)
     for (gor__chunk *c = gor__pack_chunks(); c; c = c->next) {
         gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
         for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
-            gor__pack *k = (gor__pack *)gor__aptr_load_rlx(&slots[i].pack);
+            gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slots[i].pack);
             gor__free(k, k ? k->size : 0);
         }
         gor__free(slots, gor__pack_slots_size(c));
