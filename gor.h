@@ -3233,6 +3233,15 @@ static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder i
 #define GOR__RANK_ENUM(name, why) GOR__RANK_##name,
 enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
 
+/* What must hold; looked at in GOR_CHECK builds. */
+GOR__INLINE void gor__check(bool holds, const char *what)
+{
+    if (GOR_CHECK && !holds) {
+        fprintf(stderr, "gor: not so: %s\n", what);
+        abort();
+    }
+}
+
 #if GOR_CHECK
 static __thread volatile uint8_t gor__held[GOR__N_RANKS];
 GOR__NO_TSAN static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)
@@ -3417,6 +3426,12 @@ static struct {
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
 
+/* Every mapping that stacks are cut from. Takes no lock. */
+static gor__chunk *gor__stack_chunks(void)
+{
+    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
+}
+
 static int gor__stack_class_of(size_t size)
 {
     int k = 0;
@@ -3529,7 +3544,7 @@ static bool gor__stack_map(int k, size_t n)
     c->cut = 0;
     gor__aptr_store_rlx(&c->slots, NULL);
     gor__lock_stacks();
-    c->next = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks);
+    c->next = gor__stack_chunks();
     gor__aptr_store_rel(&gor__stacks.chunks, c);
     c->next_uncut = cls->uncut;
     cls->uncut = c;
@@ -3690,7 +3705,7 @@ static size_t gor__stack_cool(int k, size_t n)
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
-    gor__chunk *first = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks), *c;
+    gor__chunk *first = gor__stack_chunks(), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
     step = n / 256 + 1;
@@ -3738,7 +3753,7 @@ static void gor__stacks_free(void)
             after = cold->next;
             gor__free(cold, sizeof *cold);
         }
-    for (c = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks); c; c = next) {
+    for (c = gor__stack_chunks(); c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
         gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */
@@ -5180,15 +5195,10 @@ GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 
 /* -- where it is noted --------------------------------------------------------------------- */
 
-static gor__chunk *gor__pack_chunks(void)
-{
-    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
-}
-
 /* The chunk that at lies in. Takes no lock: I4. */
 static gor__chunk *gor__pack_chunk_at(uintptr_t at)
 {
-    gor__chunk *c = gor__pack_chunks();
+    gor__chunk *c = gor__stack_chunks();
     while (c && at - (uintptr_t)c->base >= c->size)
         c = c->next;
     return c;
@@ -5243,6 +5253,15 @@ static void gor__pack_empty_trash(void)
 
 /* -- coming back --------------------------------------------------------------------------- */
 
+/* Give the spare mappings back. False: there are none. */
+static bool gor__pack_drop_spare(void)
+{
+    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (spare)
+        gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
+    return spare != NULL;
+}
+
 /* A step was refused for want of memory or mappings. There is room: the spare ones; and time, ten
  * seconds, for others to end what they split. Without these bytes there is no way on. */
 static void gor__pack_try_again(int64_t *since)
@@ -5250,12 +5269,11 @@ static void gor__pack_try_again(int64_t *since)
     static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
                                "(vm.max_map_count), or our /proc/self/mem is closed\n";
     struct timespec ms = { 0, 1000000 };
-    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
     if (*since == 0)
         *since = gor__os_now();
-    if (spare)
-        gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
-    else if (gor__os_now() - *since < 10 * GOR_SEC)
+    if (gor__pack_drop_spare())
+        return;
+    if (gor__os_now() - *since < 10 * GOR_SEC)
         nanosleep(&ms, NULL);
     else if (write(2, text, sizeof text - 1) >= 0)
         abort();
@@ -5299,7 +5317,7 @@ static void gor__pack_restore(gor__g *g)
 }
 
 /* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
-static void gor__unpack(gor__g *g)
+static GOR__NOINLINE void gor__unpack(gor__g *g)
 {
     uint32_t hold;
     sigset_t all, old;
@@ -5436,7 +5454,7 @@ static void gor__packs_unpack_all(void)
 static void gor__packs_free(void)
 {
     gor__pack_empty_trash();
-    for (gor__chunk *c = gor__pack_chunks(); c; c = c->next) {
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
         gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
         for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
             gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slots[i].pack);
@@ -5444,9 +5462,7 @@ static void gor__packs_free(void)
         }
         gor__free(slots, gor__pack_slots_size(c));
     }
-    if (gor__aptr_load_rlx(&gor__packs.spare))
-        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare),
-                        GOR__PACK_SPARE * gor__stacks.page_size);
+    gor__pack_drop_spare();
     gor__packs_close();
 }
 
@@ -6176,23 +6192,31 @@ static gor__g *gor__try_one_victim(gor__m *m, gor__p *p)
     return victim == p ? NULL : gor__runq_steal(&p->runq, &victim->runq);
 }
 
-/* The first, if p has nothing else to run, or it is due; then every other time at most. */
-static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+static gor__g *gor__preempted_pop(gor__m *m)
 {
-    gor__g *g = m->preempted.head, *stolen;
-    bool alone = gor__runq_empty(&p->runq) && gor__au32_load_sc(&gor__rt.global.n) == 0 &&
-                 !gor__taskq_find(&p->taskq);
-    m->preempted_turn = !m->preempted_turn;
-    if (!g || (!alone && (!m->preempted_turn ||
-                          (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)))
-        return NULL;
-    stolen = alone ? gor__try_one_victim(m, p) : NULL;
-    if (stolen)
-        return stolen;
-    gor__gq_pop(&m->preempted);
-    if (!m->preempted.head)
+    gor__g *g = gor__gq_pop(&m->preempted);
+    if (g && !m->preempted.head)
         gor__preempted_none(m);
     return g;
+}
+
+/* The first, once it is due; then every other time at most. */
+static gor__g *gor__try_preempted_due(gor__m *m, gor__p *p)
+{
+    gor__g *g = m->preempted.head;
+    m->preempted_turn = !m->preempted_turn;
+    if (!g || !m->preempted_turn ||
+        (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)
+        return NULL;
+    return gor__preempted_pop(m);
+}
+
+/* The first, due or not: p has nothing else to run. Whatever was seen elsewhere a moment ago may
+ * have been stolen since, so this is asked last, and m does not go idle while it has some. */
+static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+{
+    gor__g *stolen = m->preempted.head ? gor__try_one_victim(m, p) : NULL;
+    return stolen ? stolen : gor__preempted_pop(m);
 }
 
 /* m's thread will run nothing else for a while: they go on wherever they can. By m, or by sysmon
@@ -6244,7 +6268,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
             g = gor__taskq_start(m, &p->taskq);
     }
     if (!g)
-        g = gor__try_preempted(m, p);
+        g = gor__try_preempted_due(m, p);
+    if (gor__stress_hit(4))
+        gor__os_yield();                           /* others steal meanwhile */
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -6253,6 +6279,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__try_global(p, GOR__RUNQ_CAP / 2);
     if (!g)
         g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g)
         g = gor__try_queue(&gor__rt.low);
     return g;
@@ -6432,6 +6460,7 @@ static void gor__m_idle(gor__m *m)
     bool woken, listed, sleeper;
     gor__g *ready;
     int64_t leave_at;
+    gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -6621,7 +6650,8 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
-    gor__os_unblock(SIGSEGV);                      /* or a fault ends us without a word */
+    if (!(gor__rt.opt.flags & GOR_NO_SIGNALS))
+        gor__os_unblock(SIGSEGV);                  /* or a fault ends us without a word */
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
@@ -6630,12 +6660,14 @@ static void gor__m_begin(gor__m *m)
  * its stack ([tidy], [pack]), or the bytes of that are elsewhere; g0 can afford to wait. */
 static void gor__wait_for_stack(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)
+    uint32_t hold;
+    for (int i = 0; (hold = gor__au32_load_acq(&g->hold)) & GOR__ON_CPU; i++)
         if (i < 64)
             gor__arch_pause();
         else
             gor__os_yield();
-    gor__unpack(g);
+    if (GOR__UNLIKELY(hold & (GOR__CLAIMED | GOR__PACKED)))
+        gor__unpack(g);
 }
 
 /* Run g until its M comes back to g0. */
@@ -12175,10 +12207,18 @@ static int gor__listen_setup(int fd, const gor__network *net, const gor_addr *a,
     return 0;
 }
 
+/* A new socket of a network becomes ours. The fd, or -ENOMEM and it is closed. */
+static int gor__socket_adopted(int fd, const gor__network *net)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
+    gor__leave(m);
+    return rc;
+}
+
 static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any, int backlog)
 {
     int fd = gor__socket(a, net->type), rc;
-    gor__m *m;
     if (fd < 0)
         return fd;
     rc = gor__listen_setup(fd, net, a, any, backlog);
@@ -12186,10 +12226,7 @@ static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any,
         close(fd);
         return rc;
     }
-    m = gor__enter();
-    rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
-    gor__leave(m);
-    return rc;
+    return gor__socket_adopted(fd, net);
 }
 
 int gor_listen(const char *network, const char *addr, int backlog)
@@ -12217,12 +12254,9 @@ int gor_listen(const char *network, const char *addr, int backlog)
 static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t deadline)
 {
     int fd = gor__socket(a, net->type), rc;
-    gor__m *m;
     if (fd < 0)
         return fd;
-    m = gor__enter();
-    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
-    gor__leave(m);
+    rc = gor__socket_adopted(fd, net);
     if (rc < 0)
         return rc;
     rc = gor_connect_until(fd, (const struct sockaddr *)&a->sa, a->len, deadline);
@@ -12232,7 +12266,6 @@ static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t dea
     }
     if (net->type == SOCK_STREAM && net->family != AF_UNIX)
         gor__socket_no_delay(fd);
-    gor__pd_add_flag(gor__pd_seen(fd), gor__socket_flags(fd, net->family, net->type));
     return fd;
 }
 

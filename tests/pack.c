@@ -71,24 +71,45 @@ static void keep(void *arg)
 
 enum { MANY = 200 };
 
+/* MANY that sleep on one channel, all packed. */
+static struct crew {
+    gor_wg         wg;
+    gor_chan      *c;
+    struct sleeper s[MANY];
+} crew;
+
+static void crew_begin(void)
+{
+    crew.wg = (gor_wg){ 0 };
+    crew.c = gor_chan_new(sizeof(uint64_t), 0);
+    for (int i = 0; i < MANY; i++) {
+        crew.s[i] = (struct sleeper){ .wg = &crew.wg, .c = crew.c, .seed = test_random() };
+        START_PACKABLE(&crew.wg, keep, &crew.s[i]);
+    }
+    wait_until_packed(MANY);
+}
+
+/* added: what others have added to the word that each shows. */
+static void crew_wake(uint64_t added)
+{
+    for (int i = 0; i < MANY; i++)
+        IS(gor_send(crew.c, &added), 0);
+}
+
+static void crew_end(void)
+{
+    gor_wg_wait(&crew.wg);
+    gor_chan_release(crew.c);
+}
+
 static int wake_all(void *arg)
 {
-    static struct sleeper s[MANY];
-    gor_wg wg = { 0 };
     (void)arg;
     for (int round = 0; round < 3; round++) {
-        uint64_t zero = 0;
-        gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
-        for (int i = 0; i < MANY; i++) {
-            s[i] = (struct sleeper){ .wg = &wg, .c = c, .seed = test_random() };
-            START_PACKABLE(&wg, keep, &s[i]);
-        }
-        wait_until_packed(MANY);
-        for (int i = 0; i < MANY; i++)
-            IS(gor_send(c, &zero), 0);
-        gor_wg_wait(&wg);
+        crew_begin();
+        crew_wake(0);
+        crew_end();
         IS(test_stats().packed, 0);
-        gor_chan_release(c);
     }
     return 0;
 }
@@ -100,10 +121,9 @@ TESTF(a_goroutine_wakes_where_it_was)
 
 static void *touch(void *arg)
 {
-    struct sleeper *s = arg;
     for (int i = 0; i < MANY; i++)
-        __atomic_fetch_add(atomic_load(&s[i].shown), 1, __ATOMIC_RELAXED);
-    return NULL;
+        __atomic_fetch_add(atomic_load(&crew.s[i].shown), 1, __ATOMIC_RELAXED);
+    return arg;
 }
 
 /* Goroutines and a thread that is not ours, all at the same packed words. */
@@ -114,29 +134,19 @@ static void touch_too(void *arg)
 
 static int touch_all(void *arg)
 {
-    static struct sleeper s[MANY];
-    gor_wg wg = { 0 };
     (void)arg;
     for (int round = 0; round < 3; round++) {
-        gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
         gor_wg touching = { 0 };
         pthread_t thread;
-        uint64_t added = 4;
-        for (int i = 0; i < MANY; i++) {
-            s[i] = (struct sleeper){ .wg = &wg, .c = c, .seed = test_random() };
-            START_PACKABLE(&wg, keep, &s[i]);
-        }
-        wait_until_packed(MANY);
-        IS(pthread_create(&thread, NULL, touch, s), 0);
+        crew_begin();
+        IS(pthread_create(&thread, NULL, touch, NULL), 0);
         for (int i = 0; i < 3; i++)
-            START(&touching, touch_too, s);
+            START(&touching, touch_too, NULL);
         gor_wg_wait(&touching);
         IS(pthread_join(thread, NULL), 0);
         wait_until_packed(MANY);       /* and again */
-        for (int i = 0; i < MANY; i++)
-            IS(gor_send(c, &added), 0);
-        gor_wg_wait(&wg);
-        gor_chan_release(c);
+        crew_wake(4);
+        crew_end();
     }
     return 0;
 }
@@ -222,34 +232,27 @@ TESTF(nothing_is_lost_in_a_crowd_of_packed_goroutines)
 
 /* -- signals ----------------------------------------------------------------------------------- */
 
-static struct sleeper sleeping[MANY];
 static _Atomic long n_ticks;
 
 static void tick(int sig)
 {
     (void)sig;
     for (int i = 0; i < MANY; i += 10)
-        __atomic_fetch_add(atomic_load(&sleeping[i].shown), 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(atomic_load(&crew.s[i].shown), 1, __ATOMIC_RELAXED);
     atomic_fetch_add(&n_ticks, 1);
 }
 
 /* Its own thread may be at work on that very stack. */
 static int touch_by_signal(void *arg)
 {
-    gor_wg wg = { 0 };
     uint64_t ticks;
-    gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
     struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
     (void)arg;
-    for (int i = 0; i < MANY; i++) {
-        sleeping[i] = (struct sleeper){ .wg = &wg, .c = c, .seed = test_random() };
-        START_PACKABLE(&wg, keep, &sleeping[i]);
-    }
-    wait_until_packed(MANY);
+    crew_begin();
     atomic_store(&n_ticks, 0);
     IS(setitimer(ITIMER_REAL, &often, NULL), 0);
     for (int i = 0; i < 2000; i++) {
-        __atomic_fetch_add(atomic_load(&sleeping[i % MANY].shown), 0, __ATOMIC_RELAXED);
+        __atomic_fetch_add(atomic_load(&crew.s[i % MANY].shown), 0, __ATOMIC_RELAXED);
         if (i % 100 == 0)
             gor_sleep(GOR_MS);         /* they are packed again */
     }
@@ -257,13 +260,11 @@ static int touch_by_signal(void *arg)
     gor_sleep(GOR_MS);
     ticks = (uint64_t)atomic_load(&n_ticks);
     for (int i = 0; i < MANY; i++)
-        __atomic_fetch_add(atomic_load(&sleeping[i].shown), i % 10 == 0 ? 0 : ticks,
+        __atomic_fetch_add(atomic_load(&crew.s[i].shown), i % 10 == 0 ? 0 : ticks,
                            __ATOMIC_RELAXED);
-    for (int i = 0; i < MANY; i++)
-        IS(gor_send(c, &ticks), 0);
-    gor_wg_wait(&wg);
+    crew_wake(ticks);
+    crew_end();
     OK(ticks > 0);
-    gor_chan_release(c);
     return 0;
 }
 
@@ -280,30 +281,20 @@ TESTF(a_signal_handler_may_touch_packed_stacks)
 static void *send_all(void *arg)
 {
     sigset_t all;
-    uint64_t zero = 0;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
-    for (int i = 0; i < MANY; i++)
-        IS(gor_send((gor_chan *)arg, &zero), 0);
-    return NULL;
+    crew_wake(0);
+    return arg;
 }
 
 static int wake_from_deaf_thread(void *arg)
 {
-    static struct sleeper s[MANY];
-    gor_wg wg = { 0 };
     pthread_t thread;
-    gor_chan *c = gor_chan_new(sizeof(uint64_t), 0);
     (void)arg;
-    for (int i = 0; i < MANY; i++) {
-        s[i] = (struct sleeper){ .wg = &wg, .c = c, .seed = test_random() };
-        START_PACKABLE(&wg, keep, &s[i]);
-    }
-    wait_until_packed(MANY);
-    IS(pthread_create(&thread, NULL, send_all, c), 0);
-    gor_wg_wait(&wg);
+    crew_begin();
+    IS(pthread_create(&thread, NULL, send_all, NULL), 0);
+    crew_end();
     IS(pthread_join(thread, NULL), 0);
-    gor_chan_release(c);
     return 0;
 }
 

@@ -307,6 +307,44 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
         free(c.took);
     }
 }
+
+static void compute_and_yield(void *steps)
+{
+    for (int turn = 0; turn < 500; turn++) {
+        for (volatile long n = 0; n < *(long *)steps; n = n + 1)
+            ;
+        gor_yield();
+    }
+}
+
+static int compute_beside_thieves(void *p)
+{
+    struct computing *c = (struct computing *)p;
+    long few = c->steps / 50;
+    gor_wg wg = { 0 };
+    c->begin = now_ns();
+    for (int i = 0; i < c->n; i++)
+        START(&wg, compute, c);
+    for (int i = 0; i < 2; i++)
+        START(&wg, compute_and_yield, &few);
+    IS(gor_wg_wait(&wg), 0);
+    return 0;
+}
+
+/* Who was switched off waits for its own thread, which must not fall asleep, whatever is stolen
+ * while it looks for work. A forgotten one is a deadlock in the end. */
+TESTF(none_that_is_switched_in_place_is_forgotten)
+{
+    static const int procs[] = { 2, 4, 16 };
+    for (int i = 0; i < scaled(60); i++) {
+        gor_options o = { .procs = procs[i % 3], .quantum = 100 * GOR_US,
+                          .preempt = GOR_PREEMPT_SWITCH };
+        struct computing c = { .n = 4, .steps = steps_of(3 * GOR_MS),
+                               .took = (int64_t[4]){ 0 } };
+        IS(gor_run_with(&o, compute_beside_thieves, &c), 0);
+        IS(c.next, c.n);
+    }
+}
 #endif
 
 /* -- threads ----------------------------------------------------------------------------------- */

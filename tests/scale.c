@@ -240,8 +240,7 @@ TESTF(waves_of_millions_leave_memory_where_it_was_after_the_first)
 static size_t resident_pages(void)
 {
     size_t page = gor__stacks.page_size, bytes = 0;
-    gor__chunk *c = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
-    for (; c != NULL; c = c->next)
+    for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next)
         for (size_t at = 0; at < c->cut; at += c->stack_size)
             bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
     return bytes / page;

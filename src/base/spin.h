@@ -25,6 +25,15 @@ static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder i
 #define GOR__RANK_ENUM(name, why) GOR__RANK_##name,
 enum gor__rank { GOR__RANKS(GOR__RANK_ENUM) GOR__N_RANKS };
 
+/* What must hold; looked at in GOR_CHECK builds. */
+GOR__INLINE void gor__check(bool holds, const char *what)
+{
+    if (GOR_CHECK && !holds) {
+        fprintf(stderr, "gor: not so: %s\n", what);
+        abort();
+    }
+}
+
 #if GOR_CHECK
 static __thread volatile uint8_t gor__held[GOR__N_RANKS];
 GOR__NO_TSAN static GOR__NOINLINE void gor__rank_push(enum gor__rank rank)

@@ -261,10 +261,18 @@ static int gor__listen_setup(int fd, const gor__network *net, const gor_addr *a,
     return 0;
 }
 
+/* A new socket of a network becomes ours. The fd, or -ENOMEM and it is closed. */
+static int gor__socket_adopted(int fd, const gor__network *net)
+{
+    gor__m *m = gor__enter();
+    int rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
+    gor__leave(m);
+    return rc;
+}
+
 static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any, int backlog)
 {
     int fd = gor__socket(a, net->type), rc;
-    gor__m *m;
     if (fd < 0)
         return fd;
     rc = gor__listen_setup(fd, net, a, any, backlog);
@@ -272,10 +280,7 @@ static int gor__listen_one(const gor__network *net, const gor_addr *a, bool any,
         close(fd);
         return rc;
     }
-    m = gor__enter();
-    rc = gor__fd_adopted(fd, gor__socket_flags(fd, net->family, net->type));
-    gor__leave(m);
-    return rc;
+    return gor__socket_adopted(fd, net);
 }
 
 int gor_listen(const char *network, const char *addr, int backlog)
@@ -303,12 +308,9 @@ int gor_listen(const char *network, const char *addr, int backlog)
 static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t deadline)
 {
     int fd = gor__socket(a, net->type), rc;
-    gor__m *m;
     if (fd < 0)
         return fd;
-    m = gor__enter();
-    rc = gor__fd_adopted(fd, GOR__PD_SOCKET);
-    gor__leave(m);
+    rc = gor__socket_adopted(fd, net);
     if (rc < 0)
         return rc;
     rc = gor_connect_until(fd, (const struct sockaddr *)&a->sa, a->len, deadline);
@@ -318,7 +320,6 @@ static int gor__dial_one(const gor__network *net, const gor_addr *a, int64_t dea
     }
     if (net->type == SOCK_STREAM && net->family != AF_UNIX)
         gor__socket_no_delay(fd);
-    gor__pd_add_flag(gor__pd_seen(fd), gor__socket_flags(fd, net->family, net->type));
     return fd;
 }
 

@@ -71,6 +71,12 @@ static struct {
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
 
+/* Every mapping that stacks are cut from. Takes no lock. */
+static gor__chunk *gor__stack_chunks(void)
+{
+    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
+}
+
 static int gor__stack_class_of(size_t size)
 {
     int k = 0;
@@ -183,7 +189,7 @@ static bool gor__stack_map(int k, size_t n)
     c->cut = 0;
     gor__aptr_store_rlx(&c->slots, NULL);
     gor__lock_stacks();
-    c->next = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks);
+    c->next = gor__stack_chunks();
     gor__aptr_store_rel(&gor__stacks.chunks, c);
     c->next_uncut = cls->uncut;
     cls->uncut = c;
@@ -344,7 +350,7 @@ static size_t gor__stack_cool(int k, size_t n)
 static size_t gor__stacks_resident(void)
 {
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
-    gor__chunk *first = (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks), *c;
+    gor__chunk *first = gor__stack_chunks(), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stack_size;
     step = n / 256 + 1;
@@ -392,7 +398,7 @@ static void gor__stacks_free(void)
             after = cold->next;
             gor__free(cold, sizeof *cold);
         }
-    for (c = (gor__chunk *)gor__aptr_load_rlx(&gor__stacks.chunks); c; c = next) {
+    for (c = gor__stack_chunks(); c; c = next) {
         next = c->next;
         gor__san_unroot(c->base, c->size);
         gor__san_clean(c->base, c->size);          /* the addresses may come back as other stacks */

@@ -22,7 +22,8 @@ static void gor__m_begin(gor__m *m)
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
-    gor__os_unblock(SIGSEGV);                      /* or a fault ends us without a word */
+    if (!(gor__rt.opt.flags & GOR_NO_SIGNALS))
+        gor__os_unblock(SIGSEGV);                  /* or a fault ends us without a word */
     pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
     gor__san_hand_over(&m->alt_stack);
 }
@@ -31,12 +32,14 @@ static void gor__m_begin(gor__m *m)
  * its stack ([tidy], [pack]), or the bytes of that are elsewhere; g0 can afford to wait. */
 static void gor__wait_for_stack(gor__g *g)
 {
-    for (int i = 0; gor__au32_load_acq(&g->hold) & GOR__ON_CPU; i++)
+    uint32_t hold;
+    for (int i = 0; (hold = gor__au32_load_acq(&g->hold)) & GOR__ON_CPU; i++)
         if (i < 64)
             gor__arch_pause();
         else
             gor__os_yield();
-    gor__unpack(g);
+    if (GOR__UNLIKELY(hold & (GOR__CLAIMED | GOR__PACKED)))
+        gor__unpack(g);
 }
 
 /* Run g until its M comes back to g0. */

@@ -86,15 +86,10 @@ GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 
 /* -- where it is noted --------------------------------------------------------------------- */
 
-static gor__chunk *gor__pack_chunks(void)
-{
-    return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
-}
-
 /* The chunk that at lies in. Takes no lock: I4. */
 static gor__chunk *gor__pack_chunk_at(uintptr_t at)
 {
-    gor__chunk *c = gor__pack_chunks();
+    gor__chunk *c = gor__stack_chunks();
     while (c && at - (uintptr_t)c->base >= c->size)
         c = c->next;
     return c;
@@ -149,6 +144,15 @@ static void gor__pack_empty_trash(void)
 
 /* -- coming back --------------------------------------------------------------------------- */
 
+/* Give the spare mappings back. False: there are none. */
+static bool gor__pack_drop_spare(void)
+{
+    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
+    if (spare)
+        gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
+    return spare != NULL;
+}
+
 /* A step was refused for want of memory or mappings. There is room: the spare ones; and time, ten
  * seconds, for others to end what they split. Without these bytes there is no way on. */
 static void gor__pack_try_again(int64_t *since)
@@ -156,12 +160,11 @@ static void gor__pack_try_again(int64_t *since)
     static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
                                "(vm.max_map_count), or our /proc/self/mem is closed\n";
     struct timespec ms = { 0, 1000000 };
-    void *spare = gor__aptr_xchg(&gor__packs.spare, NULL);
     if (*since == 0)
         *since = gor__os_now();
-    if (spare)
-        gor__os_release(spare, GOR__PACK_SPARE * gor__stacks.page_size);
-    else if (gor__os_now() - *since < 10 * GOR_SEC)
+    if (gor__pack_drop_spare())
+        return;
+    if (gor__os_now() - *since < 10 * GOR_SEC)
         nanosleep(&ms, NULL);
     else if (write(2, text, sizeof text - 1) >= 0)
         abort();
@@ -205,7 +208,7 @@ static void gor__pack_restore(gor__g *g)
 }
 
 /* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
-static void gor__unpack(gor__g *g)
+static GOR__NOINLINE void gor__unpack(gor__g *g)
 {
     uint32_t hold;
     sigset_t all, old;
@@ -342,7 +345,7 @@ static void gor__packs_unpack_all(void)
 static void gor__packs_free(void)
 {
     gor__pack_empty_trash();
-    for (gor__chunk *c = gor__pack_chunks(); c; c = c->next) {
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
         gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
         for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
             gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slots[i].pack);
@@ -350,8 +353,6 @@ static void gor__packs_free(void)
         }
         gor__free(slots, gor__pack_slots_size(c));
     }
-    if (gor__aptr_load_rlx(&gor__packs.spare))
-        gor__os_release(gor__aptr_load_rlx(&gor__packs.spare),
-                        GOR__PACK_SPARE * gor__stacks.page_size);
+    gor__pack_drop_spare();
     gor__packs_close();
 }

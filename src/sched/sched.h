@@ -282,23 +282,31 @@ static gor__g *gor__try_one_victim(gor__m *m, gor__p *p)
     return victim == p ? NULL : gor__runq_steal(&p->runq, &victim->runq);
 }
 
-/* The first, if p has nothing else to run, or it is due; then every other time at most. */
-static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+static gor__g *gor__preempted_pop(gor__m *m)
 {
-    gor__g *g = m->preempted.head, *stolen;
-    bool alone = gor__runq_empty(&p->runq) && gor__au32_load_sc(&gor__rt.global.n) == 0 &&
-                 !gor__taskq_find(&p->taskq);
-    m->preempted_turn = !m->preempted_turn;
-    if (!g || (!alone && (!m->preempted_turn ||
-                          (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)))
-        return NULL;
-    stolen = alone ? gor__try_one_victim(m, p) : NULL;
-    if (stolen)
-        return stolen;
-    gor__gq_pop(&m->preempted);
-    if (!m->preempted.head)
+    gor__g *g = gor__gq_pop(&m->preempted);
+    if (g && !m->preempted.head)
         gor__preempted_none(m);
     return g;
+}
+
+/* The first, once it is due; then every other time at most. */
+static gor__g *gor__try_preempted_due(gor__m *m, gor__p *p)
+{
+    gor__g *g = m->preempted.head;
+    m->preempted_turn = !m->preempted_turn;
+    if (!g || !m->preempted_turn ||
+        (int32_t)(gor__au32_load_rlx(&p->tick) - g->due_tick) < 0)
+        return NULL;
+    return gor__preempted_pop(m);
+}
+
+/* The first, due or not: p has nothing else to run. Whatever was seen elsewhere a moment ago may
+ * have been stolen since, so this is asked last, and m does not go idle while it has some. */
+static gor__g *gor__try_preempted(gor__m *m, gor__p *p)
+{
+    gor__g *stolen = m->preempted.head ? gor__try_one_victim(m, p) : NULL;
+    return stolen ? stolen : gor__preempted_pop(m);
 }
 
 /* m's thread will run nothing else for a while: they go on wherever they can. By m, or by sysmon
@@ -350,7 +358,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
             g = gor__taskq_start(m, &p->taskq);
     }
     if (!g)
-        g = gor__try_preempted(m, p);
+        g = gor__try_preempted_due(m, p);
+    if (gor__stress_hit(4))
+        gor__os_yield();                           /* others steal meanwhile */
     if (!g)
         g = gor__pick_local(p);
     if (!g)
@@ -359,6 +369,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__try_global(p, GOR__RUNQ_CAP / 2);
     if (!g)
         g = gor__try_queue(&gor__rt.high);
+    if (!g)
+        g = gor__try_preempted(m, p);
     if (!g)
         g = gor__try_queue(&gor__rt.low);
     return g;
@@ -538,6 +550,7 @@ static void gor__m_idle(gor__m *m)
     bool woken, listed, sleeper;
     gor__g *ready;
     int64_t leave_at;
+    gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
