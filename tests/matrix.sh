@@ -30,9 +30,13 @@ setup() {
                   GORTEST_SCALE=5 ;;
     clang-O3-lto) CC=clang CFLAGS='-O3 -flto' LDFLAGS='-fuse-ld=lld' also='report'
                   GORTEST_SCALE=5 ;;
-    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' also='report' GORTEST_SCALE=5 ;;
+    # What has thread-local state, assembly or addresses of functions in it.
+    pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' GORTEST_SCALE=5
+                  programs='errno_tls foreign go preempt registers stack' ;;
     tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report' ;;
-    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=30 ;;
+    # clang's runs all; gcc's what another compiler may compile into other accesses.
+    tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=30
+                  programs='chan ctx foreign go net random select sync time' ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     # gcc's runs all; clang's what it is most likely to see otherwise, in part as newer ones do by
     # default, on fake stacks; at -O0 the runtime's own frames are there too.

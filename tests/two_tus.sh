@@ -42,10 +42,8 @@ case $CC in aarch64*)
     check "$CC" "$CXX" -O2
     finish ;;
 esac
-check gcc g++ -O0
 check gcc g++ -O2
 check gcc g++ -O3 -flto=auto
-check clang clang++ -O0
 check clang clang++ -O2
 check clang clang++ -O3 -flto -fuse-ld=lld
 check gcc g++ -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
