@@ -1,7 +1,8 @@
-/* ==== [fast] lock and unlock of a free mutex, inlined =======================================
- * Private: nothing here is to be called by name. A lock and an unlock that meet nobody are a dozen
- * instructions each; the calls would cost as much again. They do what the functions' own first
- * lines do ([machine] gor__enter, [locks]), and leave everything else to the functions.
+/* ==== [fast] lock and unlock that meet nobody, inlined ==========================================
+ * Private: nothing here is to be called by name. A lock and an unlock of a mutex that is free, or
+ * of an rwmutex that only readers have, are a dozen instructions each; the calls would cost as much
+ * again. They do what the functions' own first lines do ([machine] gor__enter, [locks]), and leave
+ * everything else to the functions.
  * GOR_NO_INLINE before the include leaves this out, for programs that have the implementation in
  * another shared object. */
 #if !defined(GOR_NO_INLINE)
@@ -27,6 +28,10 @@ typedef struct gor__near_m {
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
+
+/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits. */
+#define GOR__RW_WRITER ((uint32_t)1 << 29)
+#define GOR__RW_QUEUED ((uint32_t)1 << 30)
 
 #ifndef GOR_NO_INLINE
 /* Begin a call: this thread's M, and where its mark is. End it. As gor__arch_call_begin and _end in
@@ -64,7 +69,7 @@ static inline void gor__near_end(uintptr_t at)
 }
 #endif
 
-/* Change a mutex's state, if it is old: acq and rel mutex.state. Elided while alone. */
+/* Change a lock's state, if it is old: acq and rel state. Elided while alone. */
 static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
     if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
@@ -87,26 +92,66 @@ static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state,
     return true;
 }
 
-static inline int gor__mutex_lock_near(gor_mutex *mutex)
+/* A lock whose state is old: take it, or give it back. A lock heeds the goroutine's own context. */
+static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(&at);
-    if (__builtin_expect(
-            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-            gor__near_try(m, at, &mutex->state, 0, 1), 1))
-        return 0;
-    return (gor_mutex_lock)(mutex);
+    return __builtin_expect(
+        m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
+        gor__near_try(m, at, state, old, to), 1);
+}
+
+static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
+{
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(&at);
+    return __builtin_expect(m && gor__near_try(m, at, state, old, to), 1);
+}
+
+static inline int gor__mutex_lock_near(gor_mutex *mutex)
+{
+    return gor__near_lock(&mutex->state, 0, 1) ? 0 : (gor_mutex_lock)(mutex);
 }
 
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    uintptr_t at;
-    gor__near_m *m = gor__near_begin(&at);
-    if (__builtin_expect(!m || !gor__near_try(m, at, &mutex->state, 1, 0), 0))
+    if (!gor__near_unlock(&mutex->state, 1, 0))
         gor__mutex_unlock_at(mutex, here);
+}
+
+static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
+{
+    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
+    return s + 1 < GOR__RW_WRITER && gor__near_lock(&mutex->state, s, s + 1)
+           ? 0 : (gor_rwmutex_rlock)(mutex);
+}
+
+static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *here)
+{
+    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
+    if (s == 0 || s >= GOR__RW_WRITER || !gor__near_unlock(&mutex->state, s, s - 1))
+        gor__rwmutex_runlock_at(mutex, here);
+}
+
+static inline int gor__rwmutex_lock_near(gor_rwmutex *mutex)
+{
+    return gor__near_lock(&mutex->state, 0, GOR__RW_WRITER) ? 0 : (gor_rwmutex_lock)(mutex);
+}
+
+static inline void gor__rwmutex_unlock_near(gor_rwmutex *mutex, const char *here)
+{
+    if (!gor__near_unlock(&mutex->state, GOR__RW_WRITER, 0))
+        gor__rwmutex_unlock_at(mutex, here);
 }
 
 #define gor_mutex_lock(m) gor__mutex_lock_near(m)
 #undef gor_mutex_unlock
 #define gor_mutex_unlock(m) gor__mutex_unlock_near((m), GOR__HERE)
+#define gor_rwmutex_rlock(m) gor__rwmutex_rlock_near(m)
+#undef gor_rwmutex_runlock
+#define gor_rwmutex_runlock(m) gor__rwmutex_runlock_near((m), GOR__HERE)
+#define gor_rwmutex_lock(m) gor__rwmutex_lock_near(m)
+#undef gor_rwmutex_unlock
+#define gor_rwmutex_unlock(m) gor__rwmutex_unlock_near((m), GOR__HERE)
 #endif

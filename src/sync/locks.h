@@ -184,19 +184,17 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
  *             I2 The unlocker lets go of m->lock while somebody still holds the rwmutex: itself, or
  *                a waiter that it let in and is about to wake. So the rwmutex is still there.
  */
-enum { GOR__RW_QUEUED = 1 << 30, GOR__RW_WRITER = 1 << 29 };
-
 /* What holding it adds to the state. */
 GOR__INLINE uint32_t gor__rw_one(bool write) { return write ? GOR__RW_WRITER : 1; }
 
 GOR__INLINE bool gor__rw_fits(uint32_t state, bool write)
 {
-    return write ? (state & ~(uint32_t)GOR__RW_QUEUED) == 0 : (state & GOR__RW_WRITER) == 0;
+    return write ? (state & ~GOR__RW_QUEUED) == 0 : (state & GOR__RW_WRITER) == 0;
 }
 
 GOR__INLINE bool gor__rw_held(uint32_t state, bool write)
 {
-    return ((state & GOR__RW_WRITER) != 0) == write && (state & ~(uint32_t)GOR__RW_QUEUED) != 0;
+    return ((state & GOR__RW_WRITER) != 0) == write && (state & ~GOR__RW_QUEUED) != 0;
 }
 
 /* Change the state by add, if nobody waits and it fits, or, to unlock, it is held so. */
@@ -229,7 +227,7 @@ static gor__node *gor__rw_admit_locked(gor_rwmutex *m, uint32_t *state)
         at = &n->next;
     }
     if (!m->waiters.head)
-        *state &= ~(uint32_t)GOR__RW_QUEUED;
+        *state &= ~GOR__RW_QUEUED;
     return list;
 }
 
@@ -258,7 +256,7 @@ static bool gor__rw_take_locked(gor_rwmutex *m, bool write)
     uint32_t s = gor__rw_queue_locked(m);
     if (m->waiters.head || !gor__rw_fits(s, write))
         return false;
-    gor__au32_store_rel(&m->state, (s & ~(uint32_t)GOR__RW_QUEUED) + gor__rw_one(write));
+    gor__au32_store_rel(&m->state, (s & ~GOR__RW_QUEUED) + gor__rw_one(write));
     return true;
 }
 
@@ -335,7 +333,7 @@ static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
     if (held)
         done = gor__rw_release_locked(m, write, &s, &list);
     else if (!m->waiters.head)
-        s &= ~(uint32_t)GOR__RW_QUEUED;
+        s &= ~GOR__RW_QUEUED;
     gor__au32_store_rel(&m->state, s);
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
     gor__wake_all(list);
@@ -353,8 +351,8 @@ static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
     gor__leave(self);
 }
 
-int  gor_rwmutex_rlock(gor_rwmutex *m) { return gor__rw_lock(m, false); }
-int  gor_rwmutex_lock(gor_rwmutex *m) { return gor__rw_lock(m, true); }
+int  (gor_rwmutex_rlock)(gor_rwmutex *m) { return gor__rw_lock(m, false); }
+int  (gor_rwmutex_lock)(gor_rwmutex *m) { return gor__rw_lock(m, true); }
 bool gor_rwmutex_try_rlock(gor_rwmutex *m) { return gor__rw_try(m, false); }
 bool gor_rwmutex_try_lock(gor_rwmutex *m) { return gor__rw_try(m, true); }
 void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, false, here); }
