@@ -4127,6 +4127,18 @@ static struct {
 /* Foreign threads asleep in a gor call without a deadline; they may outlast a run. */
 static gor__au32 gor__n_foreign;
 
+/* Low half: foreign threads inside a gor call, and not asleep there; the end of a run waits for
+ * them. High half: how often one came in or woke up there; [sysmon] sees that some have moved. */
+static gor__au64 gor__foreign;
+#define GOR__FOREIGN_MOVE ((uint64_t)1 << 32)
+
+GOR__INLINE void gor__foreign_in(void) { gor__au64_add(&gor__foreign, GOR__FOREIGN_MOVE + 1); }
+GOR__INLINE void gor__foreign_out(void) { gor__au64_add(&gor__foreign, (uint64_t)-1); }
+GOR__INLINE bool gor__foreign_inside(void)
+{
+    return (uint32_t)gor__au64_load_sc(&gor__foreign) != 0;
+}
+
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
 /* Calls upward: filled in by the parts that own them. */
@@ -4522,14 +4534,14 @@ static size_t gor__timers_run(gor__timers *h, int64_t now)
     return n;
 }
 
-/* All timers of one heap go to another, lower in the order of Ps; without memory they stay, and are
- * seen to when somebody is idle. */
-static void gor__timers_move(gor__timers *to, gor__timers *from)
+/* All timers of one heap go to another, lower in the order of Ps. At every moment one of the two
+ * says when the first is due. False: out of memory, they stay. */
+static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
     gor__timer_entry *bigger;
     size_t cap;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
-        return;
+        return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
     cap = to->n + from->n + 64;
@@ -4546,10 +4558,11 @@ static void gor__timers_move(gor__timers *to, gor__timers *from)
         }
         from->n = 0;
     }
-    gor__timers_publish(from);
     gor__timers_publish(to);
+    gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
+    return bigger != NULL;
 }
 
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
@@ -4595,7 +4608,7 @@ static bool gor__m_sleep(gor__m *m, int64_t deadline)
             gor__au32_load_acq(&m->park) == 0)
             return false;
     }
-    gor__au32_store_rlx(&m->park, 0);
+    gor__au32_xchg(&m->park, 0);                   /* then the caller looks at stopping */
     return true;
 }
 
@@ -4613,7 +4626,7 @@ static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
     gor__au32_xchg(&m->polling, 0);
     if (gor__au32_load_sc(&m->park) == 0)
         return false;
-    gor__au32_store_rlx(&m->park, 0);
+    gor__au32_xchg(&m->park, 0);
     return true;
 }
 
@@ -4779,6 +4792,16 @@ GOR__INLINE void gor__timer_added(int64_t when)
         gor__sleeper_tell(when);
 }
 
+/* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
+ * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
+static bool gor__timer_end(gor_timer *t)
+{
+    bool was = gor__timer_del(t);
+    if (was && !gor__self())
+        gor__sysmon_wake();
+    return was;
+}
+
 /* ==== [ready] making goroutines runnable, and their memory ======================================
  * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
  *             warm stacks per P, so that spawning and ending touch nothing shared.
@@ -4872,6 +4895,7 @@ static void gor__ready_all(gor__m *m, gor__g *list)
             gor__runq_append(p, g);
             continue;
         }
+        tell = true;
         gor__lock_sched();
         gor__gq_push(gor__queue_of_locked(g), g);
         gor__urgent_update_locked();
@@ -6381,16 +6405,17 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
     return p != NULL;
 }
 
-/* Give the P up: to the idle list, or, if gor_procs wants it back, to nobody; its work goes to
- * all. */
-static void gor__p_release(gor__m *m)
+/* p, in transit, is not wanted any more: its timers go to the first P, which always is, and its
+ * goroutines to all. Without memory for that it stays, one more than was asked for. */
+static void gor__p_retire(gor__p *p)
 {
-    gor__p *p = gor__m_p(m);
+    bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__g *g;
-    if (gor__au32_load_rlx(&p->retire))
-        gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__lock_sched();
-    gor__aptr_store_rlx(&m->p, NULL);
+    if (!moved && gor__au32_load_rlx(&p->retire)) {
+        gor__au32_store_rlx(&p->retire, 0);
+        gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
+    }
     if (gor__au32_load_rlx(&p->retire)) {
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
@@ -6399,6 +6424,29 @@ static void gor__p_release(gor__m *m)
         gor__p_idle_push_locked(p);
     }
     gor__unlock_sched();
+}
+
+/* p, whose last holder has let go of it, goes to the idle list, or, if gor_procs wants it back, to
+ * nobody. Work may have become visible: who calls looks for it, or wakes somebody who does. */
+static void gor__p_give_back(gor__p *p)
+{
+    bool retire;
+    gor__lock_sched();
+    retire = gor__au32_load_rlx(&p->retire) != 0;
+    if (retire)
+        gor__aptr_store_rlx(&p->m, &gor__in_transit);
+    else
+        gor__p_idle_push_locked(p);
+    gor__unlock_sched();
+    if (retire)
+        gor__p_retire(p);
+}
+
+static void gor__p_release(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    gor__aptr_store_rlx(&m->p, NULL);
+    gor__p_give_back(p);
 }
 
 /* A P was given up by an M that will not look for work again: somebody must, and mind the
@@ -6880,9 +6928,6 @@ static void gor__stop_now(void)
 
 /* -- the border between the user's code and ours ------------------------------------------- */
 
-/* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
-static gor__au32 gor__n_inside;
-
 /* The rare side of an asymmetric fence. Without membarrier each M fences itself: GOR__FENCE. */
 static void gor__fence_all(void)
 {
@@ -6892,16 +6937,18 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
-/* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
-static bool gor__p_in_call(gor__p *p)
+/* Who has p, and is he in a gor call? NULL: nobody. Under the lock a holder's thread does not end,
+ * nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, bool *in_call)
 {
     gor__m *m;
-    bool yes;
     gor__lock_sched();
     m = (gor__m *)gor__aptr_load_acq(&p->m);
-    yes = m && m != &gor__in_transit && gor__au32_load_acq(m->in_call);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m && gor__au32_load_acq(m->in_call);
     gor__unlock_sched();
-    return yes;
+    return m;
 }
 
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
@@ -6909,6 +6956,7 @@ static bool gor__p_in_call(gor__p *p)
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
+    bool in_call;
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -6916,7 +6964,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
     gor__fence_all();
     p = gor__p_at(0);
-    while (p && gor__p_in_call(p))
+    while (p && gor__p_holder(p, &in_call) && in_call)
         gor__os_yield();
     gor__au32_store_rel(&gor__settled, 1);
 }
@@ -7006,7 +7054,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
-        gor__au32_add(&gor__n_inside, 1);
+        gor__foreign_in();
         if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
             gor__os_unblock(SIGSEGV);
         if (gor__au32_load_acq(&gor__settled) == 0)
@@ -7023,7 +7071,7 @@ GOR__INLINE void gor__leave(gor__m *m)
     if (GOR__LIKELY(m != NULL))
         gor__call_end();
     else
-        gor__au32_add(&gor__n_inside, (uint32_t)-1);
+        gor__foreign_out();
 }
 
 /* ==== [wait] the one mechanism of waiting ====================================================
@@ -7279,7 +7327,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
 {
     if (!w->many)
         gor__au32_add(&gor__n_foreign, 1);
-    gor__au32_add(&gor__n_inside, (uint32_t)-1);
+    gor__foreign_out();
     while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
         gor__os_futex_wait(&w->woken, 0, deadline);
         if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
@@ -7292,7 +7340,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
-    gor__au32_add(&gor__n_inside, 1);
+    gor__foreign_in();
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
@@ -9940,7 +9988,7 @@ static bool gor__timer_revoke(gor_timer *t)
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
 static bool gor__timer_cancel(gor_timer *t)
 {
-    return gor__timer_del(t) || gor__timer_revoke(t);
+    return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
@@ -10109,7 +10157,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
 void gor_ticker_stop(gor_ticker *t)
 {
     gor__m *m = gor__enter();
-    gor__timer_del(&t->timer);
+    gor__timer_end(&t->timer);
     gor__chan_release(t->c);
     t->c = NULL;
     gor__leave(m);
@@ -10246,7 +10294,7 @@ static void gor__ctx_destroy(gor__cancel *base)
                 gor__ctx_unlink_locked(c);
             gor__ctx_unlock(parent);
         }
-        gor__timer_del(&c->timer);
+        gor__timer_end(&c->timer);
         gor__ctx_lock(c);                          /* a canceller that had it is through */
         gor__ctx_unlock(c);
         while (c->afters) {
@@ -10454,7 +10502,7 @@ void gor_ctx_cancel(gor_ctx *c, int cause)
         return;
     gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
-    gor__timer_del(&c->timer);
+    gor__timer_end(&c->timer);
     gor__leave(gor__self());
 }
 
@@ -10814,6 +10862,17 @@ static void gor__faults_remove(void)
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
+
+/* To have come back at once is a turn like any other: after so many the others have theirs. */
+static void gor__take_turn(void)
+{
+    gor__p *p = gor__m_p(gor__self());
+    uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
+    gor__au32_store_rlx(&p->tick, tick);
+    if (tick % 61 == 0)
+        gor__yield();
+}
+
 int gor_block(int (*fn)(void *), void *arg)
 {
     gor__m *m = gor__enter();
@@ -10838,6 +10897,7 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__call_begin();
     gor__arch_set_self(m);
     gor__p_return(m, g, old);
+    gor__take_turn();
     gor__leave(gor__self());
     return rc;
 }
@@ -12586,6 +12646,7 @@ static int gor__sig_unsubscribe(gor_chan *c)
     if (!s)
         return -ENOENT;
     gor__au32_add(&gor__rt.signals, (uint32_t)-1);
+    gor__sysmon_wake();                            /* was that all that could wake somebody? */
     gor__chan_release(s->c);
     gor__free(s, sizeof *s);
     return 0;
@@ -12979,13 +13040,20 @@ static bool gor__thread_to_be_had(void)
     return yes;
 }
 
+/* Has m p, and is it in the user's code? */
+static bool gor__p_of_user(gor__p *p, gor__m *m)
+{
+    bool in_call;
+    return gor__p_holder(p, &in_call) == m && !in_call;
+}
+
 /* p and m part, if m is in the user's code and still has it. */
 static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
     gor__au32_or(&m->attention, GOR__RETAKE);
     gor__fence_all();
-    ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
+    ours = gor__p_of_user(p, m);
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */
         gor__au32_store_sc(&gor__settled, 1);
@@ -13001,7 +13069,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 
 static void gor__retake(gor__p *p, gor__m *m)
 {
-    if (!gor__p_in_call(p) && gor__thread_to_be_had() && gor__take_p(p, m)) {
+    if (gor__p_of_user(p, m) && gor__thread_to_be_had() && gor__take_p(p, m)) {
         gor__au64_bump(&gor__rt.retaken);
         gor__p_run(p, false);
     }
@@ -13100,28 +13168,45 @@ static bool gor__all_asleep_locked(void)
 
 enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK, GOR__ALL_GONE };
 
+/* A timer, an fd or a signal will wake somebody. */
+static bool gor__something_will_wake(void)
+{
+    return gor__timers_first() != GOR_FOREVER || gor__outside_may_wake();
+}
+
+/* All of ours are asleep, and nothing will wake them. Is nobody else left who might? While the
+ * threads are counted none of them may have moved: who had not been asleep before is counted
+ * himself, and what he left behind before he went is looked for after it. */
+static enum gor__quiet gor__who_is_left_locked(void)
+{
+    uint32_t asleep = gor__au32_load_sc(&gor__n_foreign), asleep_now;
+    uint64_t moves = gor__au64_load_sc(&gor__foreign);
+    int unknown;
+    if (gor__au32_load_sc(&gor__rt.n_blocked) != 0)
+        return GOR__QUIET_ASK_AGAIN;
+    unknown = gor__os_unknown_threads(gor__thread_known, NULL);
+    asleep_now = gor__au32_load_sc(&gor__n_foreign);
+    if (unknown < 0)
+        return GOR__QUIET;
+    if (unknown > (int32_t)asleep || unknown > (int32_t)asleep_now ||
+        gor__au64_load_sc(&gor__foreign) != moves || gor__something_will_wake())
+        return GOR__QUIET_ASK_AGAIN;
+    return GOR__DEADLOCK;
+}
+
 static enum gor__quiet gor__how_quiet(void)
 {
-    enum gor__quiet q = GOR__BUSY;
+    enum gor__quiet q;
     gor__lock_sched();
-    if (gor__all_asleep_locked()) {
-        q = GOR__QUIET;
-        if (gor__timers_first() != GOR_FOREVER && !gor__aptr_load_sc(&gor__rt.sleeper)) {
-            q = GOR__BUSY;                         /* nobody minds them: we do */
-        } else if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
-            if (gor__au32_load_sc(&gor__rt.main_left))
-                q = GOR__ALL_GONE;
-        } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
-            int unknown = 0;
-            if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
-                unknown = gor__os_unknown_threads(gor__thread_known, NULL);
-                if (unknown >= 0 && unknown <= (int32_t)gor__au32_load_sc(&gor__n_foreign))
-                    q = GOR__DEADLOCK;
-            }
-            if (q != GOR__DEADLOCK)
-                q = unknown >= 0 ? GOR__QUIET_ASK_AGAIN : GOR__QUIET;
-        }
-    }
+    if (!gor__all_asleep_locked())
+        q = GOR__BUSY;
+    else if (gor__n_goroutines() == 0 && gor__timers_first() == GOR_FOREVER &&
+             gor__au32_load_sc(&gor__rt.main_left))
+        q = GOR__ALL_GONE;
+    else if (gor__something_will_wake())           /* if nobody minds that, we do */
+        q = gor__aptr_load_sc(&gor__rt.sleeper) ? GOR__QUIET : GOR__BUSY;
+    else
+        q = gor__n_goroutines() == 0 ? GOR__QUIET : gor__who_is_left_locked();
     gor__unlock_sched();
     return q;
 }
@@ -13383,10 +13468,22 @@ static int gor__procs_set(int n)
         gor__au32_store_rlx(&p->retire, !wanted);
         if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
             gor__p_idle_push_locked(p);
-        else if (!wanted && p->idle)
-            gor__aptr_store_rlx(&gor__p_idle_pop_locked(p)->m, NULL);
     }
     return 0;
+}
+
+/* Those that are not wanted any more and idle; who holds one gives it back himself. */
+static void gor__procs_retire_idle(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        gor__lock_sched();
+        p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
+        gor__unlock_sched();
+        if (p)
+            gor__p_retire(p);
+    }
 }
 
 int gor_procs(int n)
@@ -13403,6 +13500,7 @@ int gor_procs(int n)
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
+        gor__procs_retire_idle();
         gor__submitted();
     }
     gor__leave(m);
@@ -13420,7 +13518,7 @@ static void gor__forked(void)
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
-    gor__au32_store_rlx(&gor__n_inside, 0);
+    gor__au64_store_rlx(&gor__foreign, 0);
     gor__au32_store_rlx(&gor__n_foreign, 0);
 }
 
@@ -13493,6 +13591,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
     rc = gor__procs_set(gor__rt.opt.procs);
+    if (rc == 0 && with_main)                      /* that one is main's, before anybody comes */
+        gor__p_idle_pop_locked(gor__p_at(0));
     gor__unlock_sched();
     if (rc == 0)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
@@ -13642,7 +13742,7 @@ static void gor__shut_down(gor__m *self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
-    while (gor__au32_load_sc(&gor__n_inside) != 0) /* they will find no runtime next */
+    while (gor__foreign_inside())                  /* they will find no runtime next */
         gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
@@ -13696,7 +13796,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     gor__rt.main_m = m;
     m->alt_stack = gor__os_alt_stack_new();
     gor__m_begin(m);
-    gor__p_acquire(m, gor__p_at(0));
+    gor__p_hold(m, gor__p_at(0));
     rc = gor__stacks.strict && !gor__os_alt_stack_there() ? -ENOMEM : gor__g_make(m, &s, &g);
     *out = m;
     if (rc != 0)

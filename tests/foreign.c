@@ -878,3 +878,96 @@ TESTF(a_group_works_from_a_thread)
     IS(gor_group_go(&g, nothing_in_group, NULL), -ESRCH);
     IS(gor_group_wait(&g), 0);
 }
+
+/* -- what others have yet to do is no deadlock ------------------------------------------------- */
+
+struct waiting {
+    gor_chan   *signals, *done;
+    _Atomic int asleep;
+    int64_t     delay;                 /* ns: any moment of the question may be hit */
+};
+
+static void *wait_for_signal(void *p)
+{
+    struct waiting *w = (struct waiting *)p;
+    int sig = SIGUSR1;
+    while (!atomic_load(&w->asleep))
+        ;
+    for (int64_t end = gor_now() + w->delay; gor_now() < end;)
+        ;
+    IS(gor_signal_notify(w->signals, &sig, 1), 0);
+    IS(gor_recv(w->signals, &sig), 0);
+    IS(gor_send(w->done, &sig), 0);
+    return NULL;
+}
+
+static int sleep_beside_waiter(void *p)
+{
+    struct waiting *w = (struct waiting *)p;
+    pthread_t t;
+    int sig = 0, fd[2];
+    IS(pipe(fd), 0);
+    IS(gor_read_until(fd[0], &sig, 1, gor_now() + GOR_US), -ETIMEDOUT);    /* there is a poller */
+    w->signals = gor_chan_new(sizeof(int), 1);
+    w->done = gor_chan_new(sizeof(int), 0);
+    IS(pthread_create(&t, NULL, wait_for_signal, w), 0);
+    gor_sleep(GOR_MS);
+    atomic_store(&w->asleep, 1);
+    IS(gor_recv(w->done, &sig), 0);
+    IS(sig, SIGUSR1);
+    IS(pthread_join(t, NULL), 0);
+    IS(gor_signal_stop(w->signals), 0);
+    gor_chan_release(w->signals);
+    gor_chan_release(w->done);
+    IS(gor_fd_close(fd[0]), 0);
+    close(fd[1]);
+    return 0;
+}
+
+/* All sleep but the thread, which subscribes to a signal and sleeps too; the kernel sends it. */
+TESTF(a_thread_that_has_just_subscribed_is_no_deadlock)
+{
+    struct sigevent how = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+    struct itimerspec often = { { 0, 2 * GOR_MS }, { 0, 2 * GOR_MS } };
+    timer_t timer;
+    signal(SIGUSR1, SIG_IGN);
+    IS(timer_create(CLOCK_MONOTONIC, &how, &timer), 0);
+    IS(timer_settime(timer, 0, &often, NULL), 0);
+    for (int i = 0; i < scaled(200); i++) {
+        struct waiting w = { .delay = (int64_t)(test_random() % 500) * GOR_US };
+        gor_options o = { .procs = 2, .quantum = 100 * GOR_US };
+        IS(gor_run_with(&o, sleep_beside_waiter, &w), 0);
+    }
+    IS(timer_delete(timer), 0);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+static gor_timer far_timer;
+
+static void never(void *p) { (void)p; OK(false); }
+
+static void *stop_far_timer(void *p)
+{
+    usleep(300000);                    /* until all watching has come to rest */
+    OK(gor_timer_stop(&far_timer));
+    return p;
+}
+
+static int leave_a_timer(void *p)
+{
+    far_timer = (gor_timer){ 0 };
+    IS(gor_timer_start(&far_timer, 3600 * GOR_SEC, never, NULL), 0);
+    IS(pthread_create((pthread_t *)p, NULL, stop_far_timer, NULL), 0);
+    gor_exit();
+}
+
+TESTF(a_run_ends_when_a_thread_stops_the_last_timer)
+{
+    pthread_t t;
+    char debug[64];
+    snprintf(debug, sizeof debug, "%s", getenv("GORDEBUG") ? getenv("GORDEBUG") : "");
+    IS(setenv("GORDEBUG", "tidy=10000000", 1), 0);
+    IS(gor_run(leave_a_timer, &t), 0);
+    IS(pthread_join(t, NULL), 0);
+    IS(setenv("GORDEBUG", debug, 1), 0);
+}

@@ -153,6 +153,46 @@ TEST(many_goroutines_may_change_procs_at_once)
     IS(gor_procs(0), before);
 }
 
+struct sleeping {
+    _Atomic int asleep;
+    _Atomic int64_t woke_at;
+    int64_t due;
+};
+
+static void sleep_on_it(void *p)
+{
+    struct sleeping *s = (struct sleeping *)p;
+    s->due = gor_now() + 20 * GOR_MS;
+    atomic_store(&s->asleep, 1);
+    gor_sleep_until(s->due);
+    atomic_store(&s->woke_at, gor_now());
+}
+
+/* The other processor runs the sleeper, and idles when it is taken back; the first is never idle. */
+static int take_back_from_sleeper(void *p)
+{
+    struct sleeping s = { 0 };
+    int64_t end = gor_now() + 5 * GOR_SEC;
+    (void)p;
+    IS(gor_go(sleep_on_it, &s), 0);
+    while (!atomic_load(&s.asleep) && gor_now() < end)
+        ;
+    for (int64_t idle_at = gor_now() + 3 * GOR_MS; gor_now() < idle_at;)
+        ;
+    IS(gor_procs(1), 2);
+    while (!atomic_load(&s.woke_at) && gor_now() < end)
+        gor_yield();
+    OK(atomic_load(&s.woke_at) != 0 && atomic_load(&s.woke_at) - s.due < GOR_SEC);
+    return 0;
+}
+
+TESTF(a_timer_of_a_processor_that_is_taken_back_is_in_time)
+{
+    gor_options o = { .procs = 2 };
+    for (int i = 0; i < 5; i++)
+        IS(gor_run_with(&o, take_back_from_sleeper, NULL), 0);
+}
+
 /* -- the number is a bound --------------------------------------------------------------------- */
 
 struct bound {

@@ -151,6 +151,7 @@ static int gor__sig_unsubscribe(gor_chan *c)
     if (!s)
         return -ENOENT;
     gor__au32_add(&gor__rt.signals, (uint32_t)-1);
+    gor__sysmon_wake();                            /* was that all that could wake somebody? */
     gor__chan_release(s->c);
     gor__free(s, sizeof *s);
     return 0;

@@ -5,6 +5,17 @@
  * Why         The thread counts as foreign meanwhile: what it calls of ours blocks it, not a
  *             goroutine.
  */
+
+/* To have come back at once is a turn like any other: after so many the others have theirs. */
+static void gor__take_turn(void)
+{
+    gor__p *p = gor__m_p(gor__self());
+    uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
+    gor__au32_store_rlx(&p->tick, tick);
+    if (tick % 61 == 0)
+        gor__yield();
+}
+
 int gor_block(int (*fn)(void *), void *arg)
 {
     gor__m *m = gor__enter();
@@ -29,6 +40,7 @@ int gor_block(int (*fn)(void *), void *arg)
     gor__call_begin();
     gor__arch_set_self(m);
     gor__p_return(m, g, old);
+    gor__take_turn();
     gor__leave(gor__self());
     return rc;
 }

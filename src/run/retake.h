@@ -53,13 +53,20 @@ static bool gor__thread_to_be_had(void)
     return yes;
 }
 
+/* Has m p, and is it in the user's code? */
+static bool gor__p_of_user(gor__p *p, gor__m *m)
+{
+    bool in_call;
+    return gor__p_holder(p, &in_call) == m && !in_call;
+}
+
 /* p and m part, if m is in the user's code and still has it. */
 static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
     gor__au32_or(&m->attention, GOR__RETAKE);
     gor__fence_all();
-    ours = !gor__p_in_call(p) && gor__aptr_load_acq(&p->m) == m;
+    ours = gor__p_of_user(p, m);
     if (ours) {
         gor__au32_store_sc(&gor__shared, 1);       /* R3 */
         gor__au32_store_sc(&gor__settled, 1);
@@ -75,7 +82,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
 
 static void gor__retake(gor__p *p, gor__m *m)
 {
-    if (!gor__p_in_call(p) && gor__thread_to_be_had() && gor__take_p(p, m)) {
+    if (gor__p_of_user(p, m) && gor__thread_to_be_had() && gor__take_p(p, m)) {
         gor__au64_bump(&gor__rt.retaken);
         gor__p_run(p, false);
     }

@@ -111,10 +111,22 @@ static int gor__procs_set(int n)
         gor__au32_store_rlx(&p->retire, !wanted);
         if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
             gor__p_idle_push_locked(p);
-        else if (!wanted && p->idle)
-            gor__aptr_store_rlx(&gor__p_idle_pop_locked(p)->m, NULL);
     }
     return 0;
+}
+
+/* Those that are not wanted any more and idle; who holds one gives it back himself. */
+static void gor__procs_retire_idle(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        gor__lock_sched();
+        p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
+        gor__unlock_sched();
+        if (p)
+            gor__p_retire(p);
+    }
 }
 
 int gor_procs(int n)
@@ -131,6 +143,7 @@ int gor_procs(int n)
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
+        gor__procs_retire_idle();
         gor__submitted();
     }
     gor__leave(m);
@@ -148,7 +161,7 @@ static void gor__forked(void)
     memset(&gor__stacks, 0, sizeof gor__stacks);
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
-    gor__au32_store_rlx(&gor__n_inside, 0);
+    gor__au64_store_rlx(&gor__foreign, 0);
     gor__au32_store_rlx(&gor__n_foreign, 0);
 }
 
@@ -221,6 +234,8 @@ static int gor__boot(const gor_options *o, bool with_main)
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
     rc = gor__procs_set(gor__rt.opt.procs);
+    if (rc == 0 && with_main)                      /* that one is main's, before anybody comes */
+        gor__p_idle_pop_locked(gor__p_at(0));
     gor__unlock_sched();
     if (rc == 0)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
@@ -370,7 +385,7 @@ static void gor__shut_down(gor__m *self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
-    while (gor__au32_load_sc(&gor__n_inside) != 0) /* they will find no runtime next */
+    while (gor__foreign_inside())                  /* they will find no runtime next */
         gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
@@ -424,7 +439,7 @@ static int gor__main_begin(gor__main_call *call, gor__m **out)
     gor__rt.main_m = m;
     m->alt_stack = gor__os_alt_stack_new();
     gor__m_begin(m);
-    gor__p_acquire(m, gor__p_at(0));
+    gor__p_hold(m, gor__p_at(0));
     rc = gor__stacks.strict && !gor__os_alt_stack_there() ? -ENOMEM : gor__g_make(m, &s, &g);
     *out = m;
     if (rc != 0)

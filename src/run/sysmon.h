@@ -91,28 +91,45 @@ static bool gor__all_asleep_locked(void)
 
 enum gor__quiet { GOR__BUSY, GOR__QUIET, GOR__QUIET_ASK_AGAIN, GOR__DEADLOCK, GOR__ALL_GONE };
 
+/* A timer, an fd or a signal will wake somebody. */
+static bool gor__something_will_wake(void)
+{
+    return gor__timers_first() != GOR_FOREVER || gor__outside_may_wake();
+}
+
+/* All of ours are asleep, and nothing will wake them. Is nobody else left who might? While the
+ * threads are counted none of them may have moved: who had not been asleep before is counted
+ * himself, and what he left behind before he went is looked for after it. */
+static enum gor__quiet gor__who_is_left_locked(void)
+{
+    uint32_t asleep = gor__au32_load_sc(&gor__n_foreign), asleep_now;
+    uint64_t moves = gor__au64_load_sc(&gor__foreign);
+    int unknown;
+    if (gor__au32_load_sc(&gor__rt.n_blocked) != 0)
+        return GOR__QUIET_ASK_AGAIN;
+    unknown = gor__os_unknown_threads(gor__thread_known, NULL);
+    asleep_now = gor__au32_load_sc(&gor__n_foreign);
+    if (unknown < 0)
+        return GOR__QUIET;
+    if (unknown > (int32_t)asleep || unknown > (int32_t)asleep_now ||
+        gor__au64_load_sc(&gor__foreign) != moves || gor__something_will_wake())
+        return GOR__QUIET_ASK_AGAIN;
+    return GOR__DEADLOCK;
+}
+
 static enum gor__quiet gor__how_quiet(void)
 {
-    enum gor__quiet q = GOR__BUSY;
+    enum gor__quiet q;
     gor__lock_sched();
-    if (gor__all_asleep_locked()) {
-        q = GOR__QUIET;
-        if (gor__timers_first() != GOR_FOREVER && !gor__aptr_load_sc(&gor__rt.sleeper)) {
-            q = GOR__BUSY;                         /* nobody minds them: we do */
-        } else if (gor__timers_first() == GOR_FOREVER && gor__n_goroutines() == 0) {
-            if (gor__au32_load_sc(&gor__rt.main_left))
-                q = GOR__ALL_GONE;
-        } else if (gor__timers_first() == GOR_FOREVER && !gor__outside_may_wake()) {
-            int unknown = 0;
-            if (gor__au32_load_sc(&gor__rt.n_blocked) == 0) {
-                unknown = gor__os_unknown_threads(gor__thread_known, NULL);
-                if (unknown >= 0 && unknown <= (int32_t)gor__au32_load_sc(&gor__n_foreign))
-                    q = GOR__DEADLOCK;
-            }
-            if (q != GOR__DEADLOCK)
-                q = unknown >= 0 ? GOR__QUIET_ASK_AGAIN : GOR__QUIET;
-        }
-    }
+    if (!gor__all_asleep_locked())
+        q = GOR__BUSY;
+    else if (gor__n_goroutines() == 0 && gor__timers_first() == GOR_FOREVER &&
+             gor__au32_load_sc(&gor__rt.main_left))
+        q = GOR__ALL_GONE;
+    else if (gor__something_will_wake())           /* if nobody minds that, we do */
+        q = gor__aptr_load_sc(&gor__rt.sleeper) ? GOR__QUIET : GOR__BUSY;
+    else
+        q = gor__n_goroutines() == 0 ? GOR__QUIET : gor__who_is_left_locked();
     gor__unlock_sched();
     return q;
 }

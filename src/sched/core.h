@@ -317,6 +317,18 @@ static struct {
 /* Foreign threads asleep in a gor call without a deadline; they may outlast a run. */
 static gor__au32 gor__n_foreign;
 
+/* Low half: foreign threads inside a gor call, and not asleep there; the end of a run waits for
+ * them. High half: how often one came in or woke up there; [sysmon] sees that some have moved. */
+static gor__au64 gor__foreign;
+#define GOR__FOREIGN_MOVE ((uint64_t)1 << 32)
+
+GOR__INLINE void gor__foreign_in(void) { gor__au64_add(&gor__foreign, GOR__FOREIGN_MOVE + 1); }
+GOR__INLINE void gor__foreign_out(void) { gor__au64_add(&gor__foreign, (uint64_t)-1); }
+GOR__INLINE bool gor__foreign_inside(void)
+{
+    return (uint32_t)gor__au64_load_sc(&gor__foreign) != 0;
+}
+
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
 /* Calls upward: filled in by the parts that own them. */

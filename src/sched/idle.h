@@ -41,7 +41,7 @@ static bool gor__m_sleep(gor__m *m, int64_t deadline)
             gor__au32_load_acq(&m->park) == 0)
             return false;
     }
-    gor__au32_store_rlx(&m->park, 0);
+    gor__au32_xchg(&m->park, 0);                   /* then the caller looks at stopping */
     return true;
 }
 
@@ -59,7 +59,7 @@ static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
     gor__au32_xchg(&m->polling, 0);
     if (gor__au32_load_sc(&m->park) == 0)
         return false;
-    gor__au32_store_rlx(&m->park, 0);
+    gor__au32_xchg(&m->park, 0);
     return true;
 }
 
@@ -223,4 +223,14 @@ GOR__INLINE void gor__timer_added(int64_t when)
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
+}
+
+/* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
+ * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
+static bool gor__timer_end(gor_timer *t)
+{
+    bool was = gor__timer_del(t);
+    if (was && !gor__self())
+        gor__sysmon_wake();
+    return was;
 }

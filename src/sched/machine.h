@@ -207,9 +207,6 @@ static void gor__stop_now(void)
 
 /* -- the border between the user's code and ours ------------------------------------------- */
 
-/* Foreign threads inside a gor call, and not asleep there: the end of a run waits for them. */
-static gor__au32 gor__n_inside;
-
 /* The rare side of an asymmetric fence. Without membarrier each M fences itself: GOR__FENCE. */
 static void gor__fence_all(void)
 {
@@ -219,16 +216,18 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
-/* Is p with an M in a gor call? Under the lock a holder's thread does not end, nor its words. */
-static bool gor__p_in_call(gor__p *p)
+/* Who has p, and is he in a gor call? NULL: nobody. Under the lock a holder's thread does not end,
+ * nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, bool *in_call)
 {
     gor__m *m;
-    bool yes;
     gor__lock_sched();
     m = (gor__m *)gor__aptr_load_acq(&p->m);
-    yes = m && m != &gor__in_transit && gor__au32_load_acq(m->in_call);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m && gor__au32_load_acq(m->in_call);
     gor__unlock_sched();
-    return yes;
+    return m;
 }
 
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
@@ -236,6 +235,7 @@ static bool gor__p_in_call(gor__p *p)
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
+    bool in_call;
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -243,7 +243,7 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
     gor__fence_all();
     p = gor__p_at(0);
-    while (p && gor__p_in_call(p))
+    while (p && gor__p_holder(p, &in_call) && in_call)
         gor__os_yield();
     gor__au32_store_rel(&gor__settled, 1);
 }
@@ -333,7 +333,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
-        gor__au32_add(&gor__n_inside, 1);
+        gor__foreign_in();
         if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
             gor__os_unblock(SIGSEGV);
         if (gor__au32_load_acq(&gor__settled) == 0)
@@ -350,5 +350,5 @@ GOR__INLINE void gor__leave(gor__m *m)
     if (GOR__LIKELY(m != NULL))
         gor__call_end();
     else
-        gor__au32_add(&gor__n_inside, (uint32_t)-1);
+        gor__foreign_out();
 }

@@ -91,6 +91,7 @@ static void gor__ready_all(gor__m *m, gor__g *list)
             gor__runq_append(p, g);
             continue;
         }
+        tell = true;
         gor__lock_sched();
         gor__gq_push(gor__queue_of_locked(g), g);
         gor__urgent_update_locked();

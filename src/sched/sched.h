@@ -426,16 +426,17 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
     return p != NULL;
 }
 
-/* Give the P up: to the idle list, or, if gor_procs wants it back, to nobody; its work goes to
- * all. */
-static void gor__p_release(gor__m *m)
+/* p, in transit, is not wanted any more: its timers go to the first P, which always is, and its
+ * goroutines to all. Without memory for that it stays, one more than was asked for. */
+static void gor__p_retire(gor__p *p)
 {
-    gor__p *p = gor__m_p(m);
+    bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__g *g;
-    if (gor__au32_load_rlx(&p->retire))
-        gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__lock_sched();
-    gor__aptr_store_rlx(&m->p, NULL);
+    if (!moved && gor__au32_load_rlx(&p->retire)) {
+        gor__au32_store_rlx(&p->retire, 0);
+        gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
+    }
     if (gor__au32_load_rlx(&p->retire)) {
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
@@ -444,6 +445,29 @@ static void gor__p_release(gor__m *m)
         gor__p_idle_push_locked(p);
     }
     gor__unlock_sched();
+}
+
+/* p, whose last holder has let go of it, goes to the idle list, or, if gor_procs wants it back, to
+ * nobody. Work may have become visible: who calls looks for it, or wakes somebody who does. */
+static void gor__p_give_back(gor__p *p)
+{
+    bool retire;
+    gor__lock_sched();
+    retire = gor__au32_load_rlx(&p->retire) != 0;
+    if (retire)
+        gor__aptr_store_rlx(&p->m, &gor__in_transit);
+    else
+        gor__p_idle_push_locked(p);
+    gor__unlock_sched();
+    if (retire)
+        gor__p_retire(p);
+}
+
+static void gor__p_release(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    gor__aptr_store_rlx(&m->p, NULL);
+    gor__p_give_back(p);
 }
 
 /* A P was given up by an M that will not look for work again: somebody must, and mind the

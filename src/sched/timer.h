@@ -214,14 +214,14 @@ static size_t gor__timers_run(gor__timers *h, int64_t now)
     return n;
 }
 
-/* All timers of one heap go to another, lower in the order of Ps; without memory they stay, and are
- * seen to when somebody is idle. */
-static void gor__timers_move(gor__timers *to, gor__timers *from)
+/* All timers of one heap go to another, lower in the order of Ps. At every moment one of the two
+ * says when the first is due. False: out of memory, they stay. */
+static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
     gor__timer_entry *bigger;
     size_t cap;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
-        return;
+        return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
     cap = to->n + from->n + 64;
@@ -238,8 +238,9 @@ static void gor__timers_move(gor__timers *to, gor__timers *from)
         }
         from->n = 0;
     }
-    gor__timers_publish(from);
     gor__timers_publish(to);
+    gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
+    return bigger != NULL;
 }

@@ -59,7 +59,7 @@ static void gor__ctx_destroy(gor__cancel *base)
                 gor__ctx_unlink_locked(c);
             gor__ctx_unlock(parent);
         }
-        gor__timer_del(&c->timer);
+        gor__timer_end(&c->timer);
         gor__ctx_lock(c);                          /* a canceller that had it is through */
         gor__ctx_unlock(c);
         while (c->afters) {
@@ -267,7 +267,7 @@ void gor_ctx_cancel(gor_ctx *c, int cause)
         return;
     gor__enter();
     gor__ctx_cancel_tree(c, -ECANCELED, cause ? cause : -ECANCELED);
-    gor__timer_del(&c->timer);
+    gor__timer_end(&c->timer);
     gor__leave(gor__self());
 }
 

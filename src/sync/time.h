@@ -49,7 +49,7 @@ static bool gor__timer_revoke(gor_timer *t)
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
 static bool gor__timer_cancel(gor_timer *t)
 {
-    return gor__timer_del(t) || gor__timer_revoke(t);
+    return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
@@ -218,7 +218,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
 void gor_ticker_stop(gor_ticker *t)
 {
     gor__m *m = gor__enter();
-    gor__timer_del(&t->timer);
+    gor__timer_end(&t->timer);
     gor__chan_release(t->c);
     t->c = NULL;
     gor__leave(m);

@@ -251,7 +251,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
 {
     if (!w->many)
         gor__au32_add(&gor__n_foreign, 1);
-    gor__au32_add(&gor__n_inside, (uint32_t)-1);
+    gor__foreign_out();
     while (gor__au32_load_acq(&w->woken) == 0) {   /* acq wait.woken */
         gor__os_futex_wait(&w->woken, 0, deadline);
         if (deadline != GOR_FOREVER && gor__os_now() >= deadline &&
@@ -264,7 +264,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
-    gor__au32_add(&gor__n_inside, 1);
+    gor__foreign_in();
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
