@@ -152,11 +152,12 @@
  *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
  *   system call that another goroutine or thread hands an address in that stack says EFAULT.
- *   Whether that can happen is yours to know, so it is asked for one by one. Who touches must not
- *   block SIGSEGV: threads of yours do not, after their first gor call. The child of fork must not
- *   touch such a stack, and at vm.max_map_count one may not come back, which ends the program with
- *   a word. It takes Linux 6.13, /proc, and our handler of SIGSEGV, before which yours may be
- *   installed, not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
+ *   Nor for what it was asked to do later (io_uring, AIO). Whether that can happen is yours to
+ *   know, so it is asked for one by one. Who touches must not block SIGSEGV: threads of yours do
+ *   not, after their first gor call. The child of fork must not touch such a stack. At
+ *   vm.max_map_count or RLIMIT_DATA one may not come back, which ends the program with a word.
+ *   It takes Linux 6.13, /proc, and our handler of SIGSEGV, before which yours may be installed,
+ *   not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
@@ -2724,46 +2725,62 @@ static bool gor__os_unguard(void *p, size_t size)
     return madvise(p, size, MADV_GUARD_REMOVE) == 0;
 }
 
-/* Our own memory as a file: the kernel reads and writes there where we may not. */
-typedef struct gor__os_mem { int fd; pid_t pid; } gor__os_mem;
+/* Our own memory as a file: the kernel reads and writes there where we may not. By bare system
+ * calls: libc's are cancellation points, and a thread that ended here would take bytes of others
+ * along. */
+typedef struct gor__os_mem { int fd; dev_t dev; ino_t ino; } gor__os_mem;
 
 static bool gor__os_mem_open(gor__os_mem *m)
 {
-    m->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-    m->pid = getpid();
-    return m->fd >= 0;
+    struct stat s;
+    m->fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/mem", O_RDWR | O_CLOEXEC, 0);
+    if (m->fd < 0 || fstat(m->fd, &s) != 0)
+        return false;
+    m->dev = s.st_dev;
+    m->ino = s.st_ino;
+    return true;
 }
 
-static void gor__os_mem_close(const gor__os_mem *m)
+/* If it is that still: the number may have been closed, and be somebody's file. */
+static void gor__os_mem_close(gor__os_mem *m)
 {
-    if (m->fd >= 0)
-        close(m->fd);
+    struct stat s;
+    if (m->fd >= 0 && fstat(m->fd, &s) == 0 && s.st_dev == m->dev && s.st_ino == m->ino)
+        syscall(SYS_close, m->fd);
+    m->fd = -1;
 }
 
-/* Is it that still? The number may have been closed, and be somebody's file; in the child of a bare
- * clone it is the parent's memory. So we look for a word of ours where it should be. */
+static bool gor__os_mem_read(const gor__os_mem *m, const void *at, void *bytes, size_t n)
+{
+    return syscall(SYS_pread64, m->fd, bytes, n, (off_t)(uintptr_t)at) == (long)n;
+}
+
+/* Is it that still, and in this thread's table of files? In the child of a bare clone it is the
+ * parent's memory. So we look for a word of ours where it should be. */
 static bool gor__os_mem_there(const gor__os_mem *m)
 {
     volatile uint64_t mine = (uint64_t)gor__os_now() * 0x9E3779B97F4A7C15u;
     uint64_t seen = 0;
-    return pread(m->fd, &seen, sizeof seen, (off_t)(uintptr_t)&mine) == (ssize_t)sizeof seen &&
-           seen == mine;
-}
-
-/* Are we the child of a clone that shares nothing? */
-static bool gor__os_mem_inherited(const gor__os_mem *m)
-{
-    return getpid() != m->pid && !gor__os_mem_there(m);
+    return gor__os_mem_read(m, (const void *)&mine, &seen, sizeof seen) && seen == mine;
 }
 
 static bool gor__os_peek(const gor__os_mem *m, const void *at, void *bytes, size_t n)
 {
-    return gor__os_mem_there(m) && pread(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    return gor__os_mem_there(m) && gor__os_mem_read(m, at, bytes, n);
 }
 
+/* By a file of its own, where m is not to be had. */
 static bool gor__os_poke(const gor__os_mem *m, const void *at, const void *bytes, size_t n)
 {
-    return gor__os_mem_there(m) && pwrite(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    gor__os_mem own = { -1, 0, 0 };
+    bool there = gor__os_mem_there(m), done;
+    if (!there && !gor__os_mem_open(&own))
+        return false;
+    done = (there || gor__os_mem_there(&own)) &&
+           syscall(SYS_pwrite64, there ? m->fd : own.fd, bytes, n,
+                   (off_t)(uintptr_t)at) == (long)n;
+    gor__os_mem_close(&own);
+    return done;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may
@@ -3790,6 +3807,13 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__os_release(probe, gor__stacks.page_size);
 }
 
+/* What is mapped belongs to others from now on, or to nobody. The page size is for [pack]. */
+static void gor__stacks_forget(void)
+{
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks.page_size = gor__os_page_size();
+}
+
 static void gor__stacks_free(void)
 {
     gor__chunk *c, *next;
@@ -3805,7 +3829,7 @@ static void gor__stacks_free(void)
         gor__os_release(c->base, c->size);
         gor__free(c, sizeof *c);
     }
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks_forget();
 }
 
 /* ==== [core] G, M, P and their states ===========================================================
@@ -5231,7 +5255,7 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 static struct {
     gor__os_mem mem;                   /* as tried; to be used while it works                  */
     gor__au32 asked;                   /* some goroutine may be packed                         */
-    bool      tried, can, works;       /* sysmon's: in this run, in this round                 */
+    bool      can, works;              /* sysmon's: in this run, in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
@@ -5251,6 +5275,21 @@ static void gor__packs_close(void)
     gor__packs_init(0);
 }
 
+/* A goroutine is started that may be packed, where that can be at all. */
+static void gor__packs_ask(void)
+{
+    if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN &&
+        !(gor__rt.opt.flags & GOR_NO_SIGNALS))
+        gor__au32_store_rlx(&gor__packs.asked, 1);
+}
+
+/* A fault of the calling thread may have to bring a stack back from now on: it must be heard. */
+GOR__INLINE void gor__packs_hear(void)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
+        gor__os_unblock(SIGSEGV);
+}
+
 GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 {
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
@@ -5264,13 +5303,21 @@ GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 
 /* -- where it is noted --------------------------------------------------------------------- */
 
-/* The chunk that at lies in. Takes no lock: I4. */
-static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+static gor__aptr gor__packs_left;      /* chunks of runs that threads stayed of: their stacks may be
+                                          packed still, and so may come back */
+
+static gor__chunk *gor__pack_chunk_of(gor__chunk *c, uintptr_t at)
 {
-    gor__chunk *c = gor__stack_chunks();
     while (c && at - (uintptr_t)c->base >= c->size)
         c = c->next;
     return c;
+}
+
+/* The chunk that at lies in. Takes no lock: I4. */
+static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_of(gor__stack_chunks(), at);
+    return c ? c : gor__pack_chunk_of((gor__chunk *)gor__aptr_load_acq(&gor__packs_left), at);
 }
 
 /* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
@@ -5335,17 +5382,18 @@ static bool gor__pack_drop_spare(void)
  * seconds, for others to end what they split. Without these bytes there is no way on. */
 static void gor__pack_try_again(int64_t *since)
 {
-    static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
-                               "(vm.max_map_count), or our /proc/self/mem is closed\n";
+    static const char text[] = "gor: a packed stack cannot come back: no memory or mapping to be "
+                               "had (RLIMIT_DATA, vm.max_map_count), or no /proc\n";
     struct timespec ms = { 0, 1000000 };
     if (*since == 0)
         *since = gor__os_now();
     if (gor__pack_drop_spare())
         return;
+    syscall(SYS_nanosleep, &ms, NULL);             /* bare, as all of [os]'s calls here */
     if (gor__os_now() - *since < 10 * GOR_SEC)
-        nanosleep(&ms, NULL);
-    else if (write(2, text, sizeof text - 1) >= 0)
-        abort();
+        return;
+    syscall(SYS_write, 2, text, sizeof text - 1);
+    abort();
 }
 
 /* I2. The caller has claimed g. */
@@ -5362,27 +5410,17 @@ static void gor__pack_put_back(const gor__pages *r, const gor__packed *k)
         gor__pack_try_again(&since);
 }
 
-/* The same in the child of a bare clone(2), which is alone with its copy of all; mem is its
- * parent's. */
-static void gor__pack_put_back_alone(const gor__pages *r, const gor__packed *k)
-{
-    if (gor__os_unguard(r->base, r->size))
-        memcpy(r->live, k + 1, r->n_live);
-}
-
 static void gor__pack_restore(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slot->pack);
     gor__pages_of(g, &r);
-    if (gor__os_mem_inherited(&gor__packs.mem))
-        gor__pack_put_back_alone(&r, k);
-    else
-        gor__pack_put_back(&r, k);
+    gor__pack_put_back(&r, k);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
-    gor__au64_count(&gor__packs.n, (uint64_t)-1);
+    if (gor__pack_chunk_of(gor__stack_chunks(), (uintptr_t)g->sp))     /* of this run */
+        gor__au64_count(&gor__packs.n, (uint64_t)-1);
 }
 
 /* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
@@ -5462,11 +5500,11 @@ static void gor__packs_look(bool handled)
     gor__pack_empty_trash();
     if (!gor__au32_load_rlx(&gor__packs.asked))
         return;
-    if (!gor__packs.tried) {
-        gor__packs.tried = true;
-        if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
-            gor__packs.can = gor__os_mem_open(&gor__packs.mem) && gor__pack_trial();
+    if (!gor__os_mem_there(&gor__packs.mem)) {     /* not yet, or somebody has closed it */
+        gor__os_mem_close(&gor__packs.mem);
+        gor__os_mem_open(&gor__packs.mem);
     }
+    gor__packs.can = gor__packs.can || gor__pack_trial();
     gor__packs.works = gor__packs.can && handled && gor__os_mem_there(&gor__packs.mem);
     if (gor__packs.works)
         gor__pack_keep_spare();
@@ -5511,13 +5549,23 @@ static bool gor__pack_one(gor__g *g)
     return true;
 }
 
-/* The threads that stay find all stacks as they were. After the last goroutine; sysmon is gone. */
-static void gor__packs_unpack_all(void)
+/* Threads stay, and with them all stacks, packed or not: a fault finds them here. */
+static void gor__packs_leave(void)
 {
-    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
-        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
-            gor__unpack(&s->g[i]);
+    gor__chunk *first = gor__stack_chunks(), *last = first;
+    while (last && last->next)
+        last = last->next;
+    if (last) {
+        last->next = (gor__chunk *)gor__aptr_load_rlx(&gor__packs_left);
+        gor__aptr_store_rel(&gor__packs_left, first);
+    }
+    gor__pack_empty_trash();
+    gor__pack_drop_spare();
+    gor__packs_close();
 }
+
+/* Will faults of stacks that were left come for as long as the program runs? */
+static bool gor__packs_stay(void) { return gor__aptr_load_rlx(&gor__packs_left) != NULL; }
 
 /* Before the stacks are freed, or forgotten. */
 static void gor__packs_free(void)
@@ -5739,7 +5787,7 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
     if (a->compact_idle) {
         *traits |= GOR__TRAIT_PACK;
-        gor__au32_store_rlx(&gor__packs.asked, 1);
+        gor__packs_ask();
     }
     return 0;
 }
@@ -7055,8 +7103,7 @@ GOR__INLINE gor__m *gor__enter(void)
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
         gor__foreign_in();
-        if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
-            gor__os_unblock(SIGSEGV);
+        gor__packs_hear();
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;
@@ -7341,6 +7388,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
         }
     }
     gor__foreign_in();
+    gor__packs_hear();                             /* asked for while we slept, perhaps */
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
@@ -10985,13 +11033,14 @@ static bool gor__claimed(gor__g *g)
 
 static void gor__unclaim(gor__g *g) { gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED); }
 
-/* The pages below the frames of a claimed goroutine, down to its guard. */
+/* The pages below the frames of a claimed goroutine, down to its guard. It may wait on a stack of
+ * the user's: then none. */
 GOR__NO_TSAN static void gor__shrink(gor__g *g)
 {
     size_t page = gor__stacks.page_size;
     char *lo = (char *)gor__aptr_load_rlx(&g->stack) + page;
     char *top = (char *)((uintptr_t)g->sp & ~(uintptr_t)(page - 1));
-    if (top > lo)
+    if (top > lo && (size_t)(top - lo) < gor__stack_size_of(g))
         gor__os_decommit(lo, (size_t)(top - lo));
 }
 
@@ -11059,8 +11108,8 @@ static uint64_t gor__activity(void)
 static void gor__tidy_begin(void)
 {
     gor__tidy.on = true;
-    gor__tidy.young = false;
     gor__tidy.looked = 0;
+    gor__tidy.young = false;
     gor__packs_look(gor__fault_is_ours(SIGSEGV));
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
@@ -13515,7 +13564,7 @@ static void gor__forked(void)
     gor__packs_close();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks_forget();
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
     gor__au64_store_rlx(&gor__foreign, 0);
@@ -13630,11 +13679,14 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. */
+/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. Those on
+ * a packed stack go with it. */
 static void gor__timers_abandon(gor__timers *h)
 {
     for (size_t i = 0; i < h->n; i++) {
         gor_timer *t = h->heap[i].timer;
+        if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
+            continue;
         gor__aptr_store_rlx(&t->owner, NULL);
         if (t->fire == gor__after_fire) {
             gor__chan_release((gor_chan *)t->chan);
@@ -13711,9 +13763,11 @@ static void gor__leave_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
-    gor__packs_unpack_all();
-    gor__packs_free();
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    if (gor__au32_load_rlx(&gor__packs.asked))
+        gor__packs_leave();
+    else
+        gor__packs_free();
+    gor__stacks_forget();
     if (write(2, text, sizeof text - 1) < 0)
         return;
 }
@@ -13753,7 +13807,8 @@ static void gor__shut_down(gor__m *self)
     gor__preempt_stop();
     gor__signals_remove();
     gor__poll_close();
-    gor__faults_remove();
+    if (!gor__packs_stay())
+        gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);
@@ -13857,6 +13912,7 @@ int gor_stop(void)
 void gor_dump(int fd)
 {
     gor__out o;
+    gor__packs_hear();
     gor__out_init(&o, fd);
     gor__each_g(gor__print_g, &o);
     gor__out_flush(&o);
@@ -13866,6 +13922,7 @@ int gor_leaks(int fd)
 {
     gor__out o;
     int n = gor__each_g(NULL, NULL);
+    gor__packs_hear();
     gor__out_init(&o, fd);
     if (n > 0) {
         gor__print(&o, "gor: %d goroutine%s left\n", n, n == 1 ? "" : "s");

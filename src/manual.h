@@ -152,11 +152,12 @@
  *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
  *   system call that another goroutine or thread hands an address in that stack says EFAULT.
- *   Whether that can happen is yours to know, so it is asked for one by one. Who touches must not
- *   block SIGSEGV: threads of yours do not, after their first gor call. The child of fork must not
- *   touch such a stack, and at vm.max_map_count one may not come back, which ends the program with
- *   a word. It takes Linux 6.13, /proc, and our handler of SIGSEGV, before which yours may be
- *   installed, not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
+ *   Nor for what it was asked to do later (io_uring, AIO). Whether that can happen is yours to
+ *   know, so it is asked for one by one. Who touches must not block SIGSEGV: threads of yours do
+ *   not, after their first gor call. The child of fork must not touch such a stack. At
+ *   vm.max_map_count or RLIMIT_DATA one may not come back, which ends the program with a word.
+ *   It takes Linux 6.13, /proc, and our handler of SIGSEGV, before which yours may be installed,
+ *   not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0

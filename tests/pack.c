@@ -78,15 +78,25 @@ static struct crew {
     struct sleeper s[MANY];
 } crew;
 
-static void crew_begin(void)
+static void crew_queue(void)
 {
     crew.wg = (gor_wg){ 0 };
     crew.c = gor_chan_new(sizeof(uint64_t), 0);
+}
+
+static void crew_sleep(void)
+{
     for (int i = 0; i < MANY; i++) {
         crew.s[i] = (struct sleeper){ .wg = &crew.wg, .c = crew.c, .seed = test_random() };
         START_PACKABLE(&crew.wg, keep, &crew.s[i]);
     }
     wait_until_packed(MANY);
+}
+
+static void crew_begin(void)
+{
+    crew_queue();
+    crew_sleep();
 }
 
 /* added: what others have added to the word that each shows. */
@@ -305,6 +315,85 @@ TESTF(threads_that_block_every_signal_wake_them_too)
     pthread_sigmask(SIG_BLOCK, &all, &old);
     with_packing(wake_from_deaf_thread);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void *leave_by_deadline(void *arg)
+{
+    sigset_t all;
+    uint64_t got;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    IS(gor_recv_until(crew.c, &got, gor_now() + 300 * GOR_MS), -ETIMEDOUT);
+    return arg;
+}
+
+/* It came into the queue before anybody could be packed, and leaves neighbours that are. */
+static int sleep_beside_deaf_thread(void *arg)
+{
+    pthread_t thread;
+    (void)arg;
+    crew_queue();
+    IS(pthread_create(&thread, NULL, leave_by_deadline, NULL), 0);
+    gor_sleep(50 * GOR_MS);
+    crew_sleep();
+    IS(pthread_join(thread, NULL), 0);
+    crew_wake(0);
+    crew_end();
+    return 0;
+}
+
+TESTF(a_deaf_thread_that_was_asleep_before_leaves_in_peace)
+{
+    with_packing(sleep_beside_deaf_thread);
+}
+
+static _Atomic int may_touch;
+
+static void *touch_apart(void *arg)
+{
+    bool apart = unshare(CLONE_FILES) == 0;
+    if (!apart)
+        test_say("# cannot have files of its own\n");
+    while (!atomic_load(&may_touch))
+        sched_yield();
+    return touch(arg);
+}
+
+static void *touch_when_cancelled(void *arg)
+{
+    while (!atomic_load(&may_touch))
+        ;
+    return touch(arg);
+}
+
+/* The first has no file of the runtime's, the second is to be cancelled: there is no better place
+ * for it than in the middle of bringing a stack back. */
+static int touch_by_odd_threads(void *arg)
+{
+    pthread_t apart, cancelled;
+    void *end = NULL;
+    (void)arg;
+    atomic_store(&may_touch, 0);
+    IS(pthread_create(&apart, NULL, touch_apart, NULL), 0);
+    gor_sleep(10 * GOR_MS);
+    crew_begin();
+    atomic_store(&may_touch, 1);
+    IS(pthread_join(apart, NULL), 0);
+    wait_until_packed(MANY);
+    atomic_store(&may_touch, 0);
+    IS(pthread_create(&cancelled, NULL, touch_when_cancelled, &crew), 0);
+    IS(pthread_cancel(cancelled), 0);
+    atomic_store(&may_touch, 1);
+    IS(pthread_join(cancelled, &end), 0);
+    OK(end == &crew);
+    crew_wake(2);
+    crew_end();
+    return 0;
+}
+
+TESTF(threads_without_our_files_or_cancelled_bring_stacks_back)
+{
+    with_packing(touch_by_odd_threads);
 }
 
 /* -- what is refused --------------------------------------------------------------------------- */

@@ -215,6 +215,61 @@ TESTF(goroutines_may_be_woken_while_their_pages_go)
     unsetenv("GORDEBUG");
 }
 
+#if !TEST_TSAN && !TEST_ASAN               /* they want to be told about every stack */
+struct elsewhere {
+    gor_chan  *gate;
+    char      *area;                   /* above all goroutine stacks */
+    ucontext_t here, there;
+};
+
+static struct elsewhere elsewhere;
+
+static void wait_there(void)
+{
+    gor_chan_recv(elsewhere.gate, NULL, 0);
+}
+
+static void wait_elsewhere(void *wg)
+{
+    volatile int words[2000];
+    for (int i = 0; i < 2000; i++)
+        words[i] = i;
+    IS(getcontext(&elsewhere.there), 0);
+    elsewhere.there.uc_stack.ss_sp = elsewhere.area;
+    elsewhere.there.uc_stack.ss_size = 64u << 10;
+    elsewhere.there.uc_link = &elsewhere.here;
+    makecontext(&elsewhere.there, wait_there, 0);
+    IS(swapcontext(&elsewhere.here, &elsewhere.there), 0);
+    for (int i = 0; i < 2000; i++)
+        IS(words[i], i);
+    gor_wg_done((gor_wg *)wg);
+}
+
+static int leave_one_elsewhere(void *p)
+{
+    gor_wg wg = { 0 };
+    (void)p;
+    elsewhere.gate = gor_chan_new(0, 0);
+    gor_wg_add(&wg, 1);
+    IS(gor_go(wait_elsewhere, &wg), 0);
+    gor_sleep(50 * GOR_MS);
+    gor_chan_close(elsewhere.gate);
+    gor_wg_wait(&wg);
+    gor_chan_release(elsewhere.gate);
+    return 0;
+}
+
+TESTF(a_goroutine_that_waits_on_a_stack_of_its_own_making_keeps_both)
+{
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
+    elsewhere.area = (char *)mmap(NULL, 64u << 10, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    IS(gor_run(leave_one_elsewhere, NULL), 0);
+    munmap(elsewhere.area, 64u << 10);
+    unsetenv("GORDEBUG");
+}
+#endif
+
 static int dig_blocked(void *p)
 {
     return dig(*(size_t *)p) > 0 ? 3 : 0;

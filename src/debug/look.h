@@ -2,6 +2,7 @@
 void gor_dump(int fd)
 {
     gor__out o;
+    gor__packs_hear();
     gor__out_init(&o, fd);
     gor__each_g(gor__print_g, &o);
     gor__out_flush(&o);
@@ -11,6 +12,7 @@ int gor_leaks(int fd)
 {
     gor__out o;
     int n = gor__each_g(NULL, NULL);
+    gor__packs_hear();
     gor__out_init(&o, fd);
     if (n > 0) {
         gor__print(&o, "gor: %d goroutine%s left\n", n, n == 1 ? "" : "s");

@@ -390,6 +390,13 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__os_release(probe, gor__stacks.page_size);
 }
 
+/* What is mapped belongs to others from now on, or to nobody. The page size is for [pack]. */
+static void gor__stacks_forget(void)
+{
+    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks.page_size = gor__os_page_size();
+}
+
 static void gor__stacks_free(void)
 {
     gor__chunk *c, *next;
@@ -405,5 +412,5 @@ static void gor__stacks_free(void)
         gor__os_release(c->base, c->size);
         gor__free(c, sizeof *c);
     }
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks_forget();
 }

@@ -169,46 +169,62 @@ static bool gor__os_unguard(void *p, size_t size)
     return madvise(p, size, MADV_GUARD_REMOVE) == 0;
 }
 
-/* Our own memory as a file: the kernel reads and writes there where we may not. */
-typedef struct gor__os_mem { int fd; pid_t pid; } gor__os_mem;
+/* Our own memory as a file: the kernel reads and writes there where we may not. By bare system
+ * calls: libc's are cancellation points, and a thread that ended here would take bytes of others
+ * along. */
+typedef struct gor__os_mem { int fd; dev_t dev; ino_t ino; } gor__os_mem;
 
 static bool gor__os_mem_open(gor__os_mem *m)
 {
-    m->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-    m->pid = getpid();
-    return m->fd >= 0;
+    struct stat s;
+    m->fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/mem", O_RDWR | O_CLOEXEC, 0);
+    if (m->fd < 0 || fstat(m->fd, &s) != 0)
+        return false;
+    m->dev = s.st_dev;
+    m->ino = s.st_ino;
+    return true;
 }
 
-static void gor__os_mem_close(const gor__os_mem *m)
+/* If it is that still: the number may have been closed, and be somebody's file. */
+static void gor__os_mem_close(gor__os_mem *m)
 {
-    if (m->fd >= 0)
-        close(m->fd);
+    struct stat s;
+    if (m->fd >= 0 && fstat(m->fd, &s) == 0 && s.st_dev == m->dev && s.st_ino == m->ino)
+        syscall(SYS_close, m->fd);
+    m->fd = -1;
 }
 
-/* Is it that still? The number may have been closed, and be somebody's file; in the child of a bare
- * clone it is the parent's memory. So we look for a word of ours where it should be. */
+static bool gor__os_mem_read(const gor__os_mem *m, const void *at, void *bytes, size_t n)
+{
+    return syscall(SYS_pread64, m->fd, bytes, n, (off_t)(uintptr_t)at) == (long)n;
+}
+
+/* Is it that still, and in this thread's table of files? In the child of a bare clone it is the
+ * parent's memory. So we look for a word of ours where it should be. */
 static bool gor__os_mem_there(const gor__os_mem *m)
 {
     volatile uint64_t mine = (uint64_t)gor__os_now() * 0x9E3779B97F4A7C15u;
     uint64_t seen = 0;
-    return pread(m->fd, &seen, sizeof seen, (off_t)(uintptr_t)&mine) == (ssize_t)sizeof seen &&
-           seen == mine;
-}
-
-/* Are we the child of a clone that shares nothing? */
-static bool gor__os_mem_inherited(const gor__os_mem *m)
-{
-    return getpid() != m->pid && !gor__os_mem_there(m);
+    return gor__os_mem_read(m, (const void *)&mine, &seen, sizeof seen) && seen == mine;
 }
 
 static bool gor__os_peek(const gor__os_mem *m, const void *at, void *bytes, size_t n)
 {
-    return gor__os_mem_there(m) && pread(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    return gor__os_mem_there(m) && gor__os_mem_read(m, at, bytes, n);
 }
 
+/* By a file of its own, where m is not to be had. */
 static bool gor__os_poke(const gor__os_mem *m, const void *at, const void *bytes, size_t n)
 {
-    return gor__os_mem_there(m) && pwrite(m->fd, bytes, n, (off_t)(uintptr_t)at) == (ssize_t)n;
+    gor__os_mem own = { -1, 0, 0 };
+    bool there = gor__os_mem_there(m), done;
+    if (!there && !gor__os_mem_open(&own))
+        return false;
+    done = (there || gor__os_mem_there(&own)) &&
+           syscall(SYS_pwrite64, there ? m->fd : own.fd, bytes, n,
+                   (off_t)(uintptr_t)at) == (long)n;
+    gor__os_mem_close(&own);
+    return done;
 }
 
 /* Does a page fault when read? Asked of the kernel, which answers with an error: an emulator may

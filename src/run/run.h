@@ -158,7 +158,7 @@ static void gor__forked(void)
     gor__packs_close();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    gor__stacks_forget();
     gor__au32_store_rlx(&gor__shared, 1);
     gor__au32_store_rlx(&gor__settled, 1);
     gor__au64_store_rlx(&gor__foreign, 0);
@@ -273,11 +273,14 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. */
+/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. Those on
+ * a packed stack go with it. */
 static void gor__timers_abandon(gor__timers *h)
 {
     for (size_t i = 0; i < h->n; i++) {
         gor_timer *t = h->heap[i].timer;
+        if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
+            continue;
         gor__aptr_store_rlx(&t->owner, NULL);
         if (t->fire == gor__after_fire) {
             gor__chan_release((gor_chan *)t->chan);
@@ -354,9 +357,11 @@ static void gor__leave_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
-    gor__packs_unpack_all();
-    gor__packs_free();
-    memset(&gor__stacks, 0, sizeof gor__stacks);
+    if (gor__au32_load_rlx(&gor__packs.asked))
+        gor__packs_leave();
+    else
+        gor__packs_free();
+    gor__stacks_forget();
     if (write(2, text, sizeof text - 1) < 0)
         return;
 }
@@ -396,7 +401,8 @@ static void gor__shut_down(gor__m *self)
     gor__preempt_stop();
     gor__signals_remove();
     gor__poll_close();
-    gor__faults_remove();
+    if (!gor__packs_stay())
+        gor__faults_remove();
     memset(&gor__rt, 0, sizeof gor__rt);
     if (opt.on_exit)
         opt.on_exit(opt.user);

@@ -81,13 +81,14 @@ static bool gor__claimed(gor__g *g)
 
 static void gor__unclaim(gor__g *g) { gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED); }
 
-/* The pages below the frames of a claimed goroutine, down to its guard. */
+/* The pages below the frames of a claimed goroutine, down to its guard. It may wait on a stack of
+ * the user's: then none. */
 GOR__NO_TSAN static void gor__shrink(gor__g *g)
 {
     size_t page = gor__stacks.page_size;
     char *lo = (char *)gor__aptr_load_rlx(&g->stack) + page;
     char *top = (char *)((uintptr_t)g->sp & ~(uintptr_t)(page - 1));
-    if (top > lo)
+    if (top > lo && (size_t)(top - lo) < gor__stack_size_of(g))
         gor__os_decommit(lo, (size_t)(top - lo));
 }
 
@@ -155,8 +156,8 @@ static uint64_t gor__activity(void)
 static void gor__tidy_begin(void)
 {
     gor__tidy.on = true;
-    gor__tidy.young = false;
     gor__tidy.looked = 0;
+    gor__tidy.young = false;
     gor__packs_look(gor__fault_is_ours(SIGSEGV));
     gor__tidy.activity = gor__activity();
     gor__lock_sched();

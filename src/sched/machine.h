@@ -334,8 +334,7 @@ GOR__INLINE gor__m *gor__enter(void)
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
         gor__foreign_in();
-        if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
-            gor__os_unblock(SIGSEGV);
+        gor__packs_hear();
         if (gor__au32_load_acq(&gor__settled) == 0)
             gor__go_shared();
         return NULL;

@@ -53,7 +53,7 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 static struct {
     gor__os_mem mem;                   /* as tried; to be used while it works                  */
     gor__au32 asked;                   /* some goroutine may be packed                         */
-    bool      tried, can, works;       /* sysmon's: in this run, in this round                 */
+    bool      can, works;              /* sysmon's: in this run, in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
@@ -73,6 +73,21 @@ static void gor__packs_close(void)
     gor__packs_init(0);
 }
 
+/* A goroutine is started that may be packed, where that can be at all. */
+static void gor__packs_ask(void)
+{
+    if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN &&
+        !(gor__rt.opt.flags & GOR_NO_SIGNALS))
+        gor__au32_store_rlx(&gor__packs.asked, 1);
+}
+
+/* A fault of the calling thread may have to bring a stack back from now on: it must be heard. */
+GOR__INLINE void gor__packs_hear(void)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__packs.asked)))
+        gor__os_unblock(SIGSEGV);
+}
+
 GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 {
     char *lo = (char *)gor__aptr_load_rlx(&g->stack);
@@ -86,13 +101,21 @@ GOR__NO_TSAN static void gor__pages_of(gor__g *g, gor__pages *r)
 
 /* -- where it is noted --------------------------------------------------------------------- */
 
-/* The chunk that at lies in. Takes no lock: I4. */
-static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+static gor__aptr gor__packs_left;      /* chunks of runs that threads stayed of: their stacks may be
+                                          packed still, and so may come back */
+
+static gor__chunk *gor__pack_chunk_of(gor__chunk *c, uintptr_t at)
 {
-    gor__chunk *c = gor__stack_chunks();
     while (c && at - (uintptr_t)c->base >= c->size)
         c = c->next;
     return c;
+}
+
+/* The chunk that at lies in. Takes no lock: I4. */
+static gor__chunk *gor__pack_chunk_at(uintptr_t at)
+{
+    gor__chunk *c = gor__pack_chunk_of(gor__stack_chunks(), at);
+    return c ? c : gor__pack_chunk_of((gor__chunk *)gor__aptr_load_acq(&gor__packs_left), at);
 }
 
 /* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
@@ -157,17 +180,18 @@ static bool gor__pack_drop_spare(void)
  * seconds, for others to end what they split. Without these bytes there is no way on. */
 static void gor__pack_try_again(int64_t *since)
 {
-    static const char text[] = "gor: a packed stack cannot come back: no mapping to be had "
-                               "(vm.max_map_count), or our /proc/self/mem is closed\n";
+    static const char text[] = "gor: a packed stack cannot come back: no memory or mapping to be "
+                               "had (RLIMIT_DATA, vm.max_map_count), or no /proc\n";
     struct timespec ms = { 0, 1000000 };
     if (*since == 0)
         *since = gor__os_now();
     if (gor__pack_drop_spare())
         return;
+    syscall(SYS_nanosleep, &ms, NULL);             /* bare, as all of [os]'s calls here */
     if (gor__os_now() - *since < 10 * GOR_SEC)
-        nanosleep(&ms, NULL);
-    else if (write(2, text, sizeof text - 1) >= 0)
-        abort();
+        return;
+    syscall(SYS_write, 2, text, sizeof text - 1);
+    abort();
 }
 
 /* I2. The caller has claimed g. */
@@ -184,27 +208,17 @@ static void gor__pack_put_back(const gor__pages *r, const gor__packed *k)
         gor__pack_try_again(&since);
 }
 
-/* The same in the child of a bare clone(2), which is alone with its copy of all; mem is its
- * parent's. */
-static void gor__pack_put_back_alone(const gor__pages *r, const gor__packed *k)
-{
-    if (gor__os_unguard(r->base, r->size))
-        memcpy(r->live, k + 1, r->n_live);
-}
-
 static void gor__pack_restore(gor__g *g)
 {
     gor__pages r;
     gor__pack_slot *slot = gor__pack_slot_at((uintptr_t)g->sp);
     gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slot->pack);
     gor__pages_of(g, &r);
-    if (gor__os_mem_inherited(&gor__packs.mem))
-        gor__pack_put_back_alone(&r, k);
-    else
-        gor__pack_put_back(&r, k);
+    gor__pack_put_back(&r, k);
     gor__aptr_store_rlx(&slot->pack, NULL);
     gor__pack_throw_away(k);
-    gor__au64_count(&gor__packs.n, (uint64_t)-1);
+    if (gor__pack_chunk_of(gor__stack_chunks(), (uintptr_t)g->sp))     /* of this run */
+        gor__au64_count(&gor__packs.n, (uint64_t)-1);
 }
 
 /* On return g is neither packed nor claimed. Any thread, also in the handler of a fault. */
@@ -284,11 +298,11 @@ static void gor__packs_look(bool handled)
     gor__pack_empty_trash();
     if (!gor__au32_load_rlx(&gor__packs.asked))
         return;
-    if (!gor__packs.tried) {
-        gor__packs.tried = true;
-        if (gor__stacks.light_guards && !gor__stacks.strict && !GOR__ASAN && !GOR__TSAN)
-            gor__packs.can = gor__os_mem_open(&gor__packs.mem) && gor__pack_trial();
+    if (!gor__os_mem_there(&gor__packs.mem)) {     /* not yet, or somebody has closed it */
+        gor__os_mem_close(&gor__packs.mem);
+        gor__os_mem_open(&gor__packs.mem);
     }
+    gor__packs.can = gor__packs.can || gor__pack_trial();
     gor__packs.works = gor__packs.can && handled && gor__os_mem_there(&gor__packs.mem);
     if (gor__packs.works)
         gor__pack_keep_spare();
@@ -333,13 +347,23 @@ static bool gor__pack_one(gor__g *g)
     return true;
 }
 
-/* The threads that stay find all stacks as they were. After the last goroutine; sysmon is gone. */
-static void gor__packs_unpack_all(void)
+/* Threads stay, and with them all stacks, packed or not: a fault finds them here. */
+static void gor__packs_leave(void)
 {
-    for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
-        for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
-            gor__unpack(&s->g[i]);
+    gor__chunk *first = gor__stack_chunks(), *last = first;
+    while (last && last->next)
+        last = last->next;
+    if (last) {
+        last->next = (gor__chunk *)gor__aptr_load_rlx(&gor__packs_left);
+        gor__aptr_store_rel(&gor__packs_left, first);
+    }
+    gor__pack_empty_trash();
+    gor__pack_drop_spare();
+    gor__packs_close();
 }
+
+/* Will faults of stacks that were left come for as long as the program runs? */
+static bool gor__packs_stay(void) { return gor__aptr_load_rlx(&gor__packs_left) != NULL; }
 
 /* Before the stacks are freed, or forgotten. */
 static void gor__packs_free(void)

@@ -53,7 +53,7 @@ static int gor__traits_of(const gor_attr *a, uint32_t *traits)
              : a->priority == GOR_LOW ? GOR__TRAIT_LOW : 0;
     if (a->compact_idle) {
         *traits |= GOR__TRAIT_PACK;
-        gor__au32_store_rlx(&gor__packs.asked, 1);
+        gor__packs_ask();
     }
     return 0;
 }

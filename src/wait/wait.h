@@ -265,6 +265,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
         }
     }
     gor__foreign_in();
+    gor__packs_hear();                             /* asked for while we slept, perhaps */
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
