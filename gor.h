@@ -5255,7 +5255,7 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 static struct {
     gor__os_mem mem;                   /* as tried; to be used while it works                  */
     gor__au32 asked;                   /* some goroutine may be packed                         */
-    bool      can, works;              /* sysmon's: in this run, in this round                 */
+    bool      can, looked, works;      /* sysmon's: in this run; in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
@@ -5494,10 +5494,17 @@ static bool gor__pack_trial(void)
     return works;
 }
 
-/* A round of [tidy] begins. handled: faults come to us. */
-static void gor__packs_look(bool handled)
+/* A round of [tidy] begins. */
+static void gor__packs_begin(void)
 {
     gor__pack_empty_trash();
+    gor__packs.looked = gor__packs.works = false;
+}
+
+/* Does it work, in this round? handled: faults come to us. */
+static void gor__packs_look(bool handled)
+{
+    gor__packs.looked = true;
     if (!gor__au32_load_rlx(&gor__packs.asked))
         return;
     if (!gor__os_mem_there(&gor__packs.mem)) {     /* not yet, or somebody has closed it */
@@ -10995,10 +11002,15 @@ static void gor__tidy_init(int64_t ns)
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
 }
 
-/* Will g be packed, not just made smaller? */
+/* Will g be packed, not just made smaller? The first that asks for it, each round, makes us look
+ * whether that works now. */
 static bool gor__tidy_packs(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) && gor__packs.works;
+    if (!(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK))
+        return false;
+    if (!gor__packs.looked)
+        gor__packs_look(gor__fault_is_ours(SIGSEGV));
+    return gor__packs.works;
 }
 
 /* Is g worth a claim? */
@@ -11110,7 +11122,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.looked = 0;
     gor__tidy.young = false;
-    gor__packs_look(gor__fault_is_ours(SIGSEGV));
+    gor__packs_begin();
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;
@@ -13247,8 +13259,8 @@ static enum gor__quiet gor__how_quiet(void)
 {
     enum gor__quiet q;
     gor__lock_sched();
-    if (!gor__all_asleep_locked())
-        q = GOR__BUSY;
+    if (!gor__all_asleep_locked() || gor__au32_load_sc(&gor__rt.stopping))
+        q = GOR__BUSY;                             /* asleep at the end of a run is no deadlock */
     else if (gor__n_goroutines() == 0 && gor__timers_first() == GOR_FOREVER &&
              gor__au32_load_sc(&gor__rt.main_left))
         q = GOR__ALL_GONE;

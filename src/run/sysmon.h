@@ -121,8 +121,8 @@ static enum gor__quiet gor__how_quiet(void)
 {
     enum gor__quiet q;
     gor__lock_sched();
-    if (!gor__all_asleep_locked())
-        q = GOR__BUSY;
+    if (!gor__all_asleep_locked() || gor__au32_load_sc(&gor__rt.stopping))
+        q = GOR__BUSY;                             /* asleep at the end of a run is no deadlock */
     else if (gor__n_goroutines() == 0 && gor__timers_first() == GOR_FOREVER &&
              gor__au32_load_sc(&gor__rt.main_left))
         q = GOR__ALL_GONE;

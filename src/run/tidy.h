@@ -43,10 +43,15 @@ static void gor__tidy_init(int64_t ns)
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
 }
 
-/* Will g be packed, not just made smaller? */
+/* Will g be packed, not just made smaller? The first that asks for it, each round, makes us look
+ * whether that works now. */
 static bool gor__tidy_packs(gor__g *g)
 {
-    return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK) && gor__packs.works;
+    if (!(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_PACK))
+        return false;
+    if (!gor__packs.looked)
+        gor__packs_look(gor__fault_is_ours(SIGSEGV));
+    return gor__packs.works;
 }
 
 /* Is g worth a claim? */
@@ -158,7 +163,7 @@ static void gor__tidy_begin(void)
     gor__tidy.on = true;
     gor__tidy.looked = 0;
     gor__tidy.young = false;
-    gor__packs_look(gor__fault_is_ours(SIGSEGV));
+    gor__packs_begin();
     gor__tidy.activity = gor__activity();
     gor__lock_sched();
     gor__tidy.at = gor__rt.membarrier ? gor__rt.slabs : NULL;

@@ -53,7 +53,7 @@ typedef struct gor__pages {            /* of a parked goroutine                 
 static struct {
     gor__os_mem mem;                   /* as tried; to be used while it works                  */
     gor__au32 asked;                   /* some goroutine may be packed                         */
-    bool      can, works;              /* sysmon's: in this run, in this round                 */
+    bool      can, looked, works;      /* sysmon's: in this run; in this round                 */
     int64_t   after;                   /* parked for so long, ns                               */
     gor__aptr trash;                   /* blocks to free                                       */
     gor__aptr spare;                   /* some mappings to do without                          */
@@ -292,10 +292,17 @@ static bool gor__pack_trial(void)
     return works;
 }
 
-/* A round of [tidy] begins. handled: faults come to us. */
-static void gor__packs_look(bool handled)
+/* A round of [tidy] begins. */
+static void gor__packs_begin(void)
 {
     gor__pack_empty_trash();
+    gor__packs.looked = gor__packs.works = false;
+}
+
+/* Does it work, in this round? handled: faults come to us. */
+static void gor__packs_look(bool handled)
+{
+    gor__packs.looked = true;
     if (!gor__au32_load_rlx(&gor__packs.asked))
         return;
     if (!gor__os_mem_there(&gor__packs.mem)) {     /* not yet, or somebody has closed it */
