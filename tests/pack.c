@@ -242,14 +242,25 @@ TESTF(nothing_is_lost_in_a_crowd_of_packed_goroutines)
 
 /* -- signals ----------------------------------------------------------------------------------- */
 
-static _Atomic long n_ticks;
+static _Atomic long n_ticks, ticks_begun, ticks_ended;
+static _Atomic int ticking;            /* a tick that comes later, or late, does nothing */
 
 static void tick(int sig)
 {
     (void)sig;
-    for (int i = 0; i < MANY; i += 10)
-        __atomic_fetch_add(atomic_load(&crew.s[i].shown), 1, __ATOMIC_RELAXED);
-    atomic_fetch_add(&n_ticks, 1);
+    atomic_fetch_add(&ticks_begun, 1);
+    if (atomic_load(&ticking)) {
+        for (int i = 0; i < MANY; i += 10)
+            __atomic_fetch_add(atomic_load(&crew.s[i].shown), 1, __ATOMIC_RELAXED);
+        atomic_fetch_add(&n_ticks, 1);
+    }
+    atomic_fetch_add(&ticks_ended, 1);
+}
+
+static bool no_tick_under_way(void)
+{
+    long ended = atomic_load(&ticks_ended);
+    return atomic_load(&ticks_begun) == ended;
 }
 
 /* Its own thread may be at work on that very stack. */
@@ -260,6 +271,7 @@ static int touch_by_signal(void *arg)
     (void)arg;
     crew_begin();
     atomic_store(&n_ticks, 0);
+    atomic_store(&ticking, 1);
     IS(setitimer(ITIMER_REAL, &often, NULL), 0);
     for (int i = 0; i < 2000; i++) {
         __atomic_fetch_add(atomic_load(&crew.s[i % MANY].shown), 0, __ATOMIC_RELAXED);
@@ -267,7 +279,8 @@ static int touch_by_signal(void *arg)
             gor_sleep(GOR_MS);         /* they are packed again */
     }
     IS(setitimer(ITIMER_REAL, &never, NULL), 0);
-    gor_sleep(GOR_MS);
+    atomic_store(&ticking, 0);
+    WAIT_FOR(no_tick_under_way());
     ticks = (uint64_t)atomic_load(&n_ticks);
     for (int i = 0; i < MANY; i++)
         __atomic_fetch_add(atomic_load(&crew.s[i].shown), i % 10 == 0 ? 0 : ticks,
