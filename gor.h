@@ -1109,16 +1109,18 @@ GOR_API gor_chan *gor_after(int64_t ns);
  * stopped. */
 typedef struct gor_timer {
     int64_t   when;                    /* absolute ns                                            */
-    int64_t   period;                  /* ns; 0: once                                            */
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
-    void     *chan;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
-    size_t    index;                   /* its place there                                        */
-    void     *run;                     /* the goroutine that its last firing started             */
-    uint64_t  run_id;                  /* and its number                                         */
-    uint64_t  epoch;                   /* which start of the runtime that was                    */
+    uint32_t  index;                   /* its place there                                        */
+    uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
+    void     *run;                     /* the goroutine that its last firing started; or it is
+                                          periodic                                               */
+    union {
+        uint64_t run_id;               /* that goroutine's number                                */
+        int64_t  period;               /* ns                                                     */
+    } u;
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
@@ -1534,6 +1536,7 @@ typedef gor_ctx     ctx_t;
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [clock]    a time that may be a little late, without a system call
  * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
@@ -1940,6 +1943,7 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
+ * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, whatever they do?
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
  *                             of the stack that the interrupted code may be using
@@ -2157,6 +2161,19 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     uint32_t lo, hi;
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
     return ((uint64_t)hi << 32) | lo;
+}
+
+/* "Invariant TSC" */
+static bool gor__arch_ticks_steady(void)
+{
+    uint32_t a = 0x80000000u, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if (a < 0x80000007u)
+        return false;
+    a = 0x80000007u;
+    c = 0;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return (d >> 8 & 1) != 0;
 }
 
 /* rdsspq is a no-op that leaves its operand alone where there is no shadow stack. */
@@ -2450,6 +2467,8 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     __asm__ volatile("mrs %0,cntvct_el0" : "=r"(t));
     return t;
 }
+
+static bool gor__arch_ticks_steady(void) { return true; }
 
 static bool gor__arch_shadow_stack(void) { return false; }
 
@@ -3268,6 +3287,156 @@ static void gor__os_poll_wake(void) { gor__os_kevent(0, EVFILT_USER, 0, NOTE_TRI
 static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0, 0); }
 #endif
 
+/* ==== [clock] the time, without asking the system each time =====================================
+ * What        gor__now_above is a time that is not before now, and half a microsecond after it at
+ *             most: good for setting a timer, and for seeing that nothing is due yet. The CPU's
+ *             counter is read, and added to what the system's clock said a moment ago: a third of
+ *             what clock_gettime takes.
+ * Invariants  I1 at + ticks * rate is never before the system's time. rate is a thousandth more
+ *                than was measured: that covers the error of measuring it, and 500 ppm by which the
+ *                kernel may slow down or hurry its clock.
+ *             I2 Nobody adds up but in the `span` before `until`: GOR__CLOCK_SPAN_NS after the last
+ *                reading. at is stored before until, and read after it, so it is as new, or newer.
+ *             I3 Each new reading is compared with what would have been answered. Once they differ
+ *                by more than I1 allows (counters that are not the same on all CPUs, a machine that
+ *                was moved), the counter is not used any more.
+ * Locks       `busy`, only tried: who does not get it reads the system's clock for itself.
+ * Source      The kernel's vDSO does the same, for an exact answer. Ours may be a little late.
+ * Tests       tests/time.c
+ */
+#define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
+#define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
+#define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used         */
+
+static struct {
+    gor__au64 until, span;             /* ticks; span 0: read the system's clock               */
+    gor__au64 at, rate;                /* ns; ns per tick, shifted, which is set once          */
+    gor__au32 on;                      /* the counter may be used                              */
+    gor__au32 busy;                    /* somebody reads for all; below: his                   */
+    uint64_t  ticks;                   /* the last reading; the first, until there is a rate   */
+    int64_t   ns;
+} gor__clock;
+
+#define GOR__CLOCK_SHIFT 32
+
+GOR__INLINE uint64_t gor__clock_ns(uint64_t ticks, uint64_t rate)
+{
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)((wide)ticks * rate >> GOR__CLOCK_SHIFT);
+}
+
+/* Read both. Returns how many ticks that took: the error. */
+static uint64_t gor__clock_both(uint64_t *ticks, int64_t *ns)
+{
+    *ticks = gor__arch_ticks();
+    *ns = gor__os_now();
+    return gor__arch_ticks() - *ticks;
+}
+
+/* The first reading, the best of a few. Once in a process. */
+static void gor__clock_begin(void)
+{
+    uint64_t best = UINT64_MAX;
+    if (gor__au32_xchg(&gor__clock.busy, 1) != 0)
+        return;
+    for (int i = 0; i < 8 && !gor__au32_load_rlx(&gor__clock.on); i++) {
+        uint64_t ticks, took;
+        int64_t ns;
+        took = gor__clock_both(&ticks, &ns);
+        if (took < best) {
+            best = took;
+            gor__clock.ticks = ticks;
+            gor__clock.ns = ns;
+        }
+    }
+    if (!gor__au64_load_rlx(&gor__clock.rate))     /* it has never been on */
+        gor__au32_store_rlx(&gor__clock.on, gor__arch_ticks_steady());
+    gor__au32_store_rel(&gor__clock.busy, 0);      /* rel clock.busy */
+}
+
+/* Is `ns`, read at `ticks`, what I1 promises of the reading before? Busy. */
+static bool gor__clock_agrees(uint64_t rate, uint64_t ticks, int64_t ns)
+{
+    int64_t said = (int64_t)(gor__au64_load_rlx(&gor__clock.at) + gor__clock_ns(ticks, rate));
+    int64_t passed = ns - gor__clock.ns;
+    return said >= ns - GOR__CLOCK_READ_NS && said <= ns + passed / 256 + GOR__CLOCK_READ_NS;
+}
+
+/* Answer by this reading from now on. Busy. */
+static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
+{
+    uint64_t span = ((uint64_t)GOR__CLOCK_SPAN_NS << GOR__CLOCK_SHIFT) / rate;
+    gor__clock.ticks = ticks;
+    gor__clock.ns = ns;
+    gor__au64_store_rlx(&gor__clock.rate, rate);
+    gor__au64_store_rlx(&gor__clock.span, span);
+    gor__au64_store_rlx(&gor__clock.at, (uint64_t)ns + 1 - gor__clock_ns(ticks, rate));
+    gor__au64_store_rel(&gor__clock.until, ticks + span);   /* rel clock.until: all these */
+}
+
+/* The rate, once so much time has passed since the first reading that the error of this one is
+ * below a tenth of the margin. Busy. */
+static void gor__clock_measure(uint64_t ticks, uint64_t took, int64_t ns)
+{
+    uint64_t elapsed = ticks - gor__clock.ticks;
+    double passed = (double)(ns - gor__clock.ns);
+    if (passed >= GOR__CLOCK_FIRST_NS && took < elapsed / 10000)
+        gor__clock_set((uint64_t)(1.001 * passed / (double)elapsed *
+                                  (double)((uint64_t)1 << GOR__CLOCK_SHIFT)), ticks, ns);
+}
+
+/* The counter cannot be relied upon. Busy. */
+static void gor__clock_give_up(void)
+{
+    gor__au32_store_rlx(&gor__clock.on, 0);
+    gor__au64_store_rlx(&gor__clock.until, 0);
+}
+
+static GOR__NOINLINE int64_t gor__clock_read(void)
+{
+    uint64_t rate, ticks, took;
+    int64_t ns;
+    if (!gor__au32_load_rlx(&gor__clock.on) || gor__au32_xchg(&gor__clock.busy, 1) != 0)
+        return gor__os_now();
+    rate = gor__au64_load_rlx(&gor__clock.rate);
+    took = gor__clock_both(&ticks, &ns);
+    if (rate == 0)
+        gor__clock_measure(ticks, took, ns);
+    else if (gor__clock_ns(took, rate) > GOR__CLOCK_READ_NS)
+        ;                                          /* interrupted between the two */
+    else if (gor__clock_agrees(rate, ticks, ns))
+        gor__clock_set(rate, ticks, ns);
+    else
+        gor__clock_give_up();
+    gor__au32_store_rel(&gor__clock.busy, 0);      /* rel clock.busy: to who is busy next */
+    return ns;
+}
+
+/* A time that is not before the moment of the call. */
+GOR__INLINE int64_t gor__now_above(void)
+{
+    uint64_t until = gor__au64_load_acq(&gor__clock.until);    /* acq clock.until */
+    uint64_t at = gor__au64_load_rlx(&gor__clock.at), ticks;
+    GOR__COMPILER_BARRIER();
+    ticks = gor__arch_ticks();
+    if (GOR__UNLIKELY(until - ticks - 1 >= gor__au64_load_rlx(&gor__clock.span)))
+        return gor__clock_read();
+    return (int64_t)(at + gor__clock_ns(ticks, gor__au64_load_rlx(&gor__clock.rate)));
+}
+
+/* Has t come? */
+GOR__INLINE bool gor__is_past(int64_t t)
+{
+    return t <= gor__now_above() && t <= gor__os_now();
+}
+
+/* ns from now. */
+GOR__INLINE int64_t gor__due_in(int64_t ns)
+{
+    int64_t now = gor__now_above();
+    return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
+}
+
 /* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
  * What        gor__lock / gor__unlock around a few dozen instructions on shared structures.
  * Invariants  I1 A goroutine never switches or calls the user with one held, nor allocates, but
@@ -3421,8 +3590,10 @@ static void gor__free_aligned(void *memory, size_t size)
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
- *                resident anyway; everything below that page has been given back if the list is
- *                long.
+ *                resident anyway. If the list is long, and stacks are used deeper than that page
+ *                these days, everything below it has been given back. The rest is [tidy]'s: a call
+ *                of madvise for each stack, and what it costs the other processors to forget its
+ *                pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
  *                from when it was made, others while their goroutine lives, a processor for each
  *                stack that its cache may hold. There are never more promises than stacks, so a
@@ -3444,7 +3615,8 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
-#define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_WARM    1024                /* a list that is not long                     */
+#define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
@@ -3474,6 +3646,7 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
+    gor__au32   n_put, deep;           /* I2: how many, beyond a list that is long */
 } gor__stack_class;
 
 static struct {
@@ -3715,12 +3888,22 @@ static char *gor__stack_get(int k)
     }
 }
 
-/* Give a stack back to its class; a long list gives the pages below the first back as well. */
+/* Have stacks of this class, lo's for one, been used below their first page? */
+static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
+{
+    size_t page = gor__stacks.page_size;
+    if (gor__au32_count(&cls->n_put, 1) % GOR__STACK_ASK == 0)
+        gor__au32_store_rlx(&cls->deep, gor__os_resident(lo + size - 2 * page, page) != 0);
+    return gor__au32_load_rlx(&cls->deep) != 0;
+}
+
+/* Give a stack back to its class: I2. */
 static void gor__stack_put(char *lo, int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
-    if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
+    if (size > GOR__STACK_SIZE || (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM &&
+                                   gor__stack_deep(cls, gor__stack_lo(lo), size)))
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_stacks();
     gor__stack_push_locked(cls, size, lo);
@@ -4363,6 +4546,9 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
 
+/* The run of a timer that starts itself again. */
+static char gor__timer_periodic[1];
+
 /* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
@@ -4381,7 +4567,7 @@ static int gor__timers_init(gor__timers *h)
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
-    e.timer->index = i;
+    e.timer->index = (uint32_t)i;
 }
 
 static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
@@ -4520,7 +4706,7 @@ static bool gor__timer_del(gor_timer *t)
 static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 {
     gor__timer_entry e;
-    t->when += t->period * (1 + (now - t->when) / t->period);
+    t->when += t->u.period * (1 + (now - t->when) / t->u.period);
     e.when = t->when;
     e.timer = t;
     gor__timers_down(h, 0, e);
@@ -4531,7 +4717,7 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
     gor_timer *t = h->heap[0].timer;
-    bool periodic = t->period > 0;
+    bool periodic = t->run == gor__timer_periodic;
     if (periodic)
         gor__timer_next_period(h, t, now);
     else
@@ -4544,11 +4730,12 @@ static void gor__timer_fire_first(gor__timers *h, int64_t now)
     }
 }
 
-/* Fire what is due at now. Returns how many. Any M that holds a P. */
-static size_t gor__timers_run(gor__timers *h, int64_t now)
+/* Fire what is due. Returns how many. Any M that holds a P. */
+static size_t gor__timers_run(gor__timers *h)
 {
+    int64_t first = gor__ai64_load_rlx(&h->first), now;
     size_t n = 0;
-    if (gor__ai64_load_rlx(&h->first) > now)
+    if (first == GOR_FOREVER || first > gor__now_above() || first > (now = gor__os_now()))
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (; h->n && h->heap[0].when <= now; n++)
@@ -6255,7 +6442,7 @@ static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
         g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
         g = gor__runq_swap_next(&victim->runq, NULL);
-    if (!g && last && gor__timers_run(&victim->timers, gor__os_now()))
+    if (!g && last && gor__timers_run(&victim->timers))
         g = gor__pick_local(p);
     return g;
 }
@@ -6383,8 +6570,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__g *g;
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
         gor__poll_overdue(m);
-    if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
-        gor__timers_run(&p->timers, gor__os_now());
+    gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);
@@ -7288,7 +7474,7 @@ static int gor__cancel_err(gor__cancel *c)
 {
     uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
     if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
-        gor__os_now() >= gor__ai64_load_rlx(&c->deadline))
+        gor__is_past(gor__ai64_load_rlx(&c->deadline)))
         err = ETIMEDOUT;
     return -(int)err;
 }
@@ -7433,7 +7619,7 @@ static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel 
     if (timed) {
         gor__aptr_store_rlx(&timer.owner, NULL);
         timer.when = deadline;
-        timer.period = 0;
+        timer.run = NULL;
         timer.fire = gor__deadline_fire;
         timer.arg = w;
         if (gor__timer_begin(&timer) != 0)
@@ -7492,7 +7678,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     bool many = own || deadline != GOR_FOREVER;
     gor__wait w;
     gor__node n;
-    if (GOR__UNLIKELY(deadline != GOR_FOREVER && deadline <= gor__os_now())) {
+    if (GOR__UNLIKELY(deadline != GOR_FOREVER && gor__is_past(deadline))) {
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
@@ -9051,12 +9237,12 @@ static int gor__select_done(gor__selection *s, size_t i, int rc)
 }
 
 /* Can a case without a channel run now? */
-static bool gor__case_ready(const gor_case *k, int64_t now)
+static bool gor__case_ready(const gor_case *k)
 {
     switch (k->kind) {
     case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
     case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
-    case GOR_CASE_DEADLINE: return k->deadline <= now;
+    case GOR_CASE_DEADLINE: return gor__is_past(k->deadline);
     case GOR_CASE_READABLE:
     case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
     default:                return false;
@@ -9077,14 +9263,13 @@ static bool gor__chan_ready(const gor_case *k)
 /* Step 3. The case to run: one of those that can, each as likely; -1: none. */
 static int gor__select_draw(gor__selection *s, const bool *hollow)
 {
-    int64_t now = s->timer >= 0 ? gor__os_now() : 0;
     gor__au64 foreign;
     uint32_t n_ready = 0;
     int chosen = -1;
     gor__m *m = gor__self();
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
-        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k, now)))
+        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k)))
             continue;
         if (n_ready++ == 0) {
             chosen = (int)i;
@@ -9999,7 +10184,7 @@ int64_t gor_now(void) { return gor__os_now(); }
 static int gor__sleep_until(int64_t t)
 {
     int rc = gor__own_ctx_err();
-    if (rc == 0 && t > gor__os_now()) {
+    if (rc == 0 && !gor__is_past(t)) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
@@ -10017,7 +10202,7 @@ int gor_sleep_until(int64_t t)
     return rc;
 }
 
-int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
+int gor_sleep(int64_t ns) { return gor_sleep_until(gor__due_in(ns)); }
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 
@@ -10036,8 +10221,8 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->epoch == gor__rt.epoch ? (gor__g *)t->run : NULL;
-    return g && gor__au64_cas(&g->ticket, t->run_id, 0);
+    gor__g *g = t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
+    return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
@@ -10046,13 +10231,25 @@ static bool gor__timer_cancel(gor_timer *t)
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
+/* Become the one who sets t, if it is in no heap. Elided as locks are. */
+static bool gor__timer_take(gor_timer *t)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
+        if (gor__aptr_load_rlx(&t->owner))
+            return false;
+        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
+        return true;
+    }
+    return gor__aptr_cas(&t->owner, NULL, &gor__timer_busy);
+}
+
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
 static bool gor__timer_claim(gor_timer *t)
 {
     bool pending = false;
     do
         pending |= gor__timer_cancel(t);
-    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    while (!gor__timer_take(t));
     return pending;
 }
 
@@ -10068,9 +10265,9 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
         return false;
     gor__count_start(m);
     t->run = g;
-    t->run_id = gor__au64_load_rlx(&g->id);
-    t->epoch = gor__rt.epoch;
-    gor__au64_store_rlx(&g->ticket, t->run_id);
+    t->u.run_id = gor__au64_load_rlx(&g->id);
+    t->epoch = (uint32_t)gor__rt.epoch;
+    gor__au64_store_rlx(&g->ticket, t->u.run_id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);
     return true;
@@ -10078,7 +10275,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 
 static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 {
-    gor__chan_try((gor_chan *)t->chan, true, &now);
+    gor__chan_try((gor_chan *)t->arg, true, &now);
     return true;
 }
 
@@ -10086,7 +10283,7 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 static int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
-    t->when = gor__deadline_after(ns > 0 ? ns : 0);
+    t->when = gor__due_in(ns > 0 ? ns : 0);
     rc = gor__timer_begin(t);
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
@@ -10105,7 +10302,6 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     } else {
         gor__timer_claim(t);
         t->run = NULL;
-        t->period = 0;
         t->fire = gor__timer_fire_go;
         t->fn = fn;
         t->arg = arg;
@@ -10140,7 +10336,7 @@ bool gor_timer_reset(gor_timer *t, int64_t ns)
 /* The timer of a gor_after, and with it one reference to its channel. */
 static bool gor__after_fire(gor_timer *t, int64_t now)
 {
-    gor_chan *c = (gor_chan *)t->chan;
+    gor_chan *c = (gor_chan *)t->arg;
     gor__chan_try(c, true, &now);
     gor__chan_release(c);
     gor__free(t, sizeof *t);
@@ -10159,7 +10355,7 @@ gor_chan *gor_after(int64_t ns)
     if (t) {
         gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
         t->fire = gor__after_fire;
-        t->chan = c;
+        t->arg = c;
         gor__au32_add(&c->refs, 1);
         if (gor__timer_set(t, ns) != 0) {
             gor__chan_release(c);
@@ -10187,8 +10383,9 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
     gor__enter();
     gor__timer_claim(&t->timer);
     t->c = c;
-    t->timer.chan = c;
-    t->timer.period = period;
+    t->timer.arg = c;
+    t->timer.run = gor__timer_periodic;
+    t->timer.u.period = period;
     t->timer.fire = gor__timer_fire_send;
     if (gor__timer_set(&t->timer, period) != 0) {
         gor__chan_release(c);
@@ -10203,7 +10400,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
     gor__m *m = gor__enter();
     if (period >= 1 && t->c) {
         gor__timer_claim(&t->timer);
-        t->timer.period = period;
+        t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
     }
     gor__leave(m);
@@ -10323,7 +10520,7 @@ struct gor_ctx {
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
-    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0, 0 }
+    { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
@@ -10484,7 +10681,7 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
-    if (deadline <= gor__os_now()) {
+    if (gor__is_past(deadline)) {
         gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
         return 0;
     }
@@ -10538,7 +10735,7 @@ gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
 
 gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
 {
-    return gor__ctx_new(parent, true, gor__deadline_after(ns), NULL, NULL);
+    return gor__ctx_new(parent, true, gor__due_in(ns), NULL, NULL);
 }
 
 gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)
@@ -13648,6 +13845,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     if (!gor__rt.keep_thread_ns)
         gor__rt.keep_thread_ns = GOR__KEEP_THREAD_NS;
     gor__au64_store_rlx(&gor__rt.next_id, 1);
+    gor__clock_begin();
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
@@ -13701,7 +13899,7 @@ static void gor__timers_abandon(gor__timers *h)
             continue;
         gor__aptr_store_rlx(&t->owner, NULL);
         if (t->fire == gor__after_fire) {
-            gor__chan_release((gor_chan *)t->chan);
+            gor__chan_release((gor_chan *)t->arg);
             gor__free(t, sizeof *t);
         }
     }

@@ -77,6 +77,7 @@
 #include "os/altstack.h"
 #include "os/epoll.h"
 #include "os/kqueue.h"
+#include "base/clock.h"
 #include "base/spin.h"
 #include "mem/alloc.h"
 #include "mem/stack.h"

@@ -5,6 +5,7 @@
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
+ * [clock]    a time that may be a little late, without a system call
  * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks

@@ -544,3 +544,50 @@ TEST(many_goroutines_together_stay_within_the_rate)
     OK(t.n_drawn >= 96);
     OK(t.n_drawn <= most + 1);
 }
+
+/* -- [clock]: the time that timers are set by ------------------------------------------------- */
+
+/* From here on the counter is in use, where it can be. */
+static void clock_begins(void)
+{
+    int64_t until = gor_now() + GOR_SEC;
+    while (gor__au64_load_acq(&gor__clock.until) == 0 && gor_now() < until)
+        gor__now_above();
+}
+
+static void look_at_the_clock(void *p)
+{
+    (void)p;
+    for (int i = 0; i < scaled(100000); i++) {
+        int64_t before = gor_now(), said = gor__now_above(), after = gor_now();
+        if (!OK(said >= before) || (after - before < GOR_US && !OK(said <= after + GOR_US)))
+            return;
+        if (i % 64 == 0)
+            gor_yield();               /* to another CPU, perhaps */
+    }
+}
+
+TEST(the_time_that_timers_are_set_by_is_never_early)
+{
+    gor_wg wg = { 0 };
+    clock_begins();
+    for (int i = 0; i < 4; i++)
+        START(&wg, look_at_the_clock, NULL);
+    gor_wg_wait(&wg);
+}
+
+/* As on a machine whose CPUs count differently, or that was moved. Last: it is for good. */
+TESTF(a_counter_that_jumps_is_not_used_any_more)
+{
+    clock_begins();
+    if (gor__au64_load_acq(&gor__clock.until) == 0) {
+        test_say("# skipped: no steady counter here\n");
+        return;
+    }
+    gor__au64_store_rlx(&gor__clock.at, gor__au64_load_rlx(&gor__clock.at) - GOR_SEC);
+    WAIT_FOR(gor__au32_load_acq(&gor__clock.on) == 0 || gor__now_above() == 0);
+    for (int i = 0; i < 1000; i++) {
+        int64_t before = gor_now();
+        OK(gor__now_above() >= before);
+    }
+}

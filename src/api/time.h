@@ -14,16 +14,18 @@ GOR_API gor_chan *gor_after(int64_t ns);
  * stopped. */
 typedef struct gor_timer {
     int64_t   when;                    /* absolute ns                                            */
-    int64_t   period;                  /* ns; 0: once                                            */
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
-    void     *chan;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
-    size_t    index;                   /* its place there                                        */
-    void     *run;                     /* the goroutine that its last firing started             */
-    uint64_t  run_id;                  /* and its number                                         */
-    uint64_t  epoch;                   /* which start of the runtime that was                    */
+    uint32_t  index;                   /* its place there                                        */
+    uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
+    void     *run;                     /* the goroutine that its last firing started; or it is
+                                          periodic                                               */
+    union {
+        uint64_t run_id;               /* that goroutine's number                                */
+        int64_t  period;               /* ns                                                     */
+    } u;
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.

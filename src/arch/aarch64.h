@@ -180,6 +180,8 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
+static bool gor__arch_ticks_steady(void) { return true; }
+
 static bool gor__arch_shadow_stack(void) { return false; }
 
 /* -- a signal's context ------------------------------------------------------------------------

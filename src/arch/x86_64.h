@@ -189,6 +189,19 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return ((uint64_t)hi << 32) | lo;
 }
 
+/* "Invariant TSC" */
+static bool gor__arch_ticks_steady(void)
+{
+    uint32_t a = 0x80000000u, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if (a < 0x80000007u)
+        return false;
+    a = 0x80000007u;
+    c = 0;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return (d >> 8 & 1) != 0;
+}
+
 /* rdsspq is a no-op that leaves its operand alone where there is no shadow stack. */
 static bool gor__arch_shadow_stack(void)
 {

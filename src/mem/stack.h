@@ -4,8 +4,10 @@
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
- *                resident anyway; everything below that page has been given back if the list is
- *                long.
+ *                resident anyway. If the list is long, and stacks are used deeper than that page
+ *                these days, everything below it has been given back. The rest is [tidy]'s: a call
+ *                of madvise for each stack, and what it costs the other processors to forget its
+ *                pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
  *                from when it was made, others while their goroutine lives, a processor for each
  *                stack that its cache may hold. There are never more promises than stacks, so a
@@ -27,7 +29,8 @@
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
-#define GOR__STACK_WARM    1024                /* listed stacks that keep their pages         */
+#define GOR__STACK_WARM    1024                /* a list that is not long                     */
+#define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
@@ -57,6 +60,7 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
+    gor__au32   n_put, deep;           /* I2: how many, beyond a list that is long */
 } gor__stack_class;
 
 static struct {
@@ -298,12 +302,22 @@ static char *gor__stack_get(int k)
     }
 }
 
-/* Give a stack back to its class; a long list gives the pages below the first back as well. */
+/* Have stacks of this class, lo's for one, been used below their first page? */
+static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
+{
+    size_t page = gor__stacks.page_size;
+    if (gor__au32_count(&cls->n_put, 1) % GOR__STACK_ASK == 0)
+        gor__au32_store_rlx(&cls->deep, gor__os_resident(lo + size - 2 * page, page) != 0);
+    return gor__au32_load_rlx(&cls->deep) != 0;
+}
+
+/* Give a stack back to its class: I2. */
 static void gor__stack_put(char *lo, int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
-    if (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM || size > GOR__STACK_SIZE)
+    if (size > GOR__STACK_SIZE || (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM &&
+                                   gor__stack_deep(cls, gor__stack_lo(lo), size)))
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
     gor__lock_stacks();
     gor__stack_push_locked(cls, size, lo);

@@ -230,6 +230,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     if (!gor__rt.keep_thread_ns)
         gor__rt.keep_thread_ns = GOR__KEEP_THREAD_NS;
     gor__au64_store_rlx(&gor__rt.next_id, 1);
+    gor__clock_begin();
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
@@ -283,7 +284,7 @@ static void gor__timers_abandon(gor__timers *h)
             continue;
         gor__aptr_store_rlx(&t->owner, NULL);
         if (t->fire == gor__after_fire) {
-            gor__chan_release((gor_chan *)t->chan);
+            gor__chan_release((gor_chan *)t->arg);
             gor__free(t, sizeof *t);
         }
     }

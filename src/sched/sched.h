@@ -221,7 +221,7 @@ static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
         g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
         g = gor__runq_swap_next(&victim->runq, NULL);
-    if (!g && last && gor__timers_run(&victim->timers, gor__os_now()))
+    if (!g && last && gor__timers_run(&victim->timers))
         g = gor__pick_local(p);
     return g;
 }
@@ -349,8 +349,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__g *g;
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
         gor__poll_overdue(m);
-    if (gor__ai64_load_rlx(&p->timers.first) != GOR_FOREVER)
-        gor__timers_run(&p->timers, gor__os_now());
+    gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
         g = gor__try_global(p, 1);

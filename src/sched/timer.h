@@ -19,6 +19,9 @@
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
 
+/* The run of a timer that starts itself again. */
+static char gor__timer_periodic[1];
+
 /* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
@@ -37,7 +40,7 @@ static int gor__timers_init(gor__timers *h)
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
-    e.timer->index = i;
+    e.timer->index = (uint32_t)i;
 }
 
 static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
@@ -176,7 +179,7 @@ static bool gor__timer_del(gor_timer *t)
 static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 {
     gor__timer_entry e;
-    t->when += t->period * (1 + (now - t->when) / t->period);
+    t->when += t->u.period * (1 + (now - t->when) / t->u.period);
     e.when = t->when;
     e.timer = t;
     gor__timers_down(h, 0, e);
@@ -187,7 +190,7 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
     gor_timer *t = h->heap[0].timer;
-    bool periodic = t->period > 0;
+    bool periodic = t->run == gor__timer_periodic;
     if (periodic)
         gor__timer_next_period(h, t, now);
     else
@@ -200,11 +203,12 @@ static void gor__timer_fire_first(gor__timers *h, int64_t now)
     }
 }
 
-/* Fire what is due at now. Returns how many. Any M that holds a P. */
-static size_t gor__timers_run(gor__timers *h, int64_t now)
+/* Fire what is due. Returns how many. Any M that holds a P. */
+static size_t gor__timers_run(gor__timers *h)
 {
+    int64_t first = gor__ai64_load_rlx(&h->first), now;
     size_t n = 0;
-    if (gor__ai64_load_rlx(&h->first) > now)
+    if (first == GOR_FOREVER || first > gor__now_above() || first > (now = gor__os_now()))
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (; h->n && h->heap[0].when <= now; n++)

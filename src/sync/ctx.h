@@ -33,7 +33,7 @@ struct gor_ctx {
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { NULL, NULL }, { GOR_FOREVER }, { 1 }, NULL },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
-    { 0, 0, NULL, NULL, NULL, NULL, { NULL }, 0, NULL, 0, 0 }
+    { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }
@@ -194,7 +194,7 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
-    if (deadline <= gor__os_now()) {
+    if (gor__is_past(deadline)) {
         gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
         return 0;
     }
@@ -248,7 +248,7 @@ gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
 
 gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
 {
-    return gor__ctx_new(parent, true, gor__deadline_after(ns), NULL, NULL);
+    return gor__ctx_new(parent, true, gor__due_in(ns), NULL, NULL);
 }
 
 gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)

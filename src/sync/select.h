@@ -71,12 +71,12 @@ static int gor__select_done(gor__selection *s, size_t i, int rc)
 }
 
 /* Can a case without a channel run now? */
-static bool gor__case_ready(const gor_case *k, int64_t now)
+static bool gor__case_ready(const gor_case *k)
 {
     switch (k->kind) {
     case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
     case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
-    case GOR_CASE_DEADLINE: return k->deadline <= now;
+    case GOR_CASE_DEADLINE: return gor__is_past(k->deadline);
     case GOR_CASE_READABLE:
     case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
     default:                return false;
@@ -97,14 +97,13 @@ static bool gor__chan_ready(const gor_case *k)
 /* Step 3. The case to run: one of those that can, each as likely; -1: none. */
 static int gor__select_draw(gor__selection *s, const bool *hollow)
 {
-    int64_t now = s->timer >= 0 ? gor__os_now() : 0;
     gor__au64 foreign;
     uint32_t n_ready = 0;
     int chosen = -1;
     gor__m *m = gor__self();
     for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
-        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k, now)))
+        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k)))
             continue;
         if (n_ready++ == 0) {
             chosen = (int)i;

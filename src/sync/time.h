@@ -5,7 +5,7 @@ int64_t gor_now(void) { return gor__os_now(); }
 static int gor__sleep_until(int64_t t)
 {
     int rc = gor__own_ctx_err();
-    if (rc == 0 && t > gor__os_now()) {
+    if (rc == 0 && !gor__is_past(t)) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
@@ -23,7 +23,7 @@ int gor_sleep_until(int64_t t)
     return rc;
 }
 
-int gor_sleep(int64_t ns) { return gor_sleep_until(gor__deadline_after(ns)); }
+int gor_sleep(int64_t ns) { return gor_sleep_until(gor__due_in(ns)); }
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 
@@ -42,8 +42,8 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->epoch == gor__rt.epoch ? (gor__g *)t->run : NULL;
-    return g && gor__au64_cas(&g->ticket, t->run_id, 0);
+    gor__g *g = t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
+    return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
@@ -52,13 +52,25 @@ static bool gor__timer_cancel(gor_timer *t)
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
+/* Become the one who sets t, if it is in no heap. Elided as locks are. */
+static bool gor__timer_take(gor_timer *t)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
+        if (gor__aptr_load_rlx(&t->owner))
+            return false;
+        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
+        return true;
+    }
+    return gor__aptr_cas(&t->owner, NULL, &gor__timer_busy);
+}
+
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
 static bool gor__timer_claim(gor_timer *t)
 {
     bool pending = false;
     do
         pending |= gor__timer_cancel(t);
-    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    while (!gor__timer_take(t));
     return pending;
 }
 
@@ -74,9 +86,9 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
         return false;
     gor__count_start(m);
     t->run = g;
-    t->run_id = gor__au64_load_rlx(&g->id);
-    t->epoch = gor__rt.epoch;
-    gor__au64_store_rlx(&g->ticket, t->run_id);
+    t->u.run_id = gor__au64_load_rlx(&g->id);
+    t->epoch = (uint32_t)gor__rt.epoch;
+    gor__au64_store_rlx(&g->ticket, t->u.run_id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);
     return true;
@@ -84,7 +96,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
 
 static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 {
-    gor__chan_try((gor_chan *)t->chan, true, &now);
+    gor__chan_try((gor_chan *)t->arg, true, &now);
     return true;
 }
 
@@ -92,7 +104,7 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 static int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
-    t->when = gor__deadline_after(ns > 0 ? ns : 0);
+    t->when = gor__due_in(ns > 0 ? ns : 0);
     rc = gor__timer_begin(t);
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
@@ -111,7 +123,6 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
     } else {
         gor__timer_claim(t);
         t->run = NULL;
-        t->period = 0;
         t->fire = gor__timer_fire_go;
         t->fn = fn;
         t->arg = arg;
@@ -146,7 +157,7 @@ bool gor_timer_reset(gor_timer *t, int64_t ns)
 /* The timer of a gor_after, and with it one reference to its channel. */
 static bool gor__after_fire(gor_timer *t, int64_t now)
 {
-    gor_chan *c = (gor_chan *)t->chan;
+    gor_chan *c = (gor_chan *)t->arg;
     gor__chan_try(c, true, &now);
     gor__chan_release(c);
     gor__free(t, sizeof *t);
@@ -165,7 +176,7 @@ gor_chan *gor_after(int64_t ns)
     if (t) {
         gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
         t->fire = gor__after_fire;
-        t->chan = c;
+        t->arg = c;
         gor__au32_add(&c->refs, 1);
         if (gor__timer_set(t, ns) != 0) {
             gor__chan_release(c);
@@ -193,8 +204,9 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
     gor__enter();
     gor__timer_claim(&t->timer);
     t->c = c;
-    t->timer.chan = c;
-    t->timer.period = period;
+    t->timer.arg = c;
+    t->timer.run = gor__timer_periodic;
+    t->timer.u.period = period;
     t->timer.fire = gor__timer_fire_send;
     if (gor__timer_set(&t->timer, period) != 0) {
         gor__chan_release(c);
@@ -209,7 +221,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
     gor__m *m = gor__enter();
     if (period >= 1 && t->c) {
         gor__timer_claim(&t->timer);
-        t->timer.period = period;
+        t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
     }
     gor__leave(m);

@@ -158,7 +158,7 @@ static int gor__cancel_err(gor__cancel *c)
 {
     uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
     if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
-        gor__os_now() >= gor__ai64_load_rlx(&c->deadline))
+        gor__is_past(gor__ai64_load_rlx(&c->deadline)))
         err = ETIMEDOUT;
     return -(int)err;
 }
@@ -303,7 +303,7 @@ static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel 
     if (timed) {
         gor__aptr_store_rlx(&timer.owner, NULL);
         timer.when = deadline;
-        timer.period = 0;
+        timer.run = NULL;
         timer.fire = gor__deadline_fire;
         timer.arg = w;
         if (gor__timer_begin(&timer) != 0)
@@ -362,7 +362,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     bool many = own || deadline != GOR_FOREVER;
     gor__wait w;
     gor__node n;
-    if (GOR__UNLIKELY(deadline != GOR_FOREVER && deadline <= gor__os_now())) {
+    if (GOR__UNLIKELY(deadline != GOR_FOREVER && gor__is_past(deadline))) {
         gor__unlock(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
