@@ -4092,7 +4092,10 @@ typedef struct gor__cancel {
 /* What a switch touches comes first, in 64 bytes. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
-    void      *sp;                     /* saved stack pointer while off the CPU                */
+    union {
+        void  *sp;                     /* saved stack pointer while off the CPU                */
+        struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
+    };
     gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
@@ -4234,6 +4237,11 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
+typedef struct gor__gstack {           /* Gs by age, linked both ways                          */
+    gor__g   *newest, *oldest;         /* link: the next older one                             */
+    gor__au32 n;                       /* as in gor__gqueue                                    */
+} gor__gstack;
+
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__au32  attention;              /* or of gor__attention                                 */
@@ -4303,6 +4311,8 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low;
+    gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
+    int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     gor__g     *gbare;                 /* there was no address space for a stack               */
@@ -4411,6 +4421,37 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
+GOR__INLINE void gor__gs_push(gor__gstack *s, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, s->newest);
+    g->newer = NULL;
+    if (s->newest)
+        s->newest->newer = g;
+    else
+        s->oldest = g;
+    s->newest = g;
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+}
+
+/* Take g, the newest or the oldest, or, if there is none, NULL. */
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__g *g)
+{
+    gor__g *older;
+    if (!g)
+        return NULL;
+    older = (gor__g *)gor__aptr_load_rlx(&g->link);
+    if (older)
+        older->newer = g->newer;
+    else
+        s->oldest = g->newer;
+    if (g->newer)
+        gor__aptr_store_rlx(&g->newer->link, older);
+    else
+        s->newest = older;
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
+    return g;
+}
+
 /* ==== [runq] runnable goroutines of one P =======================================================
  * What        A ring of Gs and one slot before it. The owner P appends; the owner and any thief
  *             take the oldest.
@@ -4440,6 +4481,13 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);  /* rlx: the next line publishes */
     gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail: slot before counter     */
     return true;
+}
+
+/* How many more the owner may append. Takers only make it more. */
+GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
+{
+    uint32_t n = gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);  /* acq runq.head */
+    return n < gor__runq_cap ? gor__runq_cap - n : 0;
 }
 
 /* With many goroutines each has left the first cache by its next turn: fetch what the switch to
@@ -5020,6 +5068,13 @@ static bool gor__timer_end(gor_timer *t)
  *             I2 A woken or new G runs next on this P; one that yields goes to the end.
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
+ *             I4 What a full ring spills goes to the global queue, first in, first out; but those
+ *                that have not begun to a stack, last in, first out. So a tree of goroutines, each
+ *                of which starts some and waits for them, is walked in depth: what is alive at once
+ *                is a path and its siblings, not a level. The stack's oldest go to the global queue
+ *                too, 128 each quantum: each has its turn however many newer ones there are.
+ * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
+ *             by Work Stealing" (1999), which bounds the space.
  */
 static void gor__urgent_update_locked(void)
 {
@@ -5048,7 +5103,16 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
     gor__submitted();
 }
 
-/* The ring is full: move half of it and g to the global queue. */
+/* I4 */
+static void gor__spill_locked(gor__g *g)
+{
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
+        gor__gs_push(&gor__rt.fresh, g);
+    else
+        gor__gq_push(&gor__rt.global, g);
+}
+
+/* The ring is full: half of it and g go where every P looks. */
 static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
 {
     gor__lock_sched();
@@ -5056,9 +5120,9 @@ static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
         gor__g *old = gor__runq_pop(&p->runq);
         if (!old)
             break;
-        gor__gq_push(&gor__rt.global, old);
+        gor__spill_locked(old);
     }
-    gor__gq_push(&gor__rt.global, g);
+    gor__spill_locked(g);
     gor__unlock_sched();
 }
 
@@ -6373,23 +6437,26 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
-/* A share of the global queue: one to run, the rest to the ring. */
-static gor__g *gor__try_global(gor__p *p, uint32_t most)
+/* A share of the global queue, or of those that have not begun, the newest of these first: one to
+ * run, the rest to the ring. */
+static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
 {
-    gor__g *first, *g;
-    uint32_t n, procs = gor__au32_load_rlx(&gor__rt.n_procs);
-    if (gor__au32_load_sc(&gor__rt.global.n) == 0)
+    gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
+    uint32_t n, room = gor__runq_room(&p->runq) + 1;
+    gor__g *first = NULL, *g;
+    if (gor__au32_load_sc(count) == 0)
         return NULL;
     gor__lock_sched();
-    n = gor__au32_load_rlx(&gor__rt.global.n) / procs + 1;
-    if (n > most)
-        n = most;
-    first = gor__gq_pop(&gor__rt.global);
-    while (--n > 0 && (g = gor__gq_pop(&gor__rt.global)) != NULL)
-        if (!gor__runq_push(&p->runq, g)) {
-            gor__gq_push(&gor__rt.global, g);
-            break;
-        }
+    n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
+    n = n < most ? n : most;
+    for (n = n < room ? n : room; n > 0; n--) {
+        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
+                  : gor__gq_pop(&gor__rt.global);
+        if (!first)
+            first = g;
+        else if (g)
+            gor__runq_push(&p->runq, g);
+    }
     gor__unlock_sched();
     return first;
 }
@@ -6573,7 +6640,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
-        g = gor__try_global(p, 1);
+        g = gor__try_share(p, false, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
     }
@@ -6586,7 +6653,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (!g)
         g = gor__taskq_start(m, &p->taskq);
     if (!g)
-        g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+        g = gor__try_share(p, false, GOR__RUNQ_CAP / 2);
+    if (!g)
+        g = gor__try_share(p, true, GOR__RUNQ_CAP / 2);
     if (!g)
         g = gor__try_queue(&gor__rt.high);
     if (!g)
@@ -6600,8 +6669,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
 static bool gor__work_anywhere(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
-        gor__au32_load_sc(&gor__rt.low.n) || gor__au32_load_sc(&gor__rt.poll_due))
+    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.fresh.n) ||
+        gor__au32_load_sc(&gor__rt.high.n) || gor__au32_load_sc(&gor__rt.low.n) ||
+        gor__au32_load_sc(&gor__rt.poll_due))
         return true;
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
@@ -13523,6 +13593,23 @@ static void gor__watch_queues(void)
         gor__wake_p();
 }
 
+/* The oldest of those that have not begun have their turn: [ready] I4. */
+static void gor__watch_fresh(void)
+{
+    int64_t now = gor__ai64_load_rlx(&gor__rt.coarse_ns);
+    if (gor__au32_load_sc(&gor__rt.fresh.n) == 0 || now - gor__rt.fresh_ns < gor__rt.opt.quantum)
+        return;
+    gor__rt.fresh_ns = now;
+    gor__lock_sched();
+    for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
+        gor__g *g = gor__rt.fresh.oldest;
+        if (!g || now - gor__ai64_load_rlx(&g->since) < gor__rt.opt.quantum)
+            break;
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, g));
+    }
+    gor__unlock_sched();
+}
+
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
  * is idle again: not for long. */
 static void gor__watch_poller(void)
@@ -13598,6 +13685,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
+        gor__watch_fresh();
         gor__watch_queues();
         gor__watch_poller();
         gor__tidy_some();
@@ -14229,10 +14317,24 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
     return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
 }
 
+GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
+{
+    const gor__g *newer = NULL;
+    uint32_t n = 0;
+    for (const gor__g *g = s->newest; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++) {
+        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE || g->newer != newer ||
+            !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
+            return 10;                             /* [ready] I4 */
+        newer = g;
+    }
+    return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
+}
+
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
     int bad = gor__check_queue_locked(&gor__rt.global);
+    bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)

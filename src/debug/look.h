@@ -109,10 +109,24 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
     return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
 }
 
+GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
+{
+    const gor__g *newer = NULL;
+    uint32_t n = 0;
+    for (const gor__g *g = s->newest; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++) {
+        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE || g->newer != newer ||
+            !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
+            return 10;                             /* [ready] I4 */
+        newer = g;
+    }
+    return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
+}
+
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
     int bad = gor__check_queue_locked(&gor__rt.global);
+    bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)

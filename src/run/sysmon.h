@@ -188,6 +188,23 @@ static void gor__watch_queues(void)
         gor__wake_p();
 }
 
+/* The oldest of those that have not begun have their turn: [ready] I4. */
+static void gor__watch_fresh(void)
+{
+    int64_t now = gor__ai64_load_rlx(&gor__rt.coarse_ns);
+    if (gor__au32_load_sc(&gor__rt.fresh.n) == 0 || now - gor__rt.fresh_ns < gor__rt.opt.quantum)
+        return;
+    gor__rt.fresh_ns = now;
+    gor__lock_sched();
+    for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
+        gor__g *g = gor__rt.fresh.oldest;
+        if (!g || now - gor__ai64_load_rlx(&g->since) < gor__rt.opt.quantum)
+            break;
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, g));
+    }
+    gor__unlock_sched();
+}
+
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
  * is idle again: not for long. */
 static void gor__watch_poller(void)
@@ -263,6 +280,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
+        gor__watch_fresh();
         gor__watch_queues();
         gor__watch_poller();
         gor__tidy_some();

@@ -75,7 +75,10 @@ typedef struct gor__cancel {
 /* What a switch touches comes first, in 64 bytes. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
-    void      *sp;                     /* saved stack pointer while off the CPU                */
+    union {
+        void  *sp;                     /* saved stack pointer while off the CPU                */
+        struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
+    };
     gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
@@ -217,6 +220,11 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
+typedef struct gor__gstack {           /* Gs by age, linked both ways                          */
+    gor__g   *newest, *oldest;         /* link: the next older one                             */
+    gor__au32 n;                       /* as in gor__gqueue                                    */
+} gor__gstack;
+
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__au32  attention;              /* or of gor__attention                                 */
@@ -286,6 +294,8 @@ static struct {
     gor__m     *all_m;
     gor__au32   n_spinning;
     gor__gqueue global, high, low;
+    gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
+    int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
     gor__g     *gfree;
     gor__g     *gbare;                 /* there was no address space for a stack               */
@@ -391,5 +401,36 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     if (!q->head)
         q->tail = NULL;
     gor__au32_store_sc(&q->n, gor__au32_load_rlx(&q->n) - 1);
+    return g;
+}
+
+GOR__INLINE void gor__gs_push(gor__gstack *s, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, s->newest);
+    g->newer = NULL;
+    if (s->newest)
+        s->newest->newer = g;
+    else
+        s->oldest = g;
+    s->newest = g;
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+}
+
+/* Take g, the newest or the oldest, or, if there is none, NULL. */
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__g *g)
+{
+    gor__g *older;
+    if (!g)
+        return NULL;
+    older = (gor__g *)gor__aptr_load_rlx(&g->link);
+    if (older)
+        older->newer = g->newer;
+    else
+        s->oldest = g->newer;
+    if (g->newer)
+        gor__aptr_store_rlx(&g->newer->link, older);
+    else
+        s->newest = older;
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;
 }

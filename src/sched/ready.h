@@ -5,6 +5,13 @@
  *             I2 A woken or new G runs next on this P; one that yields goes to the end.
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
+ *             I4 What a full ring spills goes to the global queue, first in, first out; but those
+ *                that have not begun to a stack, last in, first out. So a tree of goroutines, each
+ *                of which starts some and waits for them, is walked in depth: what is alive at once
+ *                is a path and its siblings, not a level. The stack's oldest go to the global queue
+ *                too, 128 each quantum: each has its turn however many newer ones there are.
+ * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
+ *             by Work Stealing" (1999), which bounds the space.
  */
 static void gor__urgent_update_locked(void)
 {
@@ -33,7 +40,16 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
     gor__submitted();
 }
 
-/* The ring is full: move half of it and g to the global queue. */
+/* I4 */
+static void gor__spill_locked(gor__g *g)
+{
+    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
+        gor__gs_push(&gor__rt.fresh, g);
+    else
+        gor__gq_push(&gor__rt.global, g);
+}
+
+/* The ring is full: half of it and g go where every P looks. */
 static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
 {
     gor__lock_sched();
@@ -41,9 +57,9 @@ static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
         gor__g *old = gor__runq_pop(&p->runq);
         if (!old)
             break;
-        gor__gq_push(&gor__rt.global, old);
+        gor__spill_locked(old);
     }
-    gor__gq_push(&gor__rt.global, g);
+    gor__spill_locked(g);
     gor__unlock_sched();
 }
 

@@ -29,6 +29,13 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     return true;
 }
 
+/* How many more the owner may append. Takers only make it more. */
+GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
+{
+    uint32_t n = gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);  /* acq runq.head */
+    return n < gor__runq_cap ? gor__runq_cap - n : 0;
+}
+
 /* With many goroutines each has left the first cache by its next turn: fetch what the switch to
  * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
 #define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */

@@ -152,23 +152,26 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
-/* A share of the global queue: one to run, the rest to the ring. */
-static gor__g *gor__try_global(gor__p *p, uint32_t most)
+/* A share of the global queue, or of those that have not begun, the newest of these first: one to
+ * run, the rest to the ring. */
+static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
 {
-    gor__g *first, *g;
-    uint32_t n, procs = gor__au32_load_rlx(&gor__rt.n_procs);
-    if (gor__au32_load_sc(&gor__rt.global.n) == 0)
+    gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
+    uint32_t n, room = gor__runq_room(&p->runq) + 1;
+    gor__g *first = NULL, *g;
+    if (gor__au32_load_sc(count) == 0)
         return NULL;
     gor__lock_sched();
-    n = gor__au32_load_rlx(&gor__rt.global.n) / procs + 1;
-    if (n > most)
-        n = most;
-    first = gor__gq_pop(&gor__rt.global);
-    while (--n > 0 && (g = gor__gq_pop(&gor__rt.global)) != NULL)
-        if (!gor__runq_push(&p->runq, g)) {
-            gor__gq_push(&gor__rt.global, g);
-            break;
-        }
+    n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
+    n = n < most ? n : most;
+    for (n = n < room ? n : room; n > 0; n--) {
+        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
+                  : gor__gq_pop(&gor__rt.global);
+        if (!first)
+            first = g;
+        else if (g)
+            gor__runq_push(&p->runq, g);
+    }
     gor__unlock_sched();
     return first;
 }
@@ -352,7 +355,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
-        g = gor__try_global(p, 1);
+        g = gor__try_share(p, false, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
     }
@@ -365,7 +368,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     if (!g)
         g = gor__taskq_start(m, &p->taskq);
     if (!g)
-        g = gor__try_global(p, GOR__RUNQ_CAP / 2);
+        g = gor__try_share(p, false, GOR__RUNQ_CAP / 2);
+    if (!g)
+        g = gor__try_share(p, true, GOR__RUNQ_CAP / 2);
     if (!g)
         g = gor__try_queue(&gor__rt.high);
     if (!g)
@@ -379,8 +384,9 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
 static bool gor__work_anywhere(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.high.n) ||
-        gor__au32_load_sc(&gor__rt.low.n) || gor__au32_load_sc(&gor__rt.poll_due))
+    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.fresh.n) ||
+        gor__au32_load_sc(&gor__rt.high.n) || gor__au32_load_sc(&gor__rt.low.n) ||
+        gor__au32_load_sc(&gor__rt.poll_due))
         return true;
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);

@@ -1,0 +1,91 @@
+/* In which order goroutines begin when more of them are runnable than a run queue holds. */
+#include "test.h"
+
+/* -- a tree ------------------------------------------------------------------------------------ */
+
+enum { FANOUT = 10 };
+
+struct tree {
+    _Atomic int waiting, most_waiting, n;      /* inner nodes; all */
+};
+
+static void node(struct tree *t, gor_chan *parent, int depth)
+{
+    gor_chan *c = depth > 0 ? gor_chan_new(0, 0) : NULL;
+    int waiting = depth > 0 ? atomic_fetch_add(&t->waiting, 1) + 1 : 0;
+    if (waiting > atomic_load(&t->most_waiting))
+        atomic_store(&t->most_waiting, waiting);
+    atomic_fetch_add(&t->n, 1);
+    for (int i = 0; depth > 0 && i < FANOUT; i++)
+        IS(GOR_GO(node, t, c, depth - 1), 0);
+    for (int i = 0; depth > 0 && i < FANOUT; i++)
+        IS(gor_chan_recv(c, NULL, 0), 0);
+    gor_chan_release(c);
+    if (depth > 0)
+        atomic_fetch_sub(&t->waiting, 1);
+    IS(gor_chan_send(parent, NULL, 0), 0);
+}
+
+static int walk(void *p)
+{
+    (void)p;
+    gor_chan *c = gor_chan_new(0, 0);
+    struct tree t = { .n = 0 };
+    IS(GOR_GO(node, &t, c, 5), 0);
+    IS(gor_chan_recv(c, NULL, 0), 0);
+    IS(t.n, 111111);
+    gor_chan_release(c);
+    return t.most_waiting;
+}
+
+/* Of 11111 inner nodes, few are there at once. An endless quantum: the oldest have no turn. */
+TESTF(a_tree_of_goroutines_is_walked_in_depth)
+{
+    gor_options o = { .procs = 1, .quantum = 3600 * GOR_SEC };
+    OK(gor_run_with(&o, walk, NULL) < 300);
+}
+
+/* -- turns ------------------------------------------------------------------------------------- */
+
+struct crowd {
+    gor_wg      old, wg;
+    int         n_old, n_new;
+    _Atomic int end;
+};
+
+static void come_and_go(void *p)
+{
+    (void)p;
+}
+
+/* One goes, and leaves a newer one. */
+static void breed(void *p)
+{
+    struct crowd *c = (struct crowd *)p;
+    if (!atomic_load(&c->end))
+        START(&c->wg, breed, c);
+}
+
+/* Of high priority: so it does not make way while it starts them. */
+static void start_crowd(void *p)
+{
+    struct crowd *c = (struct crowd *)p;
+    for (int i = 0; i < c->n_old; i++)
+        START(&c->old, come_and_go, NULL);
+    for (int i = 0; i < c->n_new; i++)
+        START(&c->wg, breed, c);
+    gor_wg_done(&c->wg);
+}
+
+TEST(who_has_not_begun_has_its_turn_however_many_newer_ones_there_are)
+{
+    static const gor_attr high = { .priority = GOR_HIGH };
+    int procs = gor_procs(0) < 4 ? gor_procs(0) : 4;
+    struct crowd c = { .n_old = 500, .n_new = 1000 * procs };
+    gor_wg_add(&c.wg, 1);
+    IS(gor_go_with(&high, start_crowd, &c), 0);
+    WAIT_FOR(test_stats().started > 1500);
+    gor_wg_wait(&c.old);
+    atomic_store(&c.end, 1);
+    gor_wg_wait(&c.wg);
+}
