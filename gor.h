@@ -952,7 +952,7 @@ GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 typedef struct gor_wg {
     gor__spin lock;
     gor__au32 pad;
-    int64_t   count;
+    gor__au64 state;                   /* twice the count; and 1: somebody waits                 */
     gor__wq   waiters;
 } gor_wg;
 
@@ -10057,23 +10057,53 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
  * waiters out under the lock, and wakes them after it: they may free the object.
  */
 
-/* -- wait group ---------------------------------------------------------------------------- */
-static void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
+/* -- wait group -------------------------------------------------------------------------------
+ * What        state: twice the count, and QUEUED: somebody may wait. Adding is one compare-and-swap
+ *             but for the add that ends a wait.
+ * Invariants  I1 While QUEUED the count becomes 0 under the lock only, and with it all of state. A
+ *                waiter sets QUEUED under the lock, when the count is not 0.
+ *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
+ *                of the wait group, and it may be freed.
+ */
+enum { GOR__WG_QUEUED = 1 };
+
+/* Change state from `old`. Elided as locks are. */
+GOR__INLINE bool gor__wg_swap(gor_wg *wg, uint64_t old, uint64_t to)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
+        gor__au64_store_rel(&wg->state, to);
+        return true;
+    }
+    return gor__au64_cas(&wg->state, old, to);     /* rel wg.state: what was done before it */
+}
+
+/* The count becomes 0 while somebody waits. False: it does not any more. */
+static GOR__NOINLINE bool gor__wg_zero(gor_wg *wg, uint64_t old)
 {
     gor__node *list = NULL;
-    int64_t count;
+    bool done;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    if (GOR__UNLIKELY(n > 0 && wg->count > INT64_MAX - n)) {
-        gor__unlock(&wg->lock, GOR__RANK_OBJECT);
-        gor__panic_raise(here, "wait group counter overflow");
-    }
-    count = wg->count += n;
-    if (count == 0 && wg->waiters.head)
+    done = gor__au64_cas(&wg->state, old, 0);      /* I2 */
+    if (done)
         list = gor__wq_take_all(&wg->waiters, 0);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);
-    if (GOR__UNLIKELY(count < 0))
-        gor__panic_raise(here, "negative wait group counter");
     gor__wake_all(list);
+    return done;
+}
+
+GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
+{
+    uint64_t old, to;
+    bool done;
+    do {
+        old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
+        if (GOR__UNLIKELY(n > 0 && (int64_t)old / 2 > INT64_MAX / 2 - n))
+            gor__panic_raise(here, "wait group counter overflow");
+        to = old + 2 * (uint64_t)n;
+        done = to == GOR__WG_QUEUED ? gor__wg_zero(wg, old) : gor__wg_swap(wg, old, to);
+    } while (GOR__UNLIKELY(!done));
+    if (GOR__UNLIKELY((int64_t)to < 0))
+        gor__panic_raise(here, "negative wait group counter");
 }
 
 void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here)
@@ -10088,9 +10118,11 @@ void (gor_wg_done)(gor_wg *wg) { gor__wg_add_at(wg, -1, "?"); }
 
 static int gor__wg_wait(gor_wg *wg, int64_t deadline)
 {
-    gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    if (wg->count != 0)
-        return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
+    uint64_t s;
+    gor__lock(&wg->lock, GOR__RANK_OBJECT);        /* I2 */
+    while ((s = gor__au64_load_acq(&wg->state)) != 0)          /* acq wg.state */
+        if ((s & GOR__WG_QUEUED) || gor__au64_cas(&wg->state, s, s | GOR__WG_QUEUED))
+            return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);
     return 0;
 }
