@@ -29,7 +29,7 @@ static GOR__NOINLINE bool gor__wg_zero(gor_wg *wg, uint64_t old)
     gor__node *list = NULL;
     bool done;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    done = gor__au64_cas(&wg->state, old, 0);      /* I2 */
+    done = gor__wg_swap(wg, old, 0);               /* I2 */
     if (done)
         list = gor__wq_take_all(&wg->waiters, 0);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);
@@ -67,7 +67,7 @@ static int gor__wg_wait(gor_wg *wg, int64_t deadline)
     uint64_t s;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);        /* I2 */
     while ((s = gor__au64_load_acq(&wg->state)) != 0)          /* acq wg.state */
-        if ((s & GOR__WG_QUEUED) || gor__au64_cas(&wg->state, s, s | GOR__WG_QUEUED))
+        if ((s & GOR__WG_QUEUED) || gor__wg_swap(wg, s, s | GOR__WG_QUEUED))
             return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);
     return 0;

@@ -15,49 +15,89 @@
 #define GOR__SELECT_INLINE 8           /* cases that need no memory                            */
 #define GOR__SELECT_AGAIN  INT_MIN     /* an fd that was ready is not any more                  */
 
+typedef struct gor__lane {             /* a channel case                                        */
+    gor_chan *c;
+    uint16_t  i;                       /* which case                                            */
+    bool      send;
+    bool      hollow;                  /* it looked ready, and was not                          */
+} gor__lane;
+
 typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
+    gor__lane *lane;                   /* n_lanes: channel cases by rising address              */
+    size_t     n_lanes;
     int        n_fds;                  /* fd cases                                              */
-    uint16_t  *locks;                  /* n_locks: channel cases by rising address              */
-    size_t     n_locks;
-    bool      *hollow;                 /* n: looked ready, and was not                          */
+    int        n_watched;              /* these, contexts and tasks                             */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     gor__wait  wait;
 } gor__selection;
-
-static bool gor__case_is_chan(const gor_case *k)
-{
-    return (k->kind == GOR_CASE_RECV || k->kind == GOR_CASE_SEND) && k->object;
-}
 
 static bool gor__case_is_fd(const gor_case *k)
 {
     return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
 }
 
+/* A channel case finds its place: insertion sort, for there are few. */
+static void gor__select_insert(gor__selection *s, size_t i)
+{
+    gor_case *k = &s->cases[i];
+    gor_chan *c = (gor_chan *)k->object;
+    size_t at = s->n_lanes++;
+    for (; at > 0 && (uintptr_t)s->lane[at - 1].c > (uintptr_t)c; at--)
+        s->lane[at] = s->lane[at - 1];
+    s->lane[at].c = c;
+    s->lane[at].i = (uint16_t)i;
+    s->lane[at].send = k->kind == GOR_CASE_SEND;
+}
+
+/* One case of step 1. 0 or what is wrong with it. */
+static int gor__select_sort_in(gor__selection *s, size_t i)
+{
+    gor_case *k = &s->cases[i];
+    k->rc = 0;
+    switch (k->kind) {
+    case GOR_CASE_RECV:
+    case GOR_CASE_SEND:
+        if (!k->object)
+            return 0;
+        if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
+            return -EMSGSIZE;
+        gor__select_insert(s, i);
+        return 0;
+    case GOR_CASE_DEADLINE:
+        if (s->timer < 0 || k->deadline < s->cases[s->timer].deadline)
+            s->timer = (int)i;
+        return 0;
+    case GOR_CASE_READABLE:
+    case GOR_CASE_WRITABLE:
+        s->n_fds++;
+        s->n_watched++;
+        return 0;
+    case GOR_CASE_DONE:
+    case GOR_CASE_JOIN:
+        s->n_watched += k->object != NULL;
+        return 0;
+    case GOR_CASE_DEFAULT:
+        s->fallback = (int)i;
+        return 0;
+    default:
+        return k->kind == GOR_CASE_NONE ? 0 : -EINVAL;
+    }
+}
+
 /* Step 1: refuse before anything moves. */
 static int gor__select_check(gor__selection *s)
 {
+    int rc = 0;
     s->fallback = s->timer = -1;
-    s->n_fds = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        gor_case *k = &s->cases[i];
-        k->rc = 0;
-        s->n_fds += gor__case_is_fd(k);
-        if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
-            return -EINVAL;
-        if (gor__case_is_chan(k) && !gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
-            return -EMSGSIZE;
-        if (k->kind == GOR_CASE_DEFAULT)
-            s->fallback = (int)i;
-        if (k->kind == GOR_CASE_DEADLINE &&
-            (s->timer < 0 || k->deadline < s->cases[s->timer].deadline))
-            s->timer = (int)i;
-    }
-    return 0;
+    s->n_fds = s->n_watched = 0;
+    s->n_lanes = 0;
+    for (size_t i = 0; i < s->n && rc == 0; i++)
+        rc = gor__select_sort_in(s, i);
+    return rc;
 }
 
 /* The result of case i, which has run with rc. */
@@ -85,107 +125,101 @@ static bool gor__case_ready(const gor_case *k)
 
 /* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
  * here; the transfer then finds that it does not. */
-static bool gor__chan_ready(const gor_case *k)
+static bool gor__lane_ready(const gor__lane *l)
 {
-    const gor_chan *c = (const gor_chan *)k->object;
+    const gor_chan *c = l->c;
     size_t n = gor__au64_load_rlx(&c->count);
+    if (l->hollow)
+        return false;
     if (gor__au32_load_rlx(&c->closed))
         return true;
-    return k->kind == GOR_CASE_SEND ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
+    return l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
 }
 
-/* Step 3. The case to run: one of those that can, each as likely; -1: none. */
-static int gor__select_draw(gor__selection *s, const bool *hollow)
+/* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
+typedef struct gor__draw {
+    int      chosen;                   /* a lane; or n_lanes and a case                         */
+    uint32_t n;
+} gor__draw;
+
+static void gor__draw_offer(gor__draw *d, int which)
 {
-    gor__au64 foreign;
-    uint32_t n_ready = 0;
-    int chosen = -1;
     gor__m *m = gor__self();
-    for (size_t i = 0; i < s->n; i++) {
-        gor_case *k = &s->cases[i];
-        if (!(gor__case_is_chan(k) ? gor__chan_ready(k) && !hollow[i] : gor__case_ready(k)))
-            continue;
-        if (n_ready++ == 0) {
-            chosen = (int)i;
-            continue;
-        }
-        if (!m && n_ready == 2)
-            gor__au64_store_rlx(&foreign, (uint64_t)gor__os_now() | 1);
-        if (gor__random_below(m ? &m->rng : &foreign, n_ready) == 0)
-            chosen = (int)i;                       /* reservoir of one (Vitter, 1985) */
+    gor__au64 foreign;
+    if (d->n++ == 0) {
+        d->chosen = which;
+        return;
     }
-    return chosen;
+    if (!m)
+        gor__au64_store_rlx(&foreign, ((uint64_t)gor__os_now() * d->n) | 1);
+    if (gor__random_below(m ? &m->rng : &foreign, d->n) == 0)
+        d->chosen = which;
+}
+
+/* Step 3. What to run: one of those that can, each as likely; -1: none. */
+static int gor__select_draw(gor__selection *s)
+{
+    gor__draw d = { -1, 0 };
+    for (size_t i = 0; i < s->n_lanes; i++)
+        if (gor__lane_ready(&s->lane[i]))
+            gor__draw_offer(&d, (int)i);
+    for (size_t i = 0; i < s->n && (s->n_watched || s->timer >= 0); i++)
+        if (gor__case_ready(&s->cases[i]))
+            gor__draw_offer(&d, (int)(s->n_lanes + i));
+    return d.chosen;
 }
 
 /* Steps 3 and 4, channels locked. True: *result is the answer, *woken is to be woken. */
 static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
-    int i;
-    memset(s->hollow, 0, s->n * sizeof *s->hollow);
-    while ((i = gor__select_draw(s, s->hollow)) >= 0) {
-        gor_case *k = &s->cases[i];
-        int rc = 0;
-        if (gor__case_is_chan(k))
-            rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value,
-                                    woken);
-        else if (gor__case_is_fd(k))
-            rc = k->rc;
-        if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, (size_t)i, rc);
+    int at;
+    while ((at = gor__select_draw(s)) >= 0) {
+        gor__lane *l = &s->lane[at];
+        size_t i = (size_t)at - s->n_lanes;
+        int rc;
+        if ((size_t)at >= s->n_lanes) {
+            *result = gor__select_done(s, i, gor__case_is_fd(&s->cases[i]) ? s->cases[i].rc : 0);
             return true;
         }
-        s->hollow[i] = true;                       /* all who waited there have left: draw again */
+        rc = gor__chan_transfer(l->c, l->send, s->cases[l->i].value, woken);
+        if (rc != GOR__WAIT) {
+            *result = gor__select_done(s, l->i, rc);
+            return true;
+        }
+        l->hollow = true;                          /* all who waited there have left: draw again */
     }
     if (s->fallback >= 0)
         *result = gor__select_done(s, (size_t)s->fallback, 0);
     return s->fallback >= 0;
 }
 
-/* The channels by rising address; insertion sort, for there are few. */
-static void gor__select_sort(gor__selection *s)
-{
-    s->n_locks = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        size_t at = s->n_locks;
-        if (!gor__case_is_chan(&s->cases[i]))
-            continue;
-        while (at > 0 && (uintptr_t)s->cases[s->locks[at - 1]].object >
-                         (uintptr_t)s->cases[i].object) {
-            s->locks[at] = s->locks[at - 1];
-            at--;
-        }
-        s->locks[at] = (uint16_t)i;
-        s->n_locks++;
-    }
-}
-
-static gor_chan *gor__select_chan(gor__selection *s, size_t i)
-{
-    return (gor_chan *)s->cases[s->locks[i]].object;
-}
-
 static void gor__select_lock(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_locks; i++)
-        if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
-            gor__lock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
+    const gor_chan *last = NULL;
+    for (size_t i = 0; i < s->n_lanes; i++) {
+        gor__lane *l = &s->lane[i];
+        l->hollow = false;
+        if (l->c != last)
+            gor__lock(&l->c->lock, GOR__RANK_OBJECT);
+        last = l->c;
+    }
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
-    for (size_t i = s->n_locks; i-- > 0;)
-        if (i == 0 || gor__select_chan(s, i) != gor__select_chan(s, i - 1))
-            gor__unlock(&gor__select_chan(s, i)->lock, GOR__RANK_OBJECT);
+    const gor_chan *last = NULL;
+    for (size_t i = s->n_lanes; i-- > 0; last = s->lane[i].c)
+        if (s->lane[i].c != last)
+            gor__unlock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
 }
 
 static void gor__select_queue(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_locks; i++) {
-        gor_case *k = &s->cases[s->locks[i]];
-        gor_chan *c = (gor_chan *)k->object;
-        gor__node *n = &s->node[s->locks[i]];
-        gor__node_init(n, &s->wait, s->locks[i], k->value);
-        gor__wq_put(k->kind == GOR_CASE_SEND ? &c->senders : &c->receivers, n);
+    for (size_t i = 0; i < s->n_lanes; i++) {
+        const gor__lane *l = &s->lane[i];
+        gor__node *n = &s->node[l->i];
+        gor__node_init(n, &s->wait, l->i, s->cases[l->i].value);
+        gor__wq_put(l->send ? &l->c->senders : &l->c->receivers, n);
     }
 }
 
@@ -223,7 +257,7 @@ static int gor__select_ask(gor__selection *s)
 /* Step 6. */
 static void gor__select_watch(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->n && s->n_watched; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
         if (gor__case_is_fd(k)) {
@@ -254,17 +288,16 @@ static void gor__select_watch(gor__selection *s)
 /* Step 8. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->n_lanes; i++)
+        if (s->lane[i].i != s->wait.which)
+            gor__wq_leave(&s->lane[i].c->lock, GOR__RANK_OBJECT, &s->node[s->lane[i].i]);
+    for (size_t i = 0; i < s->n && s->n_watched; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
-        if (gor__case_is_fd(k)) {
+        if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
+        else if ((int)i == s->wait.which || !k->object)
             continue;
-        }
-        if ((int)i == s->wait.which || !k->object)
-            continue;
-        if (gor__case_is_chan(k))
-            gor__wq_leave(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
         else if (k->kind == GOR_CASE_DONE)
             gor__wq_leave(&((gor__cancel *)k->object)->lock, GOR__RANK_CTX, n);
         else if (k->kind == GOR_CASE_JOIN)
@@ -305,7 +338,6 @@ static int gor__select_once(gor__selection *s)
         result = gor__select_ask(s);
     if (result != 0)
         return result;
-    gor__select_sort(s);
     gor__select_lock(s);
     if (gor__select_try(s, &woken, &result)) {
         gor__select_unlock(s);
@@ -321,7 +353,9 @@ static int gor__select_once(gor__selection *s)
 
 static int gor__select_run(gor__selection *s)
 {
-    int result;
+    int result = gor__select_check(s);
+    if (result != 0)
+        return result;
     do
         result = gor__select_once(s);
     while (result == GOR__SELECT_AGAIN);
@@ -330,13 +364,12 @@ static int gor__select_run(gor__selection *s)
 
 static int gor__select_large(gor__selection *s)
 {
-    size_t bytes = s->n * (sizeof *s->node + sizeof *s->locks + sizeof *s->hollow);
+    size_t bytes = s->n * (sizeof *s->node + sizeof *s->lane);
     char *memory = (char *)gor__alloc(bytes);
     int result = -ENOMEM;
     if (memory) {
         s->node = (gor__node *)(void *)memory;
-        s->locks = (uint16_t *)(void *)(memory + s->n * sizeof *s->node);
-        s->hollow = (bool *)(void *)(s->locks + s->n);
+        s->lane = (gor__lane *)(void *)(memory + s->n * sizeof *s->node);
         result = gor__select_run(s);
         gor__free(memory, bytes);
     }
@@ -346,22 +379,17 @@ static int gor__select_large(gor__selection *s)
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
-    uint16_t locks[GOR__SELECT_INLINE];
-    bool hollow[GOR__SELECT_INLINE];
+    gor__lane lane[GOR__SELECT_INLINE];
     gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
         return -EINVAL;
     s.cases = cases;
     s.n = n;
-    result = gor__select_check(&s);
-    if (result != 0)
-        return result;
     gor__enter();
     if (n <= GOR__SELECT_INLINE) {
         s.node = node;
-        s.locks = locks;
-        s.hollow = hollow;
+        s.lane = lane;
         result = gor__select_run(&s);
     } else {
         result = gor__select_large(&s);
