@@ -118,7 +118,7 @@
  *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
  *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
- *   the end.
+ *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
  *   gor_write and the like work on any descriptor and park while it would block. Close what a
@@ -1325,6 +1325,16 @@ GOR_API void gor_dump(int fd);
 /* Write the goroutines that gor_stop would abandon now. Returns how many. Any thread. */
 GOR_API int gor_leaks(int fd);
 
+/* Write down, from now on, each turn of a goroutine: when, how long, on which thread and processor,
+ * and what it did then. stop writes that to path, as JSON that https://ui.perfetto.dev and
+ * chrome://tracing show; so does the end of the run. A million turns are kept. Meanwhile every
+ * switch goes by the thread's own stack, and takes some 200 ns more.
+ *   path  a file, made or emptied by start
+ * Returns 0; start: -EBUSY a trace is on, -ESRCH no runtime, -EINVAL, -ENOMEM, or why there is no
+ * file; stop: -ESRCH no trace is on, or why it could not be written. Any thread. Parks: never. */
+GOR_API int gor_trace_start(const char *path);
+GOR_API int gor_trace_stop(void);
+
 typedef struct gor_stats {
     size_t   goroutines;               /* alive                                                  */
     size_t   stacks;                   /* bound to a goroutine                                   */
@@ -1536,8 +1546,8 @@ typedef gor_ctx     ctx_t;
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
- * [clock]    a time that may be a little late, without a system call
  * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
+ * [clock]    a time that may be a little late, without a system call
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
@@ -1546,7 +1556,8 @@ typedef gor_ctx     ctx_t;
  * [pack]     the stack of an idle goroutine in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
- * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
+ * [start]    a new goroutine joins the queue      [turn]     who ran when
+ * [machine]  the life of an M; entering calls
  * [wait]     the one mechanism of waiting         [poll]     who waits for which fd
  * [report]   the world in words; the end          [life]     first frame to last; defer, panic
  * [channel]  values from goroutine to goroutine
@@ -1558,7 +1569,7 @@ typedef gor_ctx     ctx_t;
  * [tidy]     idle pages of stacks go back
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
- * [signal]   signals as values
+ * [signal]   signals as values                    [trace]    turns as a file
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -4300,6 +4311,7 @@ static struct {
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */
+    gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
 
     gor__spin   lock;                  /* SCHED: all below                                     */
@@ -5080,6 +5092,7 @@ static void gor__urgent_update_locked(void)
 {
     gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
                                          gor__au32_load_rlx(&gor__rt.poll_due) ||
+                                         gor__au32_load_rlx(&gor__rt.tracing) ||
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 
@@ -6097,6 +6110,13 @@ static int gor__set_name(gor__g *g, const gor_attr *a)
     return 0;
 }
 
+GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
+{
+    if (g->extra && g->extra->name[0])
+        return g->extra->name;
+    return g->site ? g->site : "";
+}
+
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
 static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
@@ -7030,6 +7050,73 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     return 0;
 }
 
+/* ==== [turn] who ran when ======================================================================
+ * What        While a trace is on, each turn of a goroutine is written down: when, how long, on
+ *             which thread and processor, and what it did then. [trace] makes a file of that.
+ * Cost        None while it is off: what is next is then chosen as ever. While it is on,
+ *             gor__rt.urgent sends every choice to g0, whose loop notes the turn.
+ * Invariants  I1 Who writes an event counts itself in `busy` and then looks at state; who stops
+ *                sets state and then waits for busy to be 0. So nobody writes into what is gone.
+ * Limits      GOR__TRACE_CAP turns; later ones are counted, not kept.
+ * Tests       tests/trace.c
+ */
+#define GOR__TRACE_CAP ((size_t)1 << 20)
+
+typedef struct gor__event {            /* a turn                                               */
+    int64_t  from, to;
+    uint64_t id;
+    uint32_t tid;                      /* the thread                                           */
+    int32_t  p;
+    uint32_t state, why;               /* when it had been left; a moment later, if it was     */
+    char     name[24];                 /* woken at once                                        */
+} gor__event;
+
+enum gor__trace_state { GOR__TRACE_OFF, GOR__TRACE_CHANGING, GOR__TRACE_ON };
+
+static struct {
+    gor__au32   state;                 /* enum gor__trace_state                                */
+    gor__au32   busy;                  /* Ms that may be writing an event                      */
+    gor__au64   n;
+    gor__event *events;                /* GOR__TRACE_CAP of them, as they are touched          */
+    FILE       *file;
+    int64_t     began;
+} gor__trace;
+
+/* What is known of a turn before it begins: after it, g may be another's. */
+GOR__NO_TSAN static void gor__trace_begin(gor__event *e, gor__m *m, gor__g *g)
+{
+    const char *name = gor__g_name(g);
+    gor__p *p = gor__m_p(m);
+    size_t n = 0;
+    e->id = gor__au64_load_rlx(&g->id);
+    e->tid = gor__au32_load_rlx(&m->tid);
+    e->p = p ? p->id : -1;
+    for (; name[n] && n < sizeof e->name - 1; n++)
+        e->name[n] = name[n];
+    e->name[n] = '\0';
+    e->from = gor__os_now();
+}
+
+static void gor__trace_end(gor__event *e, gor__g *g)
+{
+    uint64_t i;
+    e->to = gor__os_now();
+    e->state = gor__au32_load_rlx(&g->state);
+    e->why = gor__au32_load_rlx(&g->why);
+    gor__au32_add(&gor__trace.busy, 1);
+    if (gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON) {
+        i = gor__au64_add(&gor__trace.n, 1);
+        if (i < GOR__TRACE_CAP)
+            gor__trace.events[i] = *e;
+    }
+    gor__au32_add(&gor__trace.busy, (uint32_t)-1);   /* rel trace.busy: the event */
+}
+
+static bool gor__trace_is_on(void)
+{
+    return GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.tracing) != 0);
+}
+
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
@@ -7091,6 +7178,16 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
     gor__switch_to(m, &m->g0, g);
 }
 
+static GOR__NOINLINE void gor__execute_traced(gor__m *m, gor__g *g)
+{
+    gor__event e;
+    gor__trace_begin(&e, m, g);
+    gor__aptr_store_rlx(&m->prev, NULL);
+    gor__execute(m, g);
+    if (gor__aptr_load_rlx(&m->prev) == g)         /* and not others after it */
+        gor__trace_end(&e, g);
+}
+
 /* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
 static void gor__m_loop(gor__m *m)
 {
@@ -7110,7 +7207,10 @@ static void gor__m_loop(gor__m *m)
             g = gor__find_work(m);
         if (!g)
             return;
-        gor__execute(m, g);
+        if (gor__trace_is_on())
+            gor__execute_traced(m, g);
+        else
+            gor__execute(m, g);
         if (gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return;
     }
@@ -8207,13 +8307,6 @@ static const char *const gor__state_text[] = {
 
 /* "fn\0file:line": the second part. */
 static const char *gor__site_place(const char *site) { return site ? site + strlen(site) + 1 : ""; }
-
-static const char *gor__g_name(const gor__g *g)
-{
-    if (g->extra && g->extra->name[0])
-        return g->extra->name;
-    return g->site ? g->site : "";
-}
 
 GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
 {
@@ -13463,6 +13556,134 @@ static void gor__retake(gor__p *p, gor__m *m)
     }
 }
 
+/* ==== [trace] who ran when, as a file ============================================================
+ * What        gor_trace_start and gor_trace_stop: what [turn] has noted, for Perfetto and
+ *             chrome://tracing. A row for each thread, a box for each turn of a goroutine.
+ * Source      The Trace Event Format of Chromium.
+ * Tests       tests/trace.c
+ */
+
+/* state has changed: from now on every choice of what is next is g0's; or no more. Who changes it
+ * next comes here after us. */
+static void gor__trace_switch(void)
+{
+    gor__m *m = gor__enter();
+    gor__lock_sched();
+    gor__au32_store_rlx(&gor__rt.tracing,
+                        gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON);
+    gor__urgent_update_locked();
+    gor__unlock_sched();
+    gor__leave(m);
+}
+
+/* -- the file ------------------------------------------------------------------------------ */
+
+static void gor__trace_string(FILE *f, const char *s)
+{
+    putc('"', f);
+    for (; *s; s++)
+        if (*s == '"' || *s == '\\' || (unsigned char)*s < ' ')
+            fprintf(f, "\\u%04x", (unsigned char)*s);
+        else
+            putc(*s, f);
+    putc('"', f);
+}
+
+static void gor__trace_event(FILE *f, const gor__event *e)
+{
+    const char *then = gor__state_text[e->state <= GOR__DEAD ? e->state : (uint32_t)GOR__DEAD];
+    if (e->state == GOR__WAITING && e->why != GOR__WHY_NONE && e->why < GOR__N_WHYS)
+        then = gor__why_text[e->why];
+    fputs("{\"ph\":\"X\",\"pid\":1,\"name\":", f);
+    gor__trace_string(f, e->name);
+    fprintf(f, ",\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"goroutine\":%llu,"
+               "\"processor\":%d,\"then\":\"%s\"}},\n",
+            e->tid, (double)(e->from - gor__trace.began) / 1e3, (double)(e->to - e->from) / 1e3,
+            (unsigned long long)e->id, e->p, then);
+}
+
+/* 0 or -errno. The last object has no comma. */
+static int gor__trace_write(FILE *f, uint64_t n)
+{
+    uint64_t kept = n < GOR__TRACE_CAP ? n : GOR__TRACE_CAP;
+    int rc = 0;
+    fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", f);
+    for (uint64_t i = 0; i < kept; i++)
+        gor__trace_event(f, &gor__trace.events[i]);
+    fprintf(f, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"gor\"}}\n"
+               "],\"otherData\":{\"turns\":\"%llu\",\"not kept\":\"%llu\"}}\n",
+            (unsigned long long)n, (unsigned long long)(n - kept));
+    if (ferror(f))
+        rc = -EIO;
+    if (fclose(f) != 0 && rc == 0)
+        rc = -gor__os_errno();
+    return rc;
+}
+
+/* Stop, if a trace is on. */
+static bool gor__trace_close(void)
+{
+    return gor__au32_cas(&gor__trace.state, GOR__TRACE_ON, GOR__TRACE_CHANGING);
+}
+
+/* Write what there is, after gor__trace_close. 0 or -errno. Not in a gor call: a file may be
+ * slow. */
+static int gor__trace_finish(void)
+{
+    int rc;
+    while (gor__au32_load_acq(&gor__trace.busy) != 0)              /* acq trace.busy; I1 */
+        gor__os_yield();
+    rc = gor__trace_write(gor__trace.file, gor__au64_load_rlx(&gor__trace.n));
+    gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
+    gor__au32_store_rel(&gor__trace.state, GOR__TRACE_OFF);
+    return rc;
+}
+
+/* Room for the events, and the file. 0 or -errno. */
+static int gor__trace_open(const char *path)
+{
+    int rc = 0;
+    gor__trace.events = (gor__event *)gor__os_reserve(GOR__TRACE_CAP * sizeof(gor__event));
+    gor__trace.file = gor__trace.events ? fopen(path, "we") : NULL;
+    if (gor__trace.file) {
+        gor__au64_store_rlx(&gor__trace.n, 0);
+        gor__trace.began = gor__os_now();
+        return 0;
+    }
+    rc = gor__trace.events ? -gor__os_errno() : -ENOMEM;
+    if (gor__trace.events)
+        gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
+    return rc;
+}
+
+int gor_trace_start(const char *path)
+{
+    int rc, err = gor__os_errno();
+    if (!path)
+        return -EINVAL;
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return -ESRCH;
+    if (!gor__au32_cas(&gor__trace.state, GOR__TRACE_OFF, GOR__TRACE_CHANGING))
+        return -EBUSY;
+    rc = gor__trace_open(path);
+    gor__os_set_errno(err);
+    gor__au32_store_sc(&gor__trace.state, rc == 0 ? GOR__TRACE_ON : GOR__TRACE_OFF);
+    if (rc == 0)
+        gor__trace_switch();
+    return rc;
+}
+
+int gor_trace_stop(void)
+{
+    int rc, err = gor__os_errno();
+    if (!gor__trace_close())
+        return -ESRCH;
+    gor__trace_switch();
+    rc = gor__trace_finish();
+    gor__os_set_errno(err);
+    return rc;
+}
+
 /* ==== [sysmon] the watch =====================================================================
  * What        A thread without a P. While goroutines run it looks around four times a quantum:
  *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
@@ -14162,6 +14383,8 @@ static void gor__shut_down(gor__m *self)
         gor__leave_orphans();
     else
         gor__free_all();
+    if (gor__trace_close())
+        gor__trace_finish();
     gor__preempt_stop();
     gor__signals_remove();
     gor__poll_close();

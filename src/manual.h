@@ -118,7 +118,7 @@
  *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
  *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
- *   the end.
+ *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
  *   gor_write and the like work on any descriptor and park while it would block. Close what a

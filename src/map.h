@@ -5,8 +5,8 @@
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
  * [os]       Linux: pages, futex, threads, clock  [altstack] the stack of fault handlers
- * [clock]    a time that may be a little late, without a system call
  * [epoll]    the kernel's list of what is ready   [kqueue]   the same, of other kernels
+ * [clock]    a time that may be a little late, without a system call
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
@@ -15,7 +15,8 @@
  * [pack]     the stack of an idle goroutine in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
- * [start]    a new goroutine joins the queue      [machine]  the life of an M; entering calls
+ * [start]    a new goroutine joins the queue      [turn]     who ran when
+ * [machine]  the life of an M; entering calls
  * [wait]     the one mechanism of waiting         [poll]     who waits for which fd
  * [report]   the world in words; the end          [life]     first frame to last; defer, panic
  * [channel]  values from goroutine to goroutine
@@ -27,7 +28,7 @@
  * [tidy]     idle pages of stacks go back
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
- * [signal]   signals as values
+ * [signal]   signals as values                    [trace]    turns as a file
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *

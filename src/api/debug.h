@@ -25,6 +25,16 @@ GOR_API void gor_dump(int fd);
 /* Write the goroutines that gor_stop would abandon now. Returns how many. Any thread. */
 GOR_API int gor_leaks(int fd);
 
+/* Write down, from now on, each turn of a goroutine: when, how long, on which thread and processor,
+ * and what it did then. stop writes that to path, as JSON that https://ui.perfetto.dev and
+ * chrome://tracing show; so does the end of the run. A million turns are kept. Meanwhile every
+ * switch goes by the thread's own stack, and takes some 200 ns more.
+ *   path  a file, made or emptied by start
+ * Returns 0; start: -EBUSY a trace is on, -ESRCH no runtime, -EINVAL, -ENOMEM, or why there is no
+ * file; stop: -ESRCH no trace is on, or why it could not be written. Any thread. Parks: never. */
+GOR_API int gor_trace_start(const char *path);
+GOR_API int gor_trace_stop(void);
+
 typedef struct gor_stats {
     size_t   goroutines;               /* alive                                                  */
     size_t   stacks;                   /* bound to a goroutine                                   */

@@ -39,13 +39,6 @@ static const char *const gor__state_text[] = {
 /* "fn\0file:line": the second part. */
 static const char *gor__site_place(const char *site) { return site ? site + strlen(site) + 1 : ""; }
 
-static const char *gor__g_name(const gor__g *g)
-{
-    if (g->extra && g->extra->name[0])
-        return g->extra->name;
-    return g->site ? g->site : "";
-}
-
 GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
 {
     uint32_t state = gor__au32_load_rlx(&g->state), why = gor__au32_load_rlx(&g->why);

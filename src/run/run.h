@@ -399,6 +399,8 @@ static void gor__shut_down(gor__m *self)
         gor__leave_orphans();
     else
         gor__free_all();
+    if (gor__trace_close())
+        gor__trace_finish();
     gor__preempt_stop();
     gor__signals_remove();
     gor__poll_close();

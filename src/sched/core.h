@@ -283,6 +283,7 @@ static struct {
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
     gor__au32   stopping;
     gor__au32   urgent;                /* something that run queues do not show: look around   */
+    gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
 
     gor__spin   lock;                  /* SCHED: all below                                     */

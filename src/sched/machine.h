@@ -59,6 +59,16 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
     gor__switch_to(m, &m->g0, g);
 }
 
+static GOR__NOINLINE void gor__execute_traced(gor__m *m, gor__g *g)
+{
+    gor__event e;
+    gor__trace_begin(&e, m, g);
+    gor__aptr_store_rlx(&m->prev, NULL);
+    gor__execute(m, g);
+    if (gor__aptr_load_rlx(&m->prev) == g)         /* and not others after it */
+        gor__trace_end(&e, g);
+}
+
 /* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
 static void gor__m_loop(gor__m *m)
 {
@@ -78,7 +88,10 @@ static void gor__m_loop(gor__m *m)
             g = gor__find_work(m);
         if (!g)
             return;
-        gor__execute(m, g);
+        if (gor__trace_is_on())
+            gor__execute_traced(m, g);
+        else
+            gor__execute(m, g);
         if (gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return;
     }

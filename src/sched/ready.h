@@ -17,6 +17,7 @@ static void gor__urgent_update_locked(void)
 {
     gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
                                          gor__au32_load_rlx(&gor__rt.poll_due) ||
+                                         gor__au32_load_rlx(&gor__rt.tracing) ||
                                          gor__au32_load_rlx(&gor__rt.stopping));
 }
 

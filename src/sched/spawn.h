@@ -105,6 +105,13 @@ static int gor__set_name(gor__g *g, const gor_attr *a)
     return 0;
 }
 
+GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
+{
+    if (g->extra && g->extra->name[0])
+        return g->extra->name;
+    return g->site ? g->site : "";
+}
+
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
 static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
