@@ -6020,7 +6020,7 @@ typedef struct gor__spec {             /* what to start */
     gor__cancel *ctx;                  /* own context; NULL: inherit; &gor__no_ctx: none */
 } gor__spec;
 
-static uint64_t gor__new_id(gor__p *p)
+GOR__INLINE uint64_t gor__new_id(gor__p *p)
 {
     uint64_t id;
     if (!p)
@@ -6042,7 +6042,7 @@ static gor__extra *gor__extra_of(gor__g *g)
 }
 
 /* The traits of a goroutine with attributes. 0, or -EINVAL. */
-static int gor__traits_of(const gor_attr *a, uint32_t *traits)
+GOR__INLINE int gor__traits_of(const gor_attr *a, uint32_t *traits)
 {
     *traits = (uint32_t)gor__rt.stack_class;
     if (!a)
@@ -6082,7 +6082,7 @@ static void gor__unpromise_odd(uint32_t traits)
 }
 
 /* Where the argument is kept: in the G, or in a block of its own. */
-static int gor__set_argument(gor__g *g, const gor__spec *s)
+GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
 {
     g->arg = s->arg;
     g->copy_size = 0;
@@ -6099,7 +6099,7 @@ static int gor__set_argument(gor__g *g, const gor__spec *s)
     return 0;
 }
 
-static int gor__set_name(gor__g *g, const gor_attr *a)
+GOR__INLINE int gor__set_name(gor__g *g, const gor_attr *a)
 {
     g->extra = NULL;
     if (!a || !a->name)
@@ -6118,7 +6118,7 @@ GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
 }
 
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
-static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
+GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
     gor__g *parent = m ? gor__m_g(m) : NULL;
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
@@ -6166,7 +6166,7 @@ static void gor__count_start(gor__m *m)
 
 /* Make the G of a goroutine, not yet queued, nor counted. 0, -ENOMEM, -EINVAL, -ESRCH.
  * m NULL: foreign thread. */
-static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
+GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
     uint32_t traits;
@@ -7031,8 +7031,9 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
     return gor__au32_load_rlx(&q->tail) - gor__au32_load_rlx(&q->head) >= gor__runq_cap - 1;
 }
 
-/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. */
-static int gor__spawn(gor__m *m, const gor__spec *s)
+/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
+ * whose spec the compiler knows: most of it goes away then. */
+GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
 {
     gor__g *g;
     int rc;
@@ -7049,6 +7050,8 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
     return 0;
 }
+
+static int gor__spawn(gor__m *m, const gor__spec *s) { return gor__spawn_here(m, s); }
 
 /* ==== [turn] who ran when ======================================================================
  * What        While a trace is on, each turn of a goroutine is written down: when, how long, on
@@ -8704,10 +8707,10 @@ int (gor_go_with)(const gor_attr *a, void (*fn)(void *), void *arg)
     return gor__go_with_at(a, fn, arg, "?\0?");
 }
 
-static int gor__go(const gor__spec *s)
+GOR__INLINE int gor__go(const gor__spec *s)
 {
     gor__m *m = gor__enter();
-    int rc = gor__spawn(m, s);
+    int rc = gor__spawn_here(m, s);
     gor__leave(gor__self());
     return rc;
 }
@@ -10269,7 +10272,7 @@ int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
     gor__spec s = { fn, arg, site, NULL, 0, NULL, gor__wg_done, wg, NULL };
     int rc;
     gor__wg_add(wg, 1, "gor_wg_go");
-    rc = gor__spawn(m, &s);
+    rc = gor__spawn_here(m, &s);
     if (rc != 0)
         gor__wg_add(wg, -1, "gor_wg_go");
     gor__leave(gor__self());

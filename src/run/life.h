@@ -231,10 +231,10 @@ int (gor_go_with)(const gor_attr *a, void (*fn)(void *), void *arg)
     return gor__go_with_at(a, fn, arg, "?\0?");
 }
 
-static int gor__go(const gor__spec *s)
+GOR__INLINE int gor__go(const gor__spec *s)
 {
     gor__m *m = gor__enter();
-    int rc = gor__spawn(m, s);
+    int rc = gor__spawn_here(m, s);
     gor__leave(gor__self());
     return rc;
 }

@@ -15,7 +15,7 @@ typedef struct gor__spec {             /* what to start */
     gor__cancel *ctx;                  /* own context; NULL: inherit; &gor__no_ctx: none */
 } gor__spec;
 
-static uint64_t gor__new_id(gor__p *p)
+GOR__INLINE uint64_t gor__new_id(gor__p *p)
 {
     uint64_t id;
     if (!p)
@@ -37,7 +37,7 @@ static gor__extra *gor__extra_of(gor__g *g)
 }
 
 /* The traits of a goroutine with attributes. 0, or -EINVAL. */
-static int gor__traits_of(const gor_attr *a, uint32_t *traits)
+GOR__INLINE int gor__traits_of(const gor_attr *a, uint32_t *traits)
 {
     *traits = (uint32_t)gor__rt.stack_class;
     if (!a)
@@ -77,7 +77,7 @@ static void gor__unpromise_odd(uint32_t traits)
 }
 
 /* Where the argument is kept: in the G, or in a block of its own. */
-static int gor__set_argument(gor__g *g, const gor__spec *s)
+GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
 {
     g->arg = s->arg;
     g->copy_size = 0;
@@ -94,7 +94,7 @@ static int gor__set_argument(gor__g *g, const gor__spec *s)
     return 0;
 }
 
-static int gor__set_name(gor__g *g, const gor_attr *a)
+GOR__INLINE int gor__set_name(gor__g *g, const gor_attr *a)
 {
     g->extra = NULL;
     if (!a || !a->name)
@@ -113,7 +113,7 @@ GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
 }
 
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
-static int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
+GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
     gor__g *parent = m ? gor__m_g(m) : NULL;
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
@@ -161,7 +161,7 @@ static void gor__count_start(gor__m *m)
 
 /* Make the G of a goroutine, not yet queued, nor counted. 0, -ENOMEM, -EINVAL, -ESRCH.
  * m NULL: foreign thread. */
-static int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
+GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
     uint32_t traits;

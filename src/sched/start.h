@@ -23,8 +23,9 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
     return gor__au32_load_rlx(&q->tail) - gor__au32_load_rlx(&q->head) >= gor__runq_cap - 1;
 }
 
-/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. */
-static int gor__spawn(gor__m *m, const gor__spec *s)
+/* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
+ * whose spec the compiler knows: most of it goes away then. */
+GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
 {
     gor__g *g;
     int rc;
@@ -41,3 +42,5 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
     gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
     return 0;
 }
+
+static int gor__spawn(gor__m *m, const gor__spec *s) { return gor__spawn_here(m, s); }

@@ -94,7 +94,7 @@ int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
     gor__spec s = { fn, arg, site, NULL, 0, NULL, gor__wg_done, wg, NULL };
     int rc;
     gor__wg_add(wg, 1, "gor_wg_go");
-    rc = gor__spawn(m, &s);
+    rc = gor__spawn_here(m, &s);
     if (rc != 0)
         gor__wg_add(wg, -1, "gor_wg_go");
     gor__leave(gor__self());
