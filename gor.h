@@ -1382,15 +1382,21 @@ GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign t
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
 
+/* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
+static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
+{
+    return (uint32_t)(uintptr_t)word | 3;
+}
+
 #ifndef GOR_NO_INLINE
-/* Begin a call: this thread's M, and where its mark is. End it. As gor__arch_call_begin and _end in
- * [arch]. */
+/* Begin a call, or a window: this thread's M, and where its mark is. End it. As in [arch],
+ * gor__arch_call_begin and _end. */
 #if defined(__x86_64__)
-static inline gor__near_m *gor__near_begin(uintptr_t *at)
+static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : : "memory");
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl %2,%%fs:8(%1)\n\t"
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : "ri"(mark) : "memory");
     return m;
 }
 
@@ -1399,16 +1405,15 @@ static inline void gor__near_end(uintptr_t at)
     __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
 }
 #else
-static inline gor__near_m *gor__near_begin(uintptr_t *at)
+static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
     uintptr_t check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
-                     "ldr %0,[%1,#-8]"
-                     : "=&r"(m), "=&r"(*at), "=&r"(check) : : "memory", "cc");
+                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#-8]"
+                     : "=&r"(m), "=&r"(*at), "=&r"(check) : "r"(mark) : "memory", "cc");
     return m;
 }
 
@@ -1445,7 +1450,7 @@ static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state,
 static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(&at);
+    gor__near_m *m = gor__near_begin(1, &at);
     return __builtin_expect(
         m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
         gor__near_try(m, at, state, old, to), 1);
@@ -1454,7 +1459,7 @@ static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(&at);
+    gor__near_m *m = gor__near_begin(1, &at);
     return __builtin_expect(m && gor__near_try(m, at, state, old, to), 1);
 }
 
@@ -1463,10 +1468,18 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
     return gor__near_lock(&mutex->state, 0, 1) ? 0 : (gor_mutex_lock)(mutex);
 }
 
+/* [locks] gor__mutex_unlock_plain */
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    if (!gor__near_unlock(&mutex->state, 1, 0))
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+                         __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
+        __atomic_store_n(&mutex->state.v, 0, __ATOMIC_RELEASE);
+        gor__near_end(at);
+    } else {
         gor__mutex_unlock_at(mutex, here);
+    }
 }
 
 static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
@@ -6779,7 +6792,8 @@ static int gor__spawn(gor__m *m, const gor__spec *s)
  *             stops.
  * Invariants  I1 *m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
- *                a count kept: the chain of load and add would be the dearest part of a call.
+ *                a count kept: the chain of load and add would be the dearest part of a call. In a
+ *                window it is the window's mark, which is not 0 either.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
  *                stays, and its thread ends at its next gor call.
  */
@@ -6992,18 +7006,60 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
-/* Who has p, and is he in a gor call? NULL: nobody. Under the lock a holder's thread does not end,
- * nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, bool *in_call)
+/* Who has p, and is he in a gor call (his word, of I1)? NULL: nobody. Under the lock a holder's
+ * thread does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
 {
     gor__m *m;
     gor__lock_sched();
     m = (gor__m *)gor__aptr_load_acq(&p->m);
     if (m == &gor__in_transit)
         m = NULL;
-    *in_call = m && gor__au32_load_acq(m->in_call);
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
     gor__unlock_sched();
     return m;
+}
+
+/* -- windows ----------------------------------------------------------------------------------
+ * What        The few instructions in which a call looks at a word and then changes it, or what
+ *             goes with it, by plain loads and stores: a lock that meets nobody saves the locked
+ *             ones. Opened in [fast] and [locks], by Ms that have a P.
+ * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
+ *                taken off after the last store.
+ *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen the bit: a membarrier stands between
+ *                the bit and the look at the marks. One that is over may have stored over the bit,
+ *                so look again.
+ *             W3 Nothing is touched after the last store but the thread's own mark: so the object
+ *                may be freed by who comes next. The usual answer, to look for waiters after the
+ *                store, would read freed memory.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
+ */
+GOR__INLINE void gor__window_open(const gor__au32 *word)
+{
+    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
+    GOR__COMPILER_BARRIER();
+}
+
+GOR__INLINE void gor__window_shut(void)
+{
+    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
+}
+
+/* Can there be a window on another P? While locks are elided there is no other. */
+GOR__INLINE bool gor__windows_matter(void)
+{
+    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
+}
+
+/* W2. An object's lock may be held: who is in a window waits for nobody. */
+static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
+{
+    uint32_t mark;
+    gor__os_membarrier();
+    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
+            gor__os_yield();                       /* acq window, in gor__p_holder */
 }
 
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
@@ -7011,7 +7067,7 @@ static gor__m *gor__p_holder(gor__p *p, bool *in_call)
 static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
-    bool in_call;
+    uint32_t in_call;
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -9354,8 +9410,9 @@ int gor_select_n(gor_case *cases, size_t n)
 /* ==== [locks] mutex, rwmutex, cond, once ================================================== */
 
 /* -- mutex ------------------------------------------------------------------------------------
- * What        state: LOCKED, QUEUED (somebody may wait). Without waiters, lock and unlock are one
- *             compare-and-swap each.
+ * What        state: LOCKED, QUEUED (somebody may wait), HEAT (somebody did lately, counted down by
+ *             the unlocks since). Without the last two a lock is a compare-and-swap, and an unlock
+ *             a look and a plain store, in a window ([machine]).
  * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
  *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
  *             its age, and queues first.
@@ -9365,9 +9422,14 @@ int gor_select_n(gor_case *cases, size_t n)
  *                included: a wake-up is never lost, the next unlock sees to the next waiter.
  *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
  *                that it took is about to: so the mutex is still there.
- * Source      Go's sync.Mutex, whose two modes are one rule here.
+ *             I4 While there is QUEUED or HEAT no plain unlock is under way: who sets the first of
+ *                them closes the windows, before it looks at LOCKED for the last time. That takes
+ *                0.6 us and disturbs the other processors; HEAT spreads it over 1000 unlocks, which
+ *                are compare-and-swaps meanwhile.
+ * Source      Go's sync.Mutex, whose two modes are one rule here. The plain unlock: Dice, Huang
+ *             and Yang, "Asymmetric Dekker Synchronization" (2001); here the look comes first.
  */
-enum { GOR__LOCKED = 1, GOR__QUEUED = 2 };
+enum { GOR__LOCKED = 1, GOR__QUEUED = 2, GOR__HEAT_ONE = 0x100, GOR__HEAT = 0x3ff00 };
 enum { GOR__YOURS = 0, GOR__COMPETE = 1 };     /* a mutex waiter's rc */
 
 /* A compare-and-swap, elided as locks are. */
@@ -9401,6 +9463,20 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
         gor__au32_and(&m->state, ~(uint32_t)GOR__QUEUED);
 }
 
+/* From here on an unlock takes m->lock. Under it. I4 */
+static void gor__mutex_queue_locked(gor_mutex *m)
+{
+    if (!gor__windows_matter()) {
+        gor__au32_or(&m->state, GOR__QUEUED);
+        return;
+    }
+    while (!(gor__au32_or(&m->state, GOR__QUEUED | GOR__HEAT) & ~(uint32_t)GOR__LOCKED)) {
+        gor__windows_close(&m->state);
+        if (gor__au32_load_rlx(&m->state) & GOR__QUEUED)
+            return;
+    }
+}
+
 static void gor__mutex_leave(gor_mutex *m)
 {
     gor__mutex_tidy_locked(m);
@@ -9430,7 +9506,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
     int rc;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
-        gor__au32_or(&m->state, GOR__QUEUED);      /* from now on an unlock takes m->lock */
+        gor__mutex_queue_locked(m);
         if (gor__mutex_take(m)) {
             gor__mutex_leave(m);
             return 0;
@@ -9470,18 +9546,36 @@ static bool gor__mutex_unlock_queued(gor_mutex *m)
 
 static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *here)
 {
-    while (!gor__state_swap(&m->state, GOR__LOCKED, 0)) {
+    for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
-        if ((s & GOR__QUEUED) && gor__mutex_unlock_queued(m))
+        if (s & GOR__QUEUED) {
+            if (gor__mutex_unlock_queued(m))
+                return;
+        } else if (gor__state_swap(&m->state, s, s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE - 1 : 0)) {
             return;
+        }
     }
+}
+
+/* Nobody waits, nor did lately: a plain store. False: nothing is done. */
+GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
+{
+    bool mine;
+    if (!self || !gor__rt.membarrier)
+        return false;
+    gor__window_open(&m->state);
+    mine = gor__au32_load_rlx(&m->state) == GOR__LOCKED;
+    if (mine)
+        gor__au32_store_rel(&m->state, 0);
+    gor__window_shut();
+    return mine;
 }
 
 GOR__INLINE void gor__mutex_unlock(gor_mutex *m, const char *here)
 {
-    if (GOR__UNLIKELY(!gor__state_swap(&m->state, GOR__LOCKED, 0)))
+    if (GOR__UNLIKELY(!gor__mutex_unlock_plain(gor__self(), m)))
         gor__mutex_unlock_contended(m, here);
 }
 
@@ -10849,7 +10943,8 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     int err = gor__os_errno();
     gor__g *g;
     char line[400];
-    gor__arch_call_begin();                        /* from here on nobody switches us off */
+    if (!was_in_call)                              /* else it may be a window's mark */
+        gor__arch_call_begin();                    /* from here on nobody switches us off */
     unpacked = sig == SIGSEGV && info->si_code > 0 && gor__pack_fault(at, pc);
     g = unpacked ? NULL : gor__fault_whose(at, sp);
     if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),
@@ -13104,7 +13199,7 @@ static bool gor__thread_to_be_had(void)
 /* Has m p, and is it in the user's code? */
 static bool gor__p_of_user(gor__p *p, gor__m *m)
 {
-    bool in_call;
+    uint32_t in_call;
     return gor__p_holder(p, &in_call) == m && !in_call;
 }
 
