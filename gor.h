@@ -908,9 +908,12 @@ typedef struct gor_rwmutex {
     gor__spin lock;
     gor__au32 state;                   /* readers inside; a writer is; somebody waits */
     gor__wq   waiters;
+    gor__aptr spread;                  /* itself: readers count where they are */
+    gor__ai64 calm;                    /* not again before that time */
 } gor_rwmutex;
 
 /* Lock for reading or writing. A waiting writer holds back later readers, so no recursive rlock.
+ * Read locks end with the runtime; a write lock, and a mutex, stay as they are.
  * Returns 0; -ECANCELED, -ETIMEDOUT own context done, not taken. try_: true if taken. */
 GOR_API int  gor_rwmutex_rlock(gor_rwmutex *m);
 GOR_API int  gor_rwmutex_lock(gor_rwmutex *m);
@@ -919,6 +922,7 @@ GOR_API bool gor_rwmutex_try_lock(gor_rwmutex *m);
 /* Unlock; without the lock: a panic that names the call. Parks: never. */
 GOR_API void gor_rwmutex_runlock(gor_rwmutex *m);
 GOR_API void gor_rwmutex_unlock(gor_rwmutex *m);
+GOR_API int  gor__rwmutex_rlock_met(gor_rwmutex *m);
 GOR_API void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here);
 GOR_API void gor__rwmutex_unlock_at(gor_rwmutex *m, const char *here);
 #define gor_rwmutex_runlock(m) gor__rwmutex_runlock_at((m), GOR__HERE)
@@ -1372,20 +1376,49 @@ GOR_API int gor__get_stats(gor_stats *s);
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 attention;
+    gor__au32 attention, detour;
+    gor__au32 *in_call;
+    gor__aptr p;
 } gor__near_m;
+
+/* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
+#define GOR__READER_SLOTS 32
+typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
-/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits. */
+/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
+ * may be in slots. */
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
+#define GOR__RW_SPREAD ((uint32_t)1 << 31)
 
 /* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
 {
     return (uint32_t)(uintptr_t)word | 3;
+}
+
+static inline GOR__UNUSED gor__au64 *gor__near_slot(gor__near_p *p, const gor_rwmutex *mutex)
+{
+    uintptr_t at = (uintptr_t)mutex;
+    return &p->readers[(at >> 4 ^ at >> 9) % GOR__READER_SLOTS];
+}
+
+/* One reader more, or less, in the slot of p, which is this thread's. In a window. False: the slot
+ * is another mutex's, or full, or empty; nothing is done. */
+static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex *mutex, bool more)
+{
+    gor__au64 *slot = gor__near_slot(p, mutex);
+    uint64_t none = (uint64_t)(uintptr_t)mutex << 16;
+    uint64_t v = __atomic_load_n(&slot->v, __ATOMIC_ACQUIRE);       /* acq slot: those before us */
+    if (more && (v & 0xffff) == 0)
+        v = none;
+    if ((more ? v - none : v - none - 1) >= 0xffff)
+        return false;
+    __atomic_store_n(&slot->v, more ? v + 1 : v - 1, __ATOMIC_RELEASE);    /* rel slot */
+    return true;
 }
 
 #ifndef GOR_NO_INLINE
@@ -1482,17 +1515,41 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
     }
 }
 
-static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
+/* One reader more or less, there or here. met: of those that do the same at this moment. */
+static inline bool gor__near_read(gor__near_m *m, gor_rwmutex *mutex, bool more, bool *met)
 {
     uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    return s + 1 < GOR__RW_WRITER && gor__near_lock(&mutex->state, s, s + 1)
-           ? 0 : (gor_rwmutex_rlock)(mutex);
+    *met = more ? s + 1 < GOR__RW_WRITER : s - 1 < GOR__RW_WRITER - 1;
+    if (*met)
+        return gor__near_swap(&mutex->state, s, more ? s + 1 : s - 1);
+    return __atomic_load_n(&mutex->spread.v, __ATOMIC_ACQUIRE) == mutex &&     /* acq rw.spread */
+           gor__near_count((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED), mutex, more);
+}
+
+static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
+{
+    uintptr_t at;
+    bool met = false;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(
+            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
+            __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+            gor__near_read(m, mutex, true, &met), 1)) {
+        gor__near_end(at);
+        return 0;
+    }
+    return met ? gor__rwmutex_rlock_met(mutex) : (gor_rwmutex_rlock)(mutex);
 }
 
 static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *here)
 {
-    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    if (s == 0 || s >= GOR__RW_WRITER || !gor__near_unlock(&mutex->state, s, s - 1))
+    uintptr_t at;
+    bool met;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+                         gor__near_read(m, mutex, false, &met), 1))
+        gor__near_end(at);
+    else
         gor__rwmutex_runlock_at(mutex, here);
 }
 
@@ -1592,6 +1649,9 @@ typedef gor_ctx     ctx_t;
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
  *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   window        a few instructions in a call that look at a word and change it without a locked
+ *                 one; in_call is then the word's mark, by which others see it. [machine]
+ *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
@@ -4016,6 +4076,7 @@ typedef struct gor__timers {           /* see [timer] */
 } gor__timers;
 
 typedef struct gor__p {
+    gor__near_p near;                  /* [fast]: readers of rwmutexes; owner writes, in a window */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -4096,8 +4157,9 @@ typedef struct gor__m {
 
 GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
-                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
-                   "[fast] knows M");
+                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
+                   offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
@@ -9624,12 +9686,26 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
 
 /* -- rwmutex ----------------------------------------------------------------------------------
  * What        state: the number of readers, or WRITER; QUEUED: somebody may wait. Without waiters
- *             each call is one compare-and-swap.
+ *             each call is one compare-and-swap. Readers that meet on that word spread: from then
+ *             on each processor counts its own, in a slot, by a plain store in a window
+ *             ([machine]). Who wants to write, or to wait, gathers them into the state first.
  * Fairness    One queue, granted in order: a writer waits for the readers before it, the readers
  *             after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a reader.
  * Invariants  I1 While QUEUED, the state changes under m->lock only.
  *             I2 The unlocker lets go of m->lock while somebody still holds the rwmutex: itself, or
  *                a waiter that it let in and is about to wake. So the rwmutex is still there.
+ *             I3 Slots hold readers of m only while m->spread is m; SPREAD is in the state as long,
+ *                and longer, and bars writers. Both change under m->lock, never while QUEUED. The
+ *                readers are those of the state and of all slots: who leaves takes off one that is
+ *                counted, not necessarily his own; if his processor's slot has none, nor the state,
+ *                they are gathered.
+ *             I4 A slot that has readers belongs to one mutex. Those of one that was left locked
+ *                for good stay, until another spreads at the same address. A copy of an idle mutex
+ *                is not spread: m->spread is not its own address.
+ * Cost        To gather takes microseconds. For 9 times as long the readers do not spread again, so
+ *             writers are slowed down by a tenth at most.
+ * Source      Dice and Kogan, "BRAVO: Biased Locking for Reader-Writer Locks" (2019). Here there
+ *             are counts for each processor instead of a table of all readers, and no fence.
  */
 /* What holding it adds to the state. */
 GOR__INLINE uint32_t gor__rw_one(bool write) { return write ? GOR__RW_WRITER : 1; }
@@ -9641,7 +9717,72 @@ GOR__INLINE bool gor__rw_fits(uint32_t state, bool write)
 
 GOR__INLINE bool gor__rw_held(uint32_t state, bool write)
 {
-    return ((state & GOR__RW_WRITER) != 0) == write && (state & ~GOR__RW_QUEUED) != 0;
+    return (state & (write ? GOR__RW_WRITER : GOR__RW_WRITER - 1)) != 0;
+}
+
+/* Count one reader more or less on this processor, if m is spread. False: not here. */
+static bool gor__rw_count(gor_rwmutex *m, bool more)
+{
+    gor__m *self = gor__self();
+    bool done;
+    if (!self || !gor__rt.membarrier || gor__aptr_load_rlx(&m->spread) != m)
+        return false;
+    gor__window_open(&m->state);
+    done = gor__aptr_load_acq(&m->spread) == m &&  /* acq rw.spread: the writers before */
+           gor__near_count(&gor__m_p(self)->near, m, more);
+    gor__window_shut();
+    return done;
+}
+
+/* The readers of m in the slots, which become empty. Nobody is in a window at m. */
+static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+        gor__au64 *slot = gor__near_slot(&gor__p_at(i)->near, m);
+        uint64_t v = gor__au64_load_acq(slot);     /* acq slot: what they did */
+        if ((v & 0xffff) == 0 || v >> 16 << 16 != (uint64_t)(uintptr_t)m << 16)
+            continue;
+        n += (uint32_t)(v & 0xffff);
+        gor__au64_store_rel(slot, 0);
+    }
+    return n;
+}
+
+/* Readers have met on the state. */
+static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
+{
+    uint32_t s;
+    if (!gor__windows_matter() || (uint64_t)(uintptr_t)m >> 48 != 0 ||
+        gor__os_now() < gor__ai64_load_rlx(&m->calm))
+        return;
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    do
+        s = gor__au32_load_rlx(&m->state);
+    while (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) &&
+           !gor__au32_cas(&m->state, s, s | GOR__RW_SPREAD));
+    if (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) && gor__aptr_load_rlx(&m->spread) != m) {
+        gor__rw_take_slots(m);                     /* I4: of another life */
+        gor__aptr_store_rel(&m->spread, m);        /* rel rw.spread */
+    }
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+}
+
+/* All readers into the state, and no SPREAD. Under the lock. */
+static void gor__rw_gather_locked(gor_rwmutex *m)
+{
+    int64_t begin = gor__os_now();
+    uint32_t s, n = 0;
+    if (gor__aptr_load_rlx(&m->spread) == m) {
+        gor__aptr_store_rlx(&m->spread, NULL);
+        if (gor__windows_matter())
+            gor__windows_close(&m->state);
+        n = gor__rw_take_slots(m);
+    }
+    do
+        s = gor__au32_load_rlx(&m->state);
+    while (!gor__au32_cas(&m->state, s, (s & ~GOR__RW_SPREAD) + n));
+    gor__ai64_store_rlx(&m->calm, gor__os_now() + 9 * (gor__os_now() - begin));
 }
 
 /* Change the state by add, if nobody waits and it fits, or, to unlock, it is held so. */
@@ -9650,10 +9791,14 @@ GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
     uint32_t one = gor__rw_one(write);
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
+        if (!write && gor__rw_count(m, lock))
+            return true;
         if ((s & GOR__RW_QUEUED) || !(lock ? gor__rw_fits(s, write) : gor__rw_held(s, write)))
             return false;
         if (gor__state_swap(&m->state, s, lock ? s + one : s - one))
             return true;
+        if (lock && !write)
+            gor__rw_spread(m);
     }
 }
 
@@ -9683,7 +9828,9 @@ static uint32_t gor__rw_queue_locked(gor_rwmutex *m)
 {
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
-        if ((s & GOR__RW_QUEUED) || gor__state_swap(&m->state, s, s | GOR__RW_QUEUED))
+        if (s & GOR__RW_SPREAD)
+            gor__rw_gather_locked(m);
+        else if ((s & GOR__RW_QUEUED) || gor__state_swap(&m->state, s, s | GOR__RW_QUEUED))
             return s | GOR__RW_QUEUED;
     }
 }
@@ -9723,10 +9870,12 @@ static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
     return rc;
 }
 
-static int gor__rw_lock(gor_rwmutex *m, bool write)
+static int gor__rw_lock(gor_rwmutex *m, bool write, bool met)
 {
     int rc;
     gor__enter();
+    if (met || gor__stress_hit(8))
+        gor__rw_spread(m);
     rc = gor__own_ctx_err();
     if (rc == 0 && !gor__rw_change(m, write, true))
         rc = gor__rw_lock_slow(m, write);
@@ -9734,7 +9883,7 @@ static int gor__rw_lock(gor_rwmutex *m, bool write)
     return rc;
 }
 
-/* QUEUED does not say yet that somebody waits. */
+/* QUEUED does not say yet that somebody waits, nor SPREAD that somebody reads. */
 static bool gor__rw_try_slow(gor_rwmutex *m, bool write)
 {
     bool taken;
@@ -9751,7 +9900,8 @@ static bool gor__rw_try(gor_rwmutex *m, bool write)
 {
     gor__m *self = gor__enter();
     bool taken = gor__rw_change(m, write, true) ||
-                 ((gor__au32_load_rlx(&m->state) & GOR__RW_QUEUED) && gor__rw_try_slow(m, write));
+                 ((gor__au32_load_rlx(&m->state) & (GOR__RW_QUEUED | GOR__RW_SPREAD)) &&
+                  gor__rw_try_slow(m, write));
     gor__leave(self);
     return taken;
 }
@@ -9798,8 +9948,9 @@ static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
     gor__leave(self);
 }
 
-int  (gor_rwmutex_rlock)(gor_rwmutex *m) { return gor__rw_lock(m, false); }
-int  (gor_rwmutex_lock)(gor_rwmutex *m) { return gor__rw_lock(m, true); }
+int  (gor_rwmutex_rlock)(gor_rwmutex *m) { return gor__rw_lock(m, false, false); }
+int  gor__rwmutex_rlock_met(gor_rwmutex *m) { return gor__rw_lock(m, false, true); }
+int  (gor_rwmutex_lock)(gor_rwmutex *m) { return gor__rw_lock(m, true, false); }
 bool gor_rwmutex_try_rlock(gor_rwmutex *m) { return gor__rw_try(m, false); }
 bool gor_rwmutex_try_lock(gor_rwmutex *m) { return gor__rw_try(m, true); }
 void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here) { gor__rw_unlock(m, false, here); }

@@ -23,20 +23,49 @@
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 attention;
+    gor__au32 attention, detour;
+    gor__au32 *in_call;
+    gor__aptr p;
 } gor__near_m;
+
+/* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
+#define GOR__READER_SLOTS 32
+typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
-/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits. */
+/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
+ * may be in slots. */
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
+#define GOR__RW_SPREAD ((uint32_t)1 << 31)
 
 /* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
 {
     return (uint32_t)(uintptr_t)word | 3;
+}
+
+static inline GOR__UNUSED gor__au64 *gor__near_slot(gor__near_p *p, const gor_rwmutex *mutex)
+{
+    uintptr_t at = (uintptr_t)mutex;
+    return &p->readers[(at >> 4 ^ at >> 9) % GOR__READER_SLOTS];
+}
+
+/* One reader more, or less, in the slot of p, which is this thread's. In a window. False: the slot
+ * is another mutex's, or full, or empty; nothing is done. */
+static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex *mutex, bool more)
+{
+    gor__au64 *slot = gor__near_slot(p, mutex);
+    uint64_t none = (uint64_t)(uintptr_t)mutex << 16;
+    uint64_t v = __atomic_load_n(&slot->v, __ATOMIC_ACQUIRE);       /* acq slot: those before us */
+    if (more && (v & 0xffff) == 0)
+        v = none;
+    if ((more ? v - none : v - none - 1) >= 0xffff)
+        return false;
+    __atomic_store_n(&slot->v, more ? v + 1 : v - 1, __ATOMIC_RELEASE);    /* rel slot */
+    return true;
 }
 
 #ifndef GOR_NO_INLINE
@@ -133,17 +162,41 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
     }
 }
 
-static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
+/* One reader more or less, there or here. met: of those that do the same at this moment. */
+static inline bool gor__near_read(gor__near_m *m, gor_rwmutex *mutex, bool more, bool *met)
 {
     uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    return s + 1 < GOR__RW_WRITER && gor__near_lock(&mutex->state, s, s + 1)
-           ? 0 : (gor_rwmutex_rlock)(mutex);
+    *met = more ? s + 1 < GOR__RW_WRITER : s - 1 < GOR__RW_WRITER - 1;
+    if (*met)
+        return gor__near_swap(&mutex->state, s, more ? s + 1 : s - 1);
+    return __atomic_load_n(&mutex->spread.v, __ATOMIC_ACQUIRE) == mutex &&     /* acq rw.spread */
+           gor__near_count((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED), mutex, more);
+}
+
+static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
+{
+    uintptr_t at;
+    bool met = false;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(
+            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
+            __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+            gor__near_read(m, mutex, true, &met), 1)) {
+        gor__near_end(at);
+        return 0;
+    }
+    return met ? gor__rwmutex_rlock_met(mutex) : (gor_rwmutex_rlock)(mutex);
 }
 
 static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *here)
 {
-    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    if (s == 0 || s >= GOR__RW_WRITER || !gor__near_unlock(&mutex->state, s, s - 1))
+    uintptr_t at;
+    bool met;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+                         gor__near_read(m, mutex, false, &met), 1))
+        gor__near_end(at);
+    else
         gor__rwmutex_runlock_at(mutex, here);
 }
 
