@@ -9584,7 +9584,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 
 static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
 {
-    if (GOR__LIKELY(gor__state_swap(&m->state, 0, GOR__LOCKED)) || gor__mutex_take(m))
+    if (GOR__LIKELY(gor__mutex_take(m)))
         return 0;
     return gor__mutex_lock_slow(m, deadline, own);
 }
@@ -9656,7 +9656,7 @@ int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
-    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__state_swap(&m->state, 0, GOR__LOCKED))) {
+    if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_take(m))) {
         gor__leave(self);
         return 0;
     }
