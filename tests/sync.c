@@ -487,6 +487,7 @@ struct duel {
     int         a, b;                  /* under rw; plain on purpose */
     gor__au32  *in_call;               /* the goroutine's mark */
     void      (*move)(struct duel *);  /* the thread's */
+    int64_t     end;                   /* when it has lasted long enough, on a busy machine */
     _Atomic int round, done;           /* round -1: that is all */
 };
 
@@ -515,6 +516,7 @@ static void duel_begin(struct duel *d, struct errand *e, void (*move)(struct due
     end_elision();
     d->in_call = gor__arch_in_call();
     d->move = move;
+    d->end = gor_now() + GOR_SEC;
     send_thread(e, answer_each_round, d);
 }
 
@@ -546,7 +548,7 @@ TEST(the_first_waiter_meets_an_unlock_at_any_moment)
     struct errand e;
     bool over = true;
     duel_begin(&d, &e, wait_once);
-    for (int i = 1; i <= scaled(20000) && over; i++) {
+    for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
         gor__au32_store_rel(&d.m.state, 0);
         IS(gor_mutex_lock(&d.m), 0);
         duel_round(&d, i);
@@ -651,7 +653,7 @@ TEST(a_writer_meets_a_reader_at_any_moment)
     struct duel d = { .round = 0 };
     struct errand e;
     duel_begin(&d, &e, write_once);
-    for (int i = 1; i <= scaled(5000); i++) {
+    for (int i = 1; i <= scaled(5000) && gor_now() < d.end; i++) {
         spread(&d.rw);
         duel_round(&d, i);
         IS(gor_rwmutex_rlock(&d.rw), 0);
