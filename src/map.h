@@ -52,6 +52,9 @@
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
  *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   window        a few instructions in a call that look at a word and change it without a locked
+ *                 one; in_call is then the word's mark, by which others see it. [machine]
+ *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.

@@ -1,5 +1,7 @@
 /* Locks, conditions, once, wait groups, semaphores, barriers. */
 #include "test.h"
+#include <sched.h>
+#include <sys/mman.h>
 
 /* One goroutine with one call to make. */
 struct caller {
@@ -384,6 +386,361 @@ TEST(unlocking_an_rwmutex_without_the_lock_panics)
     OK(gor_rwmutex_try_rlock(&m));
     must_panic(rwmutex_unlock, &m, "unlock");
     gor_rwmutex_runlock(&m);
+}
+
+/* -- windows: a lock that meets nobody does without locked instructions ------------------------ */
+
+/* Call fn(arg) in a thread of our own. */
+struct errand {
+    void      (*fn)(void *);
+    void       *arg;
+    pthread_t   thread;
+    _Atomic int done;
+};
+
+static void *run_errand(void *p)
+{
+    struct errand *e = (struct errand *)p;
+    e->fn(e->arg);
+    atomic_store(&e->done, 1);
+    return NULL;
+}
+
+static void send_thread(struct errand *e, void (*fn)(void *), void *arg)
+{
+    e->fn = fn;
+    e->arg = arg;
+    atomic_store(&e->done, 0);
+    IS(pthread_create(&e->thread, NULL, run_errand, e), 0);
+}
+
+static void in_thread(void (*fn)(void *), void *arg)
+{
+    struct errand e;
+    send_thread(&e, fn, arg);
+    IS(pthread_join(e.thread, NULL), 0);
+}
+
+static void pass_mutex(void *p)
+{
+    IS(gor_mutex_lock((gor_mutex *)p), 0);
+    gor_mutex_unlock((gor_mutex *)p);
+}
+
+/* From here on locks are real ones, at one processor too. */
+static void end_elision(void)
+{
+    gor_mutex m = { 0 };
+    in_thread(pass_mutex, &m);
+}
+
+/* It may sleep for good if it was not heard: then wake it. */
+static void must_come_back(struct errand *e, gor_mutex *m)
+{
+    for (int i = 0; i < 5000 && !atomic_load(&e->done); i++)
+        gor_sleep(GOR_MS);
+    if (!IS(e->done, 1)) {
+        gor__au32_or(&m->state, GOR__LOCKED | GOR__QUEUED);
+        gor_mutex_unlock(m);
+    }
+    IS(pthread_join(e->thread, NULL), 0);
+}
+
+/* By hand, and slowly, what gor_mutex_unlock does at once. locked_again: as if another goroutine had
+ * come meanwhile, before the waiter looks. */
+static void unlock_slowly(bool locked_again)
+{
+    gor_mutex m = { 0 };
+    struct errand e;
+    gor__m *self;
+    IS(gor_mutex_lock(&m), 0);
+    self = gor__enter();
+    gor__window_open(&m.state);
+    IS(gor__au32_load_rlx(&m.state), GOR__LOCKED);
+    send_thread(&e, pass_mutex, &m);
+    while (!(gor__au32_load_rlx(&m.state) & GOR__QUEUED))
+        sched_yield();
+    usleep(20000);                     /* the other one is not to go to sleep */
+    gor__au32_store_rel(&m.state, locked_again ? GOR__LOCKED : 0);
+    gor__window_shut();
+    gor__leave(self);
+    if (locked_again) {
+        usleep(20000);
+        gor_mutex_unlock(&m);
+    }
+    must_come_back(&e, &m);
+}
+
+TEST(the_first_waiter_waits_for_an_unlock_that_is_under_way)
+{
+    end_elision();
+    if (!gor__rt.membarrier)
+        return;
+    unlock_slowly(false);
+    unlock_slowly(true);
+}
+
+/* Round after round a goroutine and a thread meet at a lock, each time at another moment. */
+struct duel {
+    gor_mutex   m;
+    gor_rwmutex rw;
+    int         a, b;                  /* under rw; plain on purpose */
+    gor__au32  *in_call;               /* the goroutine's mark */
+    void      (*move)(struct duel *);  /* the thread's */
+    int64_t     end;                   /* when it has lasted long enough, on a busy machine */
+    _Atomic int round, done;           /* round -1: that is all */
+};
+
+/* Both are to be awake; but there may be one CPU only. */
+static void spin(int *n)
+{
+    if (++*n % 30000 == 0)
+        sched_yield();
+}
+
+static void answer_each_round(void *p)
+{
+    struct duel *d = (struct duel *)p;
+    for (int round, last = 0, n = 0; (round = atomic_load(&d->round)) >= 0; spin(&n)) {
+        if (round == last)
+            continue;
+        last = round;
+        gor__au32_load_rlx(d->in_call);            /* so the next store to it takes its time */
+        d->move(d);
+        atomic_store(&d->done, round);
+    }
+}
+
+static void duel_begin(struct duel *d, struct errand *e, void (*move)(struct duel *))
+{
+    end_elision();
+    d->in_call = gor__arch_in_call();
+    d->move = move;
+    d->end = gor_now() + GOR_SEC;
+    send_thread(e, answer_each_round, d);
+}
+
+static void duel_round(struct duel *d, int i)
+{
+    atomic_store(&d->round, i);
+    for (int k = i % 1013; k > 0; k--)
+        GOR__COMPILER_BARRIER();
+}
+
+/* False: it has not come back for 5 s. */
+static bool duel_over(struct duel *d, int i)
+{
+    int64_t late = gor_now() + 5 * GOR_SEC;
+    for (int n = 0; atomic_load(&d->done) != i && (n % 1000 || gor_now() < late);)
+        spin(&n);
+    return atomic_load(&d->done) == i;
+}
+
+static void wait_once(struct duel *d)
+{
+    pass_mutex(&d->m);
+}
+
+/* Each time the mutex is one that nobody has waited for yet. */
+TEST(the_first_waiter_meets_an_unlock_at_any_moment)
+{
+    struct duel d = { .round = 0 };
+    struct errand e;
+    bool over = true;
+    duel_begin(&d, &e, wait_once);
+    for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
+        gor__au32_store_rel(&d.m.state, 0);
+        IS(gor_mutex_lock(&d.m), 0);
+        duel_round(&d, i);
+        gor_mutex_unlock(&d.m);
+        over = duel_over(&d, i);
+    }
+    OK(over);
+    atomic_store(&d.round, -1);
+    must_come_back(&e, &d.m);
+}
+
+/* An object with a count under its own mutex; who takes the last one off frees it at once. */
+struct counted {
+    gor_mutex m;
+    int       n;
+};
+
+static void drop_counted(void *p)
+{
+    struct counted *c = (struct counted *)p;
+    IS(gor_mutex_lock(&c->m), 0);
+    bool last = --c->n == 0;
+    gor_mutex_unlock(&c->m);
+    if (last)
+        munmap(c, 4096);
+}
+
+TEST(who_has_the_mutex_last_may_free_it)
+{
+    for (int i = scaled(500); i > 0; i--) {
+        gor_wg wg = { 0 };
+        struct counted *c = (struct counted *)mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        OK(c != MAP_FAILED);
+        c->n = 4;
+        for (int k = 0; k < 4; k++)
+            START(&wg, drop_counted, c);
+        gor_wg_wait(&wg);
+    }
+}
+
+/* Make readers count in slots. False: not here. */
+static bool spread(gor_rwmutex *m)
+{
+    gor__m *self = gor__enter();
+    gor__ai64_store_rlx(&m->calm, 0);
+    gor__rw_spread(m);
+    gor__leave(self);
+    return gor__aptr_load_rlx(&m->spread) == m;
+}
+
+static void pass_write_lock(void *p)
+{
+    IS(gor_rwmutex_lock((gor_rwmutex *)p), 0);
+    gor_rwmutex_unlock((gor_rwmutex *)p);
+}
+
+static void read_lock(void *p)
+{
+    IS(gor_rwmutex_rlock((gor_rwmutex *)p), 0);
+}
+
+/* By hand, and slowly, what gor_rwmutex_rlock does at once. */
+TEST(a_writer_waits_for_a_reader_that_is_about_to_be_counted)
+{
+    gor_rwmutex m = { 0 };
+    struct errand e;
+    gor__m *self;
+    end_elision();
+    if (!spread(&m))
+        return;
+    self = gor__enter();
+    gor__window_open(&m.state);
+    OK(gor__aptr_load_acq(&m.spread) == &m);
+    send_thread(&e, pass_write_lock, &m);
+    while (gor__aptr_load_rlx(&m.spread))
+        sched_yield();
+    usleep(20000);
+    OK(gor__near_count(&gor__m_p(self)->near, &m, true));
+    gor__window_shut();
+    gor__leave(self);
+    usleep(20000);
+    IS(e.done, 0);
+    gor_rwmutex_runlock(&m);
+    IS(pthread_join(e.thread, NULL), 0);
+    OK(gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+}
+
+static void write_once(struct duel *d)
+{
+    IS(gor_rwmutex_lock(&d->rw), 0);
+    d->a++;
+    for (int k = 0; k < 20; k++)
+        gor__arch_pause();
+    d->b++;
+    gor_rwmutex_unlock(&d->rw);
+}
+
+TEST(a_writer_meets_a_reader_at_any_moment)
+{
+    struct duel d = { .round = 0 };
+    struct errand e;
+    duel_begin(&d, &e, write_once);
+    for (int i = 1; i <= scaled(5000) && gor_now() < d.end; i++) {
+        spread(&d.rw);
+        duel_round(&d, i);
+        IS(gor_rwmutex_rlock(&d.rw), 0);
+        int a = d.a;
+        for (int k = 0; k < 20; k++)
+            gor__arch_pause();
+        IS(d.b, a);
+        gor_rwmutex_runlock(&d.rw);
+        OK(duel_over(&d, i));
+    }
+    atomic_store(&d.round, -1);
+    IS(pthread_join(e.thread, NULL), 0);
+}
+
+TEST(readers_are_counted_in_one_place_and_leave_in_another)
+{
+    gor_rwmutex m = { 0 };
+    end_elision();
+    spread(&m);
+    IS(gor_rwmutex_rlock(&m), 0);      /* in a slot */
+    in_thread(read_lock, &m);          /* in the state */
+    gor_rwmutex_runlock(&m);
+    gor_rwmutex_runlock(&m);
+    OK(gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+    for (int i = 0; i < 3; i++) {
+        spread(&m);
+        IS(gor_rwmutex_rlock(&m), 0);
+        OK(i != 1 || !gor_rwmutex_try_lock(&m));       /* gathers */
+        in_thread(rwmutex_runlock, &m);
+        OK(gor_rwmutex_try_lock(&m));
+        gor_rwmutex_unlock(&m);
+    }
+    spread(&m);
+    must_panic(rwmutex_runlock, &m, "unlock");
+    spread(&m);
+    must_panic(rwmutex_unlock, &m, "unlock");
+    OK(gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+}
+
+TEST(readers_of_an_rwmutex_that_is_gone_are_not_those_of_the_next_one)
+{
+    gor_rwmutex m = { 0 }, copy;
+    end_elision();
+    for (int i = 0; i < 3; i++) {
+        spread(&m);
+        IS(gor_rwmutex_rlock(&m), 0);
+        memset(&m, 0, sizeof m);       /* left locked; what comes next lies at the same address */
+    }
+    spread(&m);
+    OK(gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+    spread(&m);
+    copy = m;
+    IS(gor_rwmutex_rlock(&m), 0);
+    OK(gor_rwmutex_try_lock(&copy));
+    gor_rwmutex_unlock(&copy);
+    OK(!gor_rwmutex_try_lock(&m));
+    gor_rwmutex_runlock(&m);
+}
+
+static void read_spread(void *p)
+{
+    struct shared *s = (struct shared *)p;
+    for (int i = 0; i < s->n; i++) {
+        if (i % 16 == 0)
+            spread(&s->rw);
+        IS(gor_rwmutex_rlock(&s->rw), 0);
+        int a = s->a;
+        for (int k = i % 5; k > 0; k--)
+            gor__arch_pause();
+        IS(s->b, a);
+        gor_rwmutex_runlock(&s->rw);
+    }
+}
+
+TEST(readers_that_spread_never_see_a_writer_at_work)
+{
+    gor_wg wg = { 0 };
+    struct shared s = { .n = scaled(20000) };
+    for (int i = 0; i < 3; i++)
+        START(&wg, read_spread, &s);
+    START(&wg, write_shared, &s);
+    gor_wg_wait(&wg);
+    IS(s.a, s.n);
+    IS(s.b, s.n);
 }
 
 /* -- cond -------------------------------------------------------------------------------------- */

@@ -23,25 +23,60 @@
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 attention;
+    gor__au32 attention, detour;
+    gor__au32 *in_call;
+    gor__aptr p;
 } gor__near_m;
+
+/* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
+#define GOR__READER_SLOTS 32
+typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 
-/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits. */
+/* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
+ * may be in slots. */
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
+#define GOR__RW_SPREAD ((uint32_t)1 << 31)
+
+/* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
+static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
+{
+    return (uint32_t)(uintptr_t)word | 3;
+}
+
+static inline GOR__UNUSED gor__au64 *gor__near_slot(gor__near_p *p, const gor_rwmutex *mutex)
+{
+    uintptr_t at = (uintptr_t)mutex;
+    return &p->readers[(at >> 4 ^ at >> 9) % GOR__READER_SLOTS];
+}
+
+/* One reader more, or less, in the slot of p, which is this thread's. In a window. False: the slot
+ * is another mutex's, or full, or empty; nothing is done. */
+static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex *mutex, bool more)
+{
+    gor__au64 *slot = gor__near_slot(p, mutex);
+    uint64_t none = (uint64_t)(uintptr_t)mutex << 16;
+    uint64_t v = __atomic_load_n(&slot->v, __ATOMIC_ACQUIRE);       /* acq slot: those before us */
+    if (more && (v & 0xffff) == 0)
+        v = none;
+    if ((more ? v - none : v - none - 1) >= 0xffff)
+        return false;
+    __atomic_store_n(&slot->v, more ? v + 1 : v - 1, __ATOMIC_RELEASE);    /* rel slot */
+    return true;
+}
 
 #ifndef GOR_NO_INLINE
-/* Begin a call: this thread's M, and where its mark is. End it. As gor__arch_call_begin and _end in
- * [arch]. */
+/* Begin a call, or a window: this thread's M, and where its mark is. End it. As in [arch],
+ * gor__arch_call_begin and _end. */
 #if defined(__x86_64__)
-static inline gor__near_m *gor__near_begin(uintptr_t *at)
+static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl $1,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : : "memory");
+    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl %2,%%fs:8(%1)\n\t"
+                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : "ri"(mark) : "memory");
     return m;
 }
 
@@ -50,16 +85,15 @@ static inline void gor__near_end(uintptr_t at)
     __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
 }
 #else
-static inline gor__near_m *gor__near_begin(uintptr_t *at)
+static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
     uintptr_t check;
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tmov %w2,#1\n\tstxr %w0,%w2,[%1]\n\tcbnz %w0,1b\n\t"
-                     "ldr %0,[%1,#-8]"
-                     : "=&r"(m), "=&r"(*at), "=&r"(check) : : "memory", "cc");
+                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#-8]"
+                     : "=&r"(m), "=&r"(*at), "=&r"(check) : "r"(mark) : "memory", "cc");
     return m;
 }
 
@@ -96,7 +130,7 @@ static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state,
 static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(&at);
+    gor__near_m *m = gor__near_begin(1, &at);
     return __builtin_expect(
         m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
         gor__near_try(m, at, state, old, to), 1);
@@ -105,7 +139,7 @@ static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(&at);
+    gor__near_m *m = gor__near_begin(1, &at);
     return __builtin_expect(m && gor__near_try(m, at, state, old, to), 1);
 }
 
@@ -114,23 +148,55 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
     return gor__near_lock(&mutex->state, 0, 1) ? 0 : (gor_mutex_lock)(mutex);
 }
 
+/* [locks] gor__mutex_unlock_plain */
 static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
-    if (!gor__near_unlock(&mutex->state, 1, 0))
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+                         __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
+        __atomic_store_n(&mutex->state.v, 0, __ATOMIC_RELEASE);
+        gor__near_end(at);
+    } else {
         gor__mutex_unlock_at(mutex, here);
+    }
+}
+
+/* One reader more or less, there or here. met: of those that do the same at this moment. */
+static inline bool gor__near_read(gor__near_m *m, gor_rwmutex *mutex, bool more, bool *met)
+{
+    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
+    *met = more ? s + 1 < GOR__RW_WRITER : s - 1 < GOR__RW_WRITER - 1;
+    if (*met)
+        return gor__near_swap(&mutex->state, s, more ? s + 1 : s - 1);
+    return __atomic_load_n(&mutex->spread.v, __ATOMIC_ACQUIRE) == mutex &&     /* acq rw.spread */
+           gor__near_count((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED), mutex, more);
 }
 
 static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
 {
-    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    return s + 1 < GOR__RW_WRITER && gor__near_lock(&mutex->state, s, s + 1)
-           ? 0 : (gor_rwmutex_rlock)(mutex);
+    uintptr_t at;
+    bool met = false;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(
+            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
+            __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+            gor__near_read(m, mutex, true, &met), 1)) {
+        gor__near_end(at);
+        return 0;
+    }
+    return met ? gor__rwmutex_rlock_met(mutex) : (gor_rwmutex_rlock)(mutex);
 }
 
 static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *here)
 {
-    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    if (s == 0 || s >= GOR__RW_WRITER || !gor__near_unlock(&mutex->state, s, s - 1))
+    uintptr_t at;
+    bool met;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
+                         gor__near_read(m, mutex, false, &met), 1))
+        gor__near_end(at);
+    else
         gor__rwmutex_runlock_at(mutex, here);
 }
 

@@ -30,9 +30,12 @@ typedef struct gor_rwmutex {
     gor__spin lock;
     gor__au32 state;                   /* readers inside; a writer is; somebody waits */
     gor__wq   waiters;
+    gor__aptr spread;                  /* itself: readers count where they are */
+    gor__ai64 calm;                    /* not again before that time */
 } gor_rwmutex;
 
 /* Lock for reading or writing. A waiting writer holds back later readers, so no recursive rlock.
+ * Read locks end with the runtime; a write lock, and a mutex, stay as they are.
  * Returns 0; -ECANCELED, -ETIMEDOUT own context done, not taken. try_: true if taken. */
 GOR_API int  gor_rwmutex_rlock(gor_rwmutex *m);
 GOR_API int  gor_rwmutex_lock(gor_rwmutex *m);
@@ -41,6 +44,7 @@ GOR_API bool gor_rwmutex_try_lock(gor_rwmutex *m);
 /* Unlock; without the lock: a panic that names the call. Parks: never. */
 GOR_API void gor_rwmutex_runlock(gor_rwmutex *m);
 GOR_API void gor_rwmutex_unlock(gor_rwmutex *m);
+GOR_API int  gor__rwmutex_rlock_met(gor_rwmutex *m);
 GOR_API void gor__rwmutex_runlock_at(gor_rwmutex *m, const char *here);
 GOR_API void gor__rwmutex_unlock_at(gor_rwmutex *m, const char *here);
 #define gor_rwmutex_runlock(m) gor__rwmutex_runlock_at((m), GOR__HERE)

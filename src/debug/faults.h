@@ -99,7 +99,8 @@ static void gor__fault(int sig, siginfo_t *info, void *context)
     int err = gor__os_errno();
     gor__g *g;
     char line[400];
-    gor__arch_call_begin();                        /* from here on nobody switches us off */
+    if (!was_in_call)                              /* else it may be a window's mark */
+        gor__arch_call_begin();                    /* from here on nobody switches us off */
     unpacked = sig == SIGSEGV && info->si_code > 0 && gor__pack_fault(at, pc);
     g = unpacked ? NULL : gor__fault_whose(at, sp);
     if (unpacked || (g && gor__stack_open_more((char *)gor__aptr_load_rlx(&g->stack),

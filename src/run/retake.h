@@ -56,7 +56,7 @@ static bool gor__thread_to_be_had(void)
 /* Has m p, and is it in the user's code? */
 static bool gor__p_of_user(gor__p *p, gor__m *m)
 {
-    bool in_call;
+    uint32_t in_call;
     return gor__p_holder(p, &in_call) == m && !in_call;
 }
 

@@ -172,6 +172,7 @@ typedef struct gor__timers {           /* see [timer] */
 } gor__timers;
 
 typedef struct gor__p {
+    gor__near_p near;                  /* [fast]: readers of rwmutexes; owner writes, in a window */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -257,8 +258,9 @@ typedef struct gor__m {
 
 GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
-                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention),
-                   "[fast] knows M");
+                   offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
+                   offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
