@@ -3532,7 +3532,9 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  *                gor calls.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
- * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking.
+ * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
+ *             at a time at a lock that is fought for: Dice and Kogan, "Avoiding Scalability
+ *             Collapse by Restricting Concurrency" (2019).
  * Tests       every one, GOR_CHECK builds check I3
  */
 gor__au32 gor__shared = { 1 };
@@ -3577,16 +3579,37 @@ GOR__INLINE void gor__rank_push(enum gor__rank rank) { (void)rank; }
 GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
 #endif
 
+/* Two that take one lock in turns send its cache lines, and those of what it guards, to and fro:
+ * an operation then takes five times as long as if one of them did all. So who has found locks
+ * taken again and again, each time soon after the last, stays away for a while. The other one meets
+ * nobody meanwhile, and does not. Who has more to do between two locks than what `soon` is, is
+ * never in a crowd: he would lose by waiting. */
+#define GOR__CROWD       8
+#define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
+#define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
+
+static __thread struct { uint64_t last; int n; } gor__crowd;   /* of gor__lock_slow alone */
+
+static void gor__lock_stay_away(uint64_t now)
+{
+    if (now - gor__crowd.last >= GOR__CROWD_SOON)
+        gor__crowd.n -= gor__crowd.n > 0;
+    else if (gor__crowd.n < 2 * GOR__CROWD)
+        gor__crowd.n++;
+    if (gor__crowd.n >= GOR__CROWD)
+        while (gor__arch_ticks() - now < GOR__CROWD_AWAY)
+            gor__arch_pause();
+}
+
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
-    for (int i = 0;; i++) {
-        if (gor__au32_load_rlx(&l->word) == 0 && gor__au32_xchg(&l->word, 1) == 0)
-            return;
+    gor__lock_stay_away(gor__arch_ticks());
+    for (int i = 0; gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0; i++)
         if (i < 64)
             gor__arch_pause();
         else
             gor__os_yield();
-    }
+    gor__crowd.last = gor__arch_ticks();
 }
 
 /* Never elided: for what threads without a processor touch too. */
