@@ -4196,7 +4196,8 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
-/* What a switch touches comes first, in 64 bytes. */
+/* In 64 bytes what a switch touches; in 64 more what a start and an end do besides. What is below
+ * that is as a new goroutine needs it whenever the G is dead: who starts one does not touch it. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     union {
@@ -4212,28 +4213,30 @@ typedef struct gor__g {
     gor__ai64  since;                  /* coarse ns: state since                               */
     gor__au32  why;                    /* enum gor__why                                        */
     uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
+
     gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
-    gor__aptr  locked;                 /* the only M that may run it                           */
     void     (*fn)(void *);
     void      *arg;
     const char *site;                  /* "fn\0file:line"                                      */
     gor__au64  id;
+    void     (*done)(void *);          /* called at the very end, or NULL                      */
+    void      *done_arg;
+    gor__extra *extra;
+
+    gor__aptr  locked;                 /* the only M that may run it                           */
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__aptr  why_object;
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
-    void     (*done)(void *);          /* called at the very end, or NULL                      */
-    void      *done_arg;
-    gor__extra *extra;
+    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
+    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
+    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 #if GOR__TSAN || GOR__ASAN
     void      *fiber, *fake;
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
     size_t     san_size;
 #endif
-    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
-    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
-    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
 
 #if GOR__TSAN || GOR__ASAN
@@ -5557,7 +5560,6 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__unbind_stack(p, g);
-    gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
     gor__g_put(p, g);
 }
@@ -6179,11 +6181,17 @@ static void gor__unpromise_odd(uint32_t traits)
         gor__stack_unpromise(k, 1);
 }
 
+static void gor__free_argument(gor__g *g)
+{
+    if (GOR__UNLIKELY(g->copy_size != 0))
+        gor__free(g->arg, g->copy_size);
+    g->copy_size = 0;
+}
+
 /* Where the argument is kept: in the G, or in a block of its own. */
 GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
 {
     g->arg = s->arg;
-    g->copy_size = 0;
     if (!s->copy_size)
         return 0;
     g->arg = g->call;
@@ -6227,7 +6235,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
-        gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+        gor__free_argument(g);
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->traits, traits);
@@ -6238,9 +6246,9 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done = s->done;
     g->done_arg = s->done_arg;
     g->err = 0;
-    g->lock_depth = 0;
-    gor__au32_store_rlx(&g->no_preempt, 0);
-    g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
+    g->ctx = ctx;
+    if (GOR__UNLIKELY(ctx != NULL))
+        g->ctx_held = gor__cancel_retain(ctx);
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -6292,6 +6300,7 @@ GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 static void gor__g_discard(gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
+    g->ctx_held = NULL;
     gor__unpromise_odd(gor__au32_load_rlx(&g->traits));
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
@@ -6396,7 +6405,9 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->arg = t;
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
-    g->ctx = g->ctx_held = (gor__cancel *)t->ctx;  /* with the reference */
+    g->ctx = (gor__cancel *)t->ctx;
+    if (g->ctx)
+        g->ctx_held = g->ctx;                      /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
@@ -8665,6 +8676,8 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__au32_store_rlx(&m->detour, 0);
+        gor__aptr_store_rlx(&g->locked, NULL);
+        g->lock_depth = 0;
         leaving = !m->is_main;
         if (leaving)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
@@ -8687,10 +8700,14 @@ static void *gor__g_finish(gor__g *g)
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
     }
-    if (GOR__UNLIKELY(g->ctx_held != NULL))
+    if (GOR__UNLIKELY(g->ctx_held != NULL)) {
         gor__cancel_release(g->ctx_held);
+        g->ctx_held = NULL;
+    }
     if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free(g->arg, g->copy_size);
+        gor__free_argument(g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
+        gor__au32_store_rlx(&g->no_preempt, 0);
     if (g->done)
         g->done(g->done_arg);
     return gor__g_end(g);
@@ -14563,7 +14580,7 @@ static void gor__g_abandon(gor__g *g)
         gor__free(g->extra, sizeof *g->extra);
     }
     gor__cancel_release(g->ctx_held);
-    gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+    gor__free_argument(g);
     gor__fiber_end(g);
 }
 

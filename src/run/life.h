@@ -48,6 +48,8 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
         gor__au32_store_rlx(&m->detour, 0);
+        gor__aptr_store_rlx(&g->locked, NULL);
+        g->lock_depth = 0;
         leaving = !m->is_main;
         if (leaving)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
@@ -70,10 +72,14 @@ static void *gor__g_finish(gor__g *g)
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
     }
-    if (GOR__UNLIKELY(g->ctx_held != NULL))
+    if (GOR__UNLIKELY(g->ctx_held != NULL)) {
         gor__cancel_release(g->ctx_held);
+        g->ctx_held = NULL;
+    }
     if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free(g->arg, g->copy_size);
+        gor__free_argument(g);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
+        gor__au32_store_rlx(&g->no_preempt, 0);
     if (g->done)
         g->done(g->done_arg);
     return gor__g_end(g);

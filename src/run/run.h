@@ -307,7 +307,7 @@ static void gor__g_abandon(gor__g *g)
         gor__free(g->extra, sizeof *g->extra);
     }
     gor__cancel_release(g->ctx_held);
-    gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+    gor__free_argument(g);
     gor__fiber_end(g);
 }
 

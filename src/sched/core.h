@@ -72,7 +72,8 @@ typedef struct gor__cancel {
     void    (*destroy)(struct gor__cancel *c);
 } gor__cancel;
 
-/* What a switch touches comes first, in 64 bytes. */
+/* In 64 bytes what a switch touches; in 64 more what a start and an end do besides. What is below
+ * that is as a new goroutine needs it whenever the G is dead: who starts one does not touch it. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
     union {
@@ -88,28 +89,30 @@ typedef struct gor__g {
     gor__ai64  since;                  /* coarse ns: state since                               */
     gor__au32  why;                    /* enum gor__why                                        */
     uint32_t   due_tick;               /* of its P: when those before it have had their turn   */
+
     gor__aptr  stack;                  /* lowest address; NULL until it first runs             */
-    gor__aptr  locked;                 /* the only M that may run it                           */
     void     (*fn)(void *);
     void      *arg;
     const char *site;                  /* "fn\0file:line"                                      */
     gor__au64  id;
+    void     (*done)(void *);          /* called at the very end, or NULL                      */
+    void      *done_arg;
+    gor__extra *extra;
+
+    gor__aptr  locked;                 /* the only M that may run it                           */
     uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__aptr  why_object;
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
-    void     (*done)(void *);          /* called at the very end, or NULL                      */
-    void      *done_arg;
-    gor__extra *extra;
+    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
+    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
+    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
+    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 #if GOR__TSAN || GOR__ASAN
     void      *fiber, *fake;
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
     size_t     san_size;
 #endif
-    gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
-    size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
-    uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
-    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
 } gor__g;
 
 #if GOR__TSAN || GOR__ASAN

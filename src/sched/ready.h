@@ -384,7 +384,6 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__unbind_stack(p, g);
-    gor__aptr_store_rlx(&g->locked, NULL);
     gor__fiber_end(g);
     gor__g_put(p, g);
 }

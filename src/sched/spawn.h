@@ -76,11 +76,17 @@ static void gor__unpromise_odd(uint32_t traits)
         gor__stack_unpromise(k, 1);
 }
 
+static void gor__free_argument(gor__g *g)
+{
+    if (GOR__UNLIKELY(g->copy_size != 0))
+        gor__free(g->arg, g->copy_size);
+    g->copy_size = 0;
+}
+
 /* Where the argument is kept: in the G, or in a block of its own. */
 GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
 {
     g->arg = s->arg;
-    g->copy_size = 0;
     if (!s->copy_size)
         return 0;
     g->arg = g->call;
@@ -124,7 +130,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
-        gor__free(g->copy_size ? g->arg : NULL, g->copy_size);
+        gor__free_argument(g);
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->traits, traits);
@@ -135,9 +141,9 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done = s->done;
     g->done_arg = s->done_arg;
     g->err = 0;
-    g->lock_depth = 0;
-    gor__au32_store_rlx(&g->no_preempt, 0);
-    g->ctx = g->ctx_held = ctx ? gor__cancel_retain(ctx) : NULL;
+    g->ctx = ctx;
+    if (GOR__UNLIKELY(ctx != NULL))
+        g->ctx_held = gor__cancel_retain(ctx);
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -189,6 +195,7 @@ GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 static void gor__g_discard(gor__g *g)
 {
     gor__cancel_release(g->ctx_held);
+    g->ctx_held = NULL;
     gor__unpromise_odd(gor__au32_load_rlx(&g->traits));
     gor__fiber_end(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
