@@ -89,3 +89,26 @@ TEST(who_has_not_begun_has_its_turn_however_many_newer_ones_there_are)
     atomic_store(&c.end, 1);
     gor_wg_wait(&c.wg);
 }
+
+static void set(void *p)
+{
+    atomic_store((_Atomic int *)p, 1);
+}
+
+static int start_one_and_compute(void *p)
+{
+    _Atomic int ran = 0;
+    (void)p;
+    IS(gor_go(set, &ran), 0);          /* it is to run next here */
+    while (!atomic_load(&ran))
+        ;
+    return 0;
+}
+
+/* An endless quantum: nobody takes the processor from who computes. */
+TESTF(what_a_busy_processor_would_run_next_is_run_by_another)
+{
+    gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
+    for (int i = 0; i < 20; i++)
+        IS(gor_run_with(&o, start_one_and_compute, NULL), 0);
+}

@@ -216,6 +216,20 @@ static gor__g *gor__try_priority(gor__p *p)
     return g;
 }
 
+/* What a processor runs next it most often runs at once, from a warm cache: take it only from one
+ * that is busy with something else, for a microsecond or more. */
+static gor__g *gor__try_next_of(gor__p *victim)
+{
+    uint32_t tick = gor__au32_load_rlx(&victim->tick);
+    uint64_t begin = gor__arch_ticks();
+    if (!gor__aptr_load_rlx(&victim->runq.next))
+        return NULL;
+    while (gor__arch_ticks() - begin < GOR__ARCH_TICKS / 4)
+        gor__arch_pause();
+    return tick == gor__au32_load_rlx(&victim->tick)
+           ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
+}
+
 /* Take work from one victim. last: also what it would run next, and its timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
@@ -223,7 +237,7 @@ static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
     if (!g)
         g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
-        g = gor__runq_swap_next(&victim->runq, NULL);
+        g = gor__try_next_of(victim);
     if (!g && last && gor__timers_run(&victim->timers))
         g = gor__pick_local(p);
     return g;
