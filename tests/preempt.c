@@ -308,6 +308,103 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
     }
 }
 
+/* Goroutines of which one computes, and the others want its processor all the time. */
+struct guarded {
+    long        steps;                 /* many quanta */
+    _Atomic int stop;
+    uint64_t    twice, once, after;    /* switches so far, with off called so often; then after on */
+    int         other;                 /* a signal whose handler must stay the default */
+    bool        other_free;
+};
+
+static volatile sig_atomic_t n_users_own;
+
+static void count_users_own(int sig)
+{
+    (void)sig;
+    n_users_own = n_users_own + 1;
+}
+
+static void want_the_processor(void *p)
+{
+    gor_preempt_off();                 /* its own, and none of the other's */
+    while (!atomic_load(&((struct guarded *)p)->stop))
+        gor_yield();
+    gor_preempt_on();
+}
+
+static __attribute__((noinline)) void compute_steps(long steps)
+{
+    for (volatile long n = 0; n < steps; n = n + 1)
+        ;
+}
+
+static void compute_between_off_and_on(void *p)
+{
+    struct guarded *g = (struct guarded *)p;
+    gor_preempt_off();
+    gor_preempt_off();
+    compute_steps(g->steps);
+    g->twice = test_stats().preempted;
+    gor_preempt_on();
+    compute_steps(g->steps);
+    g->once = test_stats().preempted;
+    gor_preempt_on();
+    while ((g->after = test_stats().preempted) == 0)
+        compute_steps(g->steps);
+    atomic_store(&g->stop, 1);
+}
+
+static int guard_one(void *p)
+{
+    struct guarded *g = (struct guarded *)p;
+    struct sigaction now;
+    gor_wg wg = { 0 };
+    IS(sigaction(g->other, NULL, &now), 0);
+    g->other_free = now.sa_handler == SIG_DFL;
+    START(&wg, compute_between_off_and_on, g);
+    for (int i = 0; i < gor_procs(0); i++)
+        START(&wg, want_the_processor, g);
+    IS(gor_wg_wait(&wg), 0);
+    if (g->other == SIGURG)
+        IS(raise(SIGUSR2), 0);
+    return 0;
+}
+
+static struct guarded guard_with(int procs, int preempt_signal)
+{
+    gor_options o = { .procs = procs, .quantum = 200 * GOR_US, .preempt = GOR_PREEMPT_SWITCH,
+                      .preempt_signal = preempt_signal };
+    struct guarded g = { .steps = steps_of(20 * GOR_MS),
+                         .other = preempt_signal ? SIGURG : SIGUSR2 };
+    IS(gor_run_with(&o, guard_one, &g), 0);
+    IS(g.twice, 0);
+    IS(g.once, 0);
+    OK(g.after > 0);
+    OK(g.other_free);
+    return g;
+}
+
+TESTF(from_off_to_the_last_on_none_is_switched_in_place)
+{
+    for (int procs = 1; procs <= 2; procs++)
+        guard_with(procs, 0);
+}
+
+/* Then SIGURG is left alone, and a SIGUSR2 that is not ours goes on to the user's handler. */
+TESTF(another_signal_may_be_what_switches_in_place)
+{
+    struct sigaction users = { .sa_handler = count_users_own }, old, now;
+    IS(sigaction(SIGUSR2, &users, &old), 0);
+    for (int procs = 1; procs <= 2; procs++) {
+        guard_with(procs, SIGUSR2);
+        IS(n_users_own, procs);
+        IS(sigaction(SIGUSR2, NULL, &now), 0);
+        OK(now.sa_handler == count_users_own);
+    }
+    sigaction(SIGUSR2, &old, NULL);
+}
+
 static void compute_and_yield(void *steps)
 {
     for (int turn = 0; turn < 500; turn++) {
