@@ -273,32 +273,37 @@ static int64_t mean_of(const struct computing *c)
     int64_t sum = 0;
     for (int i = 0; i < c->next; i++)
         sum += c->took[i];
-    test_say("# mean %lld ms, last %lld ms, %zu threads\n", (long long)(sum / c->next / GOR_MS),
+    test_say("# %d: first %lld ms, mean %lld ms, last %lld ms, %zu threads\n", c->next,
+             (long long)(c->took[0] / GOR_MS), (long long)(sum / c->next / GOR_MS),
              (long long)(c->took[c->next - 1] / GOR_MS), c->most_threads);
     return sum / c->next;
 }
 
-TESTF(a_thousand_that_compute_end_on_bounded_threads)
+/* Of equal work no order lets the last one end later than twice the mean, so that they do says
+ * nothing here: docs/design.md. But many of them compute side by side. */
+TESTF(a_thousand_that_compute_share_and_end_on_bounded_threads)
 {
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .max_threads = 100, .quantum = 500 * GOR_US };
-        struct computing c = { .n = scaled(1000), .steps = steps_of(2 * GOR_MS) };
+        struct computing c = { .n = scaled(1000), .steps = steps_of(4 * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         mean_of(&c);
         OK(c.most_threads <= 100);
+        OK(c.most_threads >= 6);       /* and with none retaken, 3 */
         free(c.took);
     }
 }
 
 #if !TEST_TSAN && !GOR__STATIC_RUNTIME /* there marked functions only, or none, are switched */
-/* 30 ms of work each: many quanta, even where a busy machine lets sysmon come late; it may also
- * favour one processor, so the first may be early. GORTEST_FULL=1: a thousand. */
+/* Many quanta of work each, even where a busy machine lets sysmon come late; it may also favour one
+ * processor, so the first may be early. A thousand where the loops are run in full. */
 TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 {
+    bool full = test_scale == 1 && !TEST_ASAN;
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .quantum = GOR_MS, .preempt = GOR_PREEMPT_SWITCH };
-        int n = test_env("GORTEST_FULL", 0) ? 1000 : scaled(100);
-        struct computing c = { .n = n, .steps = steps_of(30 * GOR_MS) };
+        struct computing c = { .n = full ? 1000 : scaled(100),
+                               .steps = steps_of((full ? 12 : 30) * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         int64_t mean = mean_of(&c);
         for (int i = 0; i < c.next; i++)
