@@ -1,6 +1,11 @@
 /* No goroutine can hold up another: retaken processors, blocking calls, threads that come and go. */
 #include "test.h"
 
+#ifdef __linux__
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#endif
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -214,6 +219,100 @@ TEST(a_recursive_pthread_mutex_excludes_other_goroutines)
     pthread_mutex_destroy(&recursive);
     pthread_mutexattr_destroy(&a);
 }
+
+#if defined(__linux__) && defined(UFFD_USER_MODE_ONLY)
+#define FAULT_LASTS (100 * GOR_MS)
+#define SLOW_PAGES  4096
+
+/* Pages that come when a thread brings them, as from a disk; each is touched once. */
+static struct slow_pages {
+    int         fd;
+    char       *at;
+    size_t      page;
+    _Atomic int touched, faults;
+    pthread_t   thread;
+    bool        works;
+} slow;
+
+/* 100 ms after each fault of them. */
+static void *bring_pages(void *p)
+{
+    char *zeros = (char *)calloc(1, slow.page);
+    static struct { int64_t due; uint64_t at; } due[SLOW_PAGES];
+    int n = 0, done = 0;
+    struct watch *w = (struct watch *)p;
+    while (!atomic_load(&w->stop) || done < n) {
+        struct uffd_msg msg;
+        struct uffdio_copy copy = { .src = (uintptr_t)zeros, .len = slow.page };
+        while (n < SLOW_PAGES && read(slow.fd, &msg, sizeof msg) == (ssize_t)sizeof msg) {
+            due[n].due = now_ns() + FAULT_LASTS;
+            due[n++].at = msg.arg.pagefault.address & ~(uint64_t)(slow.page - 1);
+            atomic_fetch_add(&slow.faults, 1);
+        }
+        if (done < n && now_ns() >= due[done].due) {
+            copy.dst = due[done++].at;
+            IS(ioctl(slow.fd, UFFDIO_COPY, &copy), 0);
+        }
+        usleep(500);
+    }
+    free(zeros);
+    return NULL;
+}
+
+/* False, and why: it is refused here. */
+static bool slow_pages_begin(struct watch *w)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+    struct uffdio_register some = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+    slow = (struct slow_pages){ .page = (size_t)sysconf(_SC_PAGESIZE) };
+    slow.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+    slow.at = (char *)mmap(NULL, SLOW_PAGES * slow.page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    some.range.start = (uintptr_t)slow.at;
+    some.range.len = SLOW_PAGES * slow.page;
+    slow.works = slow.fd >= 0 && ioctl(slow.fd, UFFDIO_API, &api) == 0 &&
+                 ioctl(slow.fd, UFFDIO_REGISTER, &some) == 0;
+    if (slow.works)
+        IS(pthread_create(&slow.thread, NULL, bring_pages, w), 0);
+    else
+        test_say("# skipped: userfaultfd is refused here: %s\n", strerror(errno));
+    return slow.works;
+}
+
+static void slow_pages_end(void)
+{
+    if (slow.works)
+        pthread_join(slow.thread, NULL);
+    munmap(slow.at, SLOW_PAGES * slow.page);
+    if (slow.fd >= 0)
+        close(slow.fd);
+}
+
+static void touch_slow_pages(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop)) {
+        int i = atomic_fetch_add(&slow.touched, 1);
+        int64_t begin = now_ns();
+        if (!OK(i < SLOW_PAGES) || !IS(((volatile char *)slow.at)[(size_t)i * slow.page], 0))
+            return;
+        OK(now_ns() - begin >= FAULT_LASTS);
+    }
+}
+
+TEST(a_page_fault_that_lasts_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    if (gor_procs(0) > 2)              /* nothing is asked for there: see nobody_is_late */
+        return;
+    if (slow_pages_begin(&w)) {
+        nobody_is_late(&w, touch_slow_pages, NULL);
+        IS(slow.faults, slow.touched);
+    }
+    slow_pages_end();
+}
+#endif
 
 /* -- many that compute ----------------------------------------------------------------------------- */
 
