@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #endif
+#include <dirent.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -639,6 +640,85 @@ TESTF(threads_are_given_back_when_they_have_been_idle_for_long)
     IS(setenv("GORDEBUG", "keepthread=50", 1), 0);
     IS(gor_run_with(&o, come_and_go, NULL), 0);
     IS(unsetenv("GORDEBUG"), 0);
+}
+
+/* The threads of this process, into tid. Returns how many. */
+static int all_threads(int tid[100])
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *e;
+    int n = 0;
+    while (dir && n < 100 && (e = readdir(dir)) != NULL)
+        if (e->d_name[0] != '.')
+            tid[n++] = atoi(e->d_name);
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static bool is_one_of(int x, const int *tid, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (tid[i] == x)
+            return true;
+    return false;
+}
+
+enum { BLOCKED = 12 };
+
+static void wait_for_byte_counted(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    wait_for_byte(&w->fd[0]);
+}
+
+/* BLOCKED that sit in a system call, each on a thread; which threads there are meanwhile. */
+static int block_a_wave(struct watch *w, int tid[100])
+{
+    gor_wg wg = { 0 };
+    int n;
+    atomic_store(&w->running, 0);
+    for (int i = 0; i < BLOCKED; i++)
+        START(&wg, wait_for_byte_counted, w);
+    WAIT_FOR(atomic_load(&w->running) == BLOCKED);
+    gor_sleep(20 * GOR_MS);            /* who spins goes to sleep */
+    n = all_threads(tid);
+    write_pipe(w);
+    IS(gor_wg_wait(&wg), 0);
+    WAIT_FOR(test_stats().idle_threads + 2 >= test_stats().threads);
+    return n;
+}
+
+static int block_in_waves(void *p)
+{
+    struct watch w = { 0 };
+    int known[100], now[100], n_known, n_first;
+    (void)p;
+    IS(pipe(w.fd), 0);
+    n_known = n_first = block_a_wave(&w, known);
+    OK(n_first >= BLOCKED);
+    for (int wave = 0; wave < 5; wave++) {
+        int n = block_a_wave(&w, now);
+        for (int i = 0; i < n; i++)
+            if (!is_one_of(now[i], known, n_known) && n_known < 100)
+                known[n_known++] = now[i];
+    }
+    test_say("# %d threads in the first wave, %d new ones in five more\n", n_first,
+             n_known - n_first);
+    OK(n_known - n_first <= gor_procs(0));
+    close(w.fd[0]);
+    close(w.fd[1]);
+    return 0;
+}
+
+/* But for one that looks for work on each processor: the first may have done without. */
+TESTF(further_waves_of_blocking_calls_make_no_new_threads)
+{
+    for (int procs = 1; procs <= 2; procs++) {
+        gor_options o = { .procs = procs, .quantum = GOR_MS };
+        IS(gor_run_with(&o, block_in_waves, NULL), 0);
+    }
 }
 
 /* -- a goroutine without a processor calls gor ------------------------------------------------------- */
