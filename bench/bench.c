@@ -7,7 +7,10 @@
 #include "gor.h"
 #include "harness.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 /* -- helpers ---------------------------------------------------------------------------------- */
 
@@ -606,6 +609,181 @@ static void wakeup(bench *b)
     late_result(b, late);
 }
 
+/* How late a sleep of 1 ms ends while one goroutine more than there are processors does what calls no
+ * gor: in a loop, in the kernel, in a lock. The worst and the 99th of 100, whoever is to blame: */
+static struct {
+    _Atomic int     stop, running;
+    int             fd[2];
+    pthread_mutex_t plain, recursive;
+    _Atomic int     sink;
+} hogs;
+
+static bool hogging(void)
+{
+    return !atomic_load_explicit(&hogs.stop, memory_order_relaxed);
+}
+
+static void hog_spin(void *p)
+{
+    atomic_fetch_add(&hogs.running, 1);
+    while (hogging())
+        ;
+    (void)p;
+}
+
+static void hog_memcpy(void *p)
+{
+    enum { SIZE = 1 << 20 };
+    char *a = must_alloc(1, SIZE), *b = must_alloc(1, SIZE);
+    atomic_fetch_add(&hogs.running, 1);
+    while (hogging()) {
+        memcpy(a, b, SIZE);
+        atomic_store(&hogs.sink, a[hogs.fd[0]]);   /* or no compiler would copy */
+    }
+    free(a);
+    free(b);
+    (void)p;
+}
+
+static void hog_malloc(void *p)
+{
+    atomic_fetch_add(&hogs.running, 1);
+    for (size_t n = 1; hogging(); n = (n * 7 + 13) % 5000) {
+        char *volatile a = must_alloc(1, n + 1);
+        free(a);
+    }
+    (void)p;
+}
+
+static void hog_read(void *p)
+{
+    char byte;
+    atomic_fetch_add(&hogs.running, 1);
+    if (read(hogs.fd[0], &byte, 1) != 1)
+        bench_die("read", strerror(errno));
+    (void)p;
+}
+
+static void hog_sleep(void *p)
+{
+    atomic_fetch_add(&hogs.running, 1);
+    while (hogging())
+        if (sleep(1) != 0)
+            bench_die("sleep", "interrupted");
+    (void)p;
+}
+
+static void hold(pthread_mutex_t *m, int64_t ns)
+{
+    pthread_mutex_lock(m);
+    for (int64_t end = bench_now() + ns; bench_now() < end;)
+        ;
+    pthread_mutex_unlock(m);
+}
+
+static void hog_mutex(void *p)
+{
+    atomic_fetch_add(&hogs.running, 1);
+    while (hogging())
+        hold(&hogs.plain, 50 * GOR_MS);
+    (void)p;
+}
+
+static void hog_recursive(void *p)
+{
+    atomic_fetch_add(&hogs.running, 1);
+    while (hogging()) {
+        pthread_mutex_lock(&hogs.recursive);
+        hold(&hogs.recursive, 5 * GOR_MS);
+        pthread_mutex_unlock(&hogs.recursive);
+    }
+    (void)p;
+}
+
+static void hogs_begin(void)
+{
+    pthread_mutexattr_t a;
+    atomic_store(&hogs.stop, 0);
+    atomic_store(&hogs.running, 0);
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&hogs.plain, NULL);
+    pthread_mutex_init(&hogs.recursive, &a);
+    if (pipe(hogs.fd) != 0)
+        bench_die("pipe", strerror(errno));
+}
+
+/* What the machine does to anybody: a thread that sleeps as the goroutine does, by the kernel. */
+typedef struct sleeping { int64_t *late, n; } sleeping;
+
+static void *sleep_as_thread(void *p)
+{
+    sleeping *s = p;
+    for (int64_t i = 0; i < s->n && hogging(); i++) {
+        int64_t due = bench_now() + GOR_MS;
+        usleep(1000);
+        s->late[i] = bench_now() - due;
+    }
+    return NULL;
+}
+
+static void sleep_as_goroutine(sleeping *s)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t due = bench_now() + GOR_MS;
+        MUST(gor_sleep(GOR_MS));
+        s->late[i] = bench_now() - due;
+    }
+}
+
+static void late_add(bench *b, const char *what, int64_t ns)
+{
+    size_t used = strlen(b->extra);
+    snprintf(b->extra + used, sizeof b->extra - used, " %s=%" PRId64, what, ns);
+}
+
+static void late(bench *b, void (*hog)(void *))
+{
+    sleeping ours = { must_alloc(b->n, sizeof(int64_t)), b->n };
+    sleeping its = { must_alloc(b->n, sizeof(int64_t)), b->n };
+    int k = b->procs + 1;
+    pthread_t thread;
+    gor_wg wg = {0};
+
+    hogs_begin();
+    for (int i = 0; i < k; i++)
+        MUST(gor_wg_go(&wg, hog, NULL));
+    while (atomic_load(&hogs.running) < k)
+        MUST(gor_sleep(GOR_MS));
+    if (pthread_create(&thread, NULL, sleep_as_thread, &its) != 0)
+        bench_die("pthread_create", "no thread");
+    sleep_as_goroutine(&ours);
+    atomic_store(&hogs.stop, 1);
+    for (int i = 0; i < k; i++)
+        if (write(hogs.fd[1], "x", 1) != 1)
+            bench_die("write", strerror(errno));
+    MUST(gor_wg_wait(&wg));
+    pthread_join(thread, NULL);
+    close(hogs.fd[0]);
+    close(hogs.fd[1]);
+    qsort(its.late, (size_t)b->n, sizeof *its.late, bench_by_value);   /* zeros: it came to less */
+    qsort(ours.late, (size_t)b->n, sizeof *ours.late, bench_by_value);
+    int64_t worst = ours.late[b->n - 1];
+    late_result(b, ours.late);
+    late_add(b, "worst_ns", worst);
+    late_add(b, "thread_p99_ns", its.late[b->n * 99 / 100]);
+    late_add(b, "thread_worst_ns", its.late[b->n - 1]);
+    free(its.late);
+}
+
+static void late_spin(bench *b)      { late(b, hog_spin); }
+static void late_memcpy(bench *b)    { late(b, hog_memcpy); }
+static void late_malloc(bench *b)    { late(b, hog_malloc); }
+static void late_read(bench *b)      { late(b, hog_read); }
+static void late_sleep(bench *b)     { late(b, hog_sleep); }
+static void late_mutex(bench *b)     { late(b, hog_mutex); }
+static void late_recursive(bench *b) { late(b, hog_recursive); }
+
 /* -- many at once ----------------------------------------------------------------------------- */
 
 /* Make a tree of n, cancel it through its root, let it go. Returns how many were cancelled. */
@@ -946,6 +1124,14 @@ static const bench_case cases[] = {
     { "idle",             10000, idle },          /* CPU time of 1 ms of idleness; N is in ms    */
     { "wakeup",            1000, wakeup },        /* how late a sleep of 1 ms ends with nothing
                                                      else to run: the median (p50_ns, p99_ns)    */
+    { "late_spin",        10000, late_spin },     /* the same while all processors have more to do
+                                                     than they like: for (;;); N sleeps; worst_ns */
+    { "late_memcpy",      10000, late_memcpy },   /* a megabyte, again and again                 */
+    { "late_malloc",      10000, late_malloc },   /* malloc and free                             */
+    { "late_read",        10000, late_read },     /* read(2) on a silent pipe                    */
+    { "late_sleep",       10000, late_sleep },    /* sleep(1)                                    */
+    { "late_mutex",       10000, late_mutex },    /* a pthread mutex, held for 50 ms each time   */
+    { "late_recursive",   10000, late_recursive },/* a recursive one, for 5 ms, taken twice      */
     { "grow_yield",        1000, grow_yield },    /* a yield; N goroutines                       */
     { "grow_channel",      1000, grow_channel },  /* a value, N senders to one receiver;
                                                      unbuffered                                  */

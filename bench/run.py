@@ -4,7 +4,8 @@
 Builds nothing; `make bench` does, and then runs this. Every round runs each program once, by
 hyperfine, in the other direction every second round, so that whatever slows the computer for a
 while slows all of them. The first run of each is preceded by a warm-up that does not count, but for
-the idle case and a million goroutines.
+the idle case and a million goroutines. Of those that ask for the worst of many (late_) there is one
+round, with no warm-up.
 
 A program measures itself between the end of its set-up and the end of its work, and prints ns per
 operation: those are compared, so starting a process and filling arrays do not count. hyperfine's
@@ -192,14 +193,15 @@ def run_rounds(programs, case, n, procs, args):
     """{name: [fields of each round]}; a program that failed once is not run again, one that lacks
     the case is not there."""
     rounds, spent = {name: [] for name in programs}, dict.fromkeys(programs, 0.0)
-    for i in range(args.runs):
+    late = case.startswith("late_")
+    for i in range(1 if late else args.runs):
         if i >= LEAST_ROUNDS and max(spent.values(), default=0) > args.budget:
             break
         for name in list(rounds)[:: -1 if i % 2 else 1]:
             if any("error" in r for r in rounds[name]):
                 continue
             begin = time.monotonic()
-            warmup = int(i == 0 and case not in COLD and n < 1000000)
+            warmup = int(i == 0 and case not in COLD and not late and n < 1000000)
             fields = run_once(programs[name], case, n, procs, args, warmup)
             if fields is None:
                 del rounds[name]

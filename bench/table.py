@@ -11,6 +11,7 @@
     peers1     every program's ns per operation at 1 processor; peers2: at 2
     memory     gor's and Go's time, peak memory, and bytes per goroutine
     growth1    ns per operation among 1,000 to 1,000,000 goroutines, 1 processor; growth2: 2
+    late       how late a sleep ends beside goroutines that call nothing
     floor      gor, and the bare processor doing the heart of the same
 """
 
@@ -35,7 +36,7 @@ class Results:
         with open(path) as f:
             self.whole = json.load(f)
         self.by_key = {(r["case"], r["n"], r["procs"]): r for r in self.whole["results"]}
-        plain = [r for r in self.whole["results"] if not r["case"].startswith("grow_")]
+        plain = [r for r in self.whole["results"] if not r["case"].startswith(("grow_", "late_"))]
         self.cases = list(dict.fromkeys((r["case"], r["n"]) for r in plain))
 
     def get(self, case, procs, program, field="ns_per_op"):
@@ -134,6 +135,18 @@ def growth(r, procs):
     return lines(["operation, program"] + [f"{n:,}" for n in sizes] + ["last ÷ first"], rows())
 
 
+def late(r):
+    fields = {"ns_per_op": "median", "p99_ns": "p99", "worst_ns": "worst",
+              "thread_p99_ns": "thread, p99", "thread_worst_ns": "worst"}
+
+    def row(case):
+        for procs in (1, 2):
+            values = [r.get((case, 0), procs, "gor", field) for field in fields]
+            yield [f"{case[5:]}, {procs}"] + ["–" if v is None else f"{v / 1e6:.2f}" for v in values]
+    names = list(dict.fromkeys(case for case, _, _ in r.by_key if case.startswith("late_")))
+    return lines(["hogs, processors"] + list(fields.values()), (c for n in names for c in row(n)))
+
+
 def floor(r):
     def rows():
         for c in r.cases:
@@ -146,7 +159,7 @@ def floor(r):
 
 TABLES = {"about": about, "ratios": ratios, "targets": targets,
           "peers1": lambda r: peers(r, 1), "peers2": lambda r: peers(r, 2), "memory": memory,
-          "growth1": lambda r: growth(r, 1), "growth2": lambda r: growth(r, 2), "floor": floor}
+          "growth1": lambda r: growth(r, 1), "growth2": lambda r: growth(r, 2), "floor": floor, "late": late}
 
 
 def write_into(path, r):
@@ -156,7 +169,10 @@ def write_into(path, r):
     def table(match):
         if match[2] not in TABLES:
             sys.exit(f"table.py: {path}: no table {match[2]}; there are: {' '.join(TABLES)}")
-        return match[1] + "\n".join(TABLES[match[2]](r)) + "\n" + match[3]
+        text = list(TABLES[match[2]](r))
+        if len(text) == 2 and text[1].startswith("|--"):   # a head: these cases were not measured
+            return match[0]
+        return match[1] + "\n".join(text) + "\n" + match[3]
     new, n = re.subn(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", table, text, flags=re.DOTALL)
     with open(path, "w") as f:
         f.write(new)

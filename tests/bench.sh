@@ -46,6 +46,7 @@ tiny() {                                # tiny CASE: N; for some it is more than
     nqueens) echo 5 ;;
     idle)    echo 20 ;;
     wakeup)  echo 10 ;;
+    late_*)  echo 10 ;;
     grow_*)  echo 10 ;;
     *)       echo 100 ;;
     esac
@@ -77,13 +78,13 @@ for program in $programs; do
     result $? "$program says by its exit status that it lacks a case"
 done
 
-[ -x "$dir/go" ] && for case in $(cases gor); do
+[ -x "$dir/go" ] && for case in $(cases gor | grep -v ^late_); do
     check gor "$case" 2
     gor=$sum
     check go "$case" 2
     [ -n "$gor" ] && [ "$gor" = "$sum" ]
     result $? "$case: gor $gor, Go $sum"
 done
-[ ! -x "$dir/go" ] || [ "$(cases gor)" = "$(cases go)" ]
-result $? 'gor and Go have the same cases'
+[ ! -x "$dir/go" ] || [ "$(cases gor | grep -v ^late_)" = "$(cases go)" ]
+result $? 'gor and Go have the same cases, but those of C only'
 finish

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 1
 dir=$BUILD/faults
 mkdir -p "$dir" || exit 1
 wrap=
-for f in mmap madvise mprotect pthread_create timer_create syscall; do
+for f in mmap madvise mprotect pthread_create epoll_create1 eventfd epoll_ctl epoll_wait syscall; do
     wrap="$wrap -Wl,--wrap=$f"
 done
 # shellcheck disable=SC2086

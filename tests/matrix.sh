@@ -186,6 +186,7 @@ variant() {
         TAP=$BUILD/tap
         harness $files
     fi
+    cat "$BUILD"/tap*/registers.tap 2>/dev/null | sed -n 's/^# vector/   registers: vector/p' | uniq
     echo "$(count 'ok ') $(count 'not ok') $(($(date +%s) - begin)) $1" >>"$summary"
 }
 

@@ -456,6 +456,37 @@ TESTF(only_what_is_asked_for_and_worth_it_is_packed)
     with_packing(refusals);
 }
 
+#define IDLE (500 * GOR_MS)
+
+/* What is read before its time has come must be none. */
+static int packed_in_time(void *arg)
+{
+    int64_t begin = gor_now();
+    size_t n;
+    (void)arg;
+    gate = gor_chan_new(0, 0);
+    for (int i = 0; i < 10; i++)
+        IS(gor_go_with(&packable, park, NULL), 0);
+    wait_until_parked(10);
+    do {
+        gor_sleep(GOR_MS);
+        n = test_stats().packed;
+    } while (gor_now() < begin + IDLE && IS(n, 0));
+    wait_until_packed(10);
+    gor_chan_close(gate);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    gor_chan_release(gate);
+    return 0;
+}
+
+TESTF(no_stack_is_packed_before_compact_idle_has_passed)
+{
+    gor_options o = { .procs = 2, .compact_idle = IDLE };
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);            /* looked at all the time */
+    IS(gor_run_with(&o, packed_in_time, NULL), 0);
+    unsetenv("GORDEBUG");
+}
+
 static gor_chan *gates[4];              /* which nobody can release any more */
 static int n_gates;
 

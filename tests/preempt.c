@@ -1,6 +1,12 @@
 /* No goroutine can hold up another: retaken processors, blocking calls, threads that come and go. */
 #include "test.h"
 
+#ifdef __linux__
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#endif
+#include <dirent.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -215,6 +221,100 @@ TEST(a_recursive_pthread_mutex_excludes_other_goroutines)
     pthread_mutexattr_destroy(&a);
 }
 
+#if defined(__linux__) && defined(UFFD_USER_MODE_ONLY)
+#define FAULT_LASTS (100 * GOR_MS)
+#define SLOW_PAGES  4096
+
+/* Pages that come when a thread brings them, as from a disk; each is touched once. */
+static struct slow_pages {
+    int         fd;
+    char       *at;
+    size_t      page;
+    _Atomic int touched, faults;
+    pthread_t   thread;
+    bool        works;
+} slow;
+
+/* 100 ms after each fault of them. */
+static void *bring_pages(void *p)
+{
+    char *zeros = (char *)calloc(1, slow.page);
+    static struct { int64_t due; uint64_t at; } due[SLOW_PAGES];
+    int n = 0, done = 0;
+    struct watch *w = (struct watch *)p;
+    while (!atomic_load(&w->stop) || done < n) {
+        struct uffd_msg msg;
+        struct uffdio_copy copy = { .src = (uintptr_t)zeros, .len = slow.page };
+        while (n < SLOW_PAGES && read(slow.fd, &msg, sizeof msg) == (ssize_t)sizeof msg) {
+            due[n].due = now_ns() + FAULT_LASTS;
+            due[n++].at = msg.arg.pagefault.address & ~(uint64_t)(slow.page - 1);
+            atomic_fetch_add(&slow.faults, 1);
+        }
+        if (done < n && now_ns() >= due[done].due) {
+            copy.dst = due[done++].at;
+            IS(ioctl(slow.fd, UFFDIO_COPY, &copy), 0);
+        }
+        usleep(500);
+    }
+    free(zeros);
+    return NULL;
+}
+
+/* False, and why: it is refused here. */
+static bool slow_pages_begin(struct watch *w)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+    struct uffdio_register some = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+    slow = (struct slow_pages){ .page = (size_t)sysconf(_SC_PAGESIZE) };
+    slow.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+    slow.at = (char *)mmap(NULL, SLOW_PAGES * slow.page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    some.range.start = (uintptr_t)slow.at;
+    some.range.len = SLOW_PAGES * slow.page;
+    slow.works = slow.fd >= 0 && ioctl(slow.fd, UFFDIO_API, &api) == 0 &&
+                 ioctl(slow.fd, UFFDIO_REGISTER, &some) == 0;
+    if (slow.works)
+        IS(pthread_create(&slow.thread, NULL, bring_pages, w), 0);
+    else
+        test_say("# skipped: userfaultfd is refused here: %s\n", strerror(errno));
+    return slow.works;
+}
+
+static void slow_pages_end(void)
+{
+    if (slow.works)
+        pthread_join(slow.thread, NULL);
+    munmap(slow.at, SLOW_PAGES * slow.page);
+    if (slow.fd >= 0)
+        close(slow.fd);
+}
+
+static void touch_slow_pages(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    while (!atomic_load(&w->stop)) {
+        int i = atomic_fetch_add(&slow.touched, 1);
+        int64_t begin = now_ns();
+        if (!OK(i < SLOW_PAGES) || !IS(((volatile char *)slow.at)[(size_t)i * slow.page], 0))
+            return;
+        OK(now_ns() - begin >= FAULT_LASTS);
+    }
+}
+
+TEST(a_page_fault_that_lasts_holds_up_nobody)
+{
+    struct watch w = { 0 };
+    if (gor_procs(0) > 2)              /* nothing is asked for there: see nobody_is_late */
+        return;
+    if (slow_pages_begin(&w)) {
+        nobody_is_late(&w, touch_slow_pages, NULL);
+        IS(slow.faults, slow.touched);
+    }
+    slow_pages_end();
+}
+#endif
+
 /* -- many that compute ----------------------------------------------------------------------------- */
 
 struct computing {
@@ -273,32 +373,37 @@ static int64_t mean_of(const struct computing *c)
     int64_t sum = 0;
     for (int i = 0; i < c->next; i++)
         sum += c->took[i];
-    test_say("# mean %lld ms, last %lld ms, %zu threads\n", (long long)(sum / c->next / GOR_MS),
+    test_say("# %d: first %lld ms, mean %lld ms, last %lld ms, %zu threads\n", c->next,
+             (long long)(c->took[0] / GOR_MS), (long long)(sum / c->next / GOR_MS),
              (long long)(c->took[c->next - 1] / GOR_MS), c->most_threads);
     return sum / c->next;
 }
 
-TESTF(a_thousand_that_compute_end_on_bounded_threads)
+/* Of equal work no order lets the last one end later than twice the mean, so that they do says
+ * nothing here: docs/design.md. But many of them compute side by side. */
+TESTF(a_thousand_that_compute_share_and_end_on_bounded_threads)
 {
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .max_threads = 100, .quantum = 500 * GOR_US };
-        struct computing c = { .n = scaled(1000), .steps = steps_of(2 * GOR_MS) };
+        struct computing c = { .n = scaled(1000), .steps = steps_of(4 * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         mean_of(&c);
         OK(c.most_threads <= 100);
+        OK(c.most_threads >= 6);       /* and with none retaken, 3 */
         free(c.took);
     }
 }
 
 #if !TEST_TSAN && !GOR__STATIC_RUNTIME /* there marked functions only, or none, are switched */
-/* 30 ms of work each: many quanta, even where a busy machine lets sysmon come late; it may also
- * favour one processor, so the first may be early. GORTEST_FULL=1: a thousand. */
+/* Many quanta of work each, even where a busy machine lets sysmon come late; it may also favour one
+ * processor, so the first may be early. A thousand where the loops are run in full. */
 TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 {
+    bool full = test_scale == 1 && !TEST_ASAN;
     for (int procs = 1; procs <= 2; procs++) {
         gor_options o = { .procs = procs, .quantum = GOR_MS, .preempt = GOR_PREEMPT_SWITCH };
-        int n = test_env("GORTEST_FULL", 0) ? 1000 : scaled(100);
-        struct computing c = { .n = n, .steps = steps_of(30 * GOR_MS) };
+        struct computing c = { .n = full ? 1000 : scaled(100),
+                               .steps = steps_of((full ? 12 : 30) * GOR_MS) };
         IS(gor_run_with(&o, compute_all, &c), 0);
         int64_t mean = mean_of(&c);
         for (int i = 0; i < c.next; i++)
@@ -306,6 +411,103 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
         OK(c.most_threads <= 8);
         free(c.took);
     }
+}
+
+/* Goroutines of which one computes, and the others want its processor all the time. */
+struct guarded {
+    long        steps;                 /* many quanta */
+    _Atomic int stop;
+    uint64_t    twice, once, after;    /* switches so far, with off called so often; then after on */
+    int         other;                 /* a signal whose handler must stay the default */
+    bool        other_free;
+};
+
+static volatile sig_atomic_t n_users_own;
+
+static void count_users_own(int sig)
+{
+    (void)sig;
+    n_users_own = n_users_own + 1;
+}
+
+static void want_the_processor(void *p)
+{
+    gor_preempt_off();                 /* its own, and none of the other's */
+    while (!atomic_load(&((struct guarded *)p)->stop))
+        gor_yield();
+    gor_preempt_on();
+}
+
+static __attribute__((noinline)) void compute_steps(long steps)
+{
+    for (volatile long n = 0; n < steps; n = n + 1)
+        ;
+}
+
+static void compute_between_off_and_on(void *p)
+{
+    struct guarded *g = (struct guarded *)p;
+    gor_preempt_off();
+    gor_preempt_off();
+    compute_steps(g->steps);
+    g->twice = test_stats().preempted;
+    gor_preempt_on();
+    compute_steps(g->steps);
+    g->once = test_stats().preempted;
+    gor_preempt_on();
+    while ((g->after = test_stats().preempted) == 0)
+        compute_steps(g->steps);
+    atomic_store(&g->stop, 1);
+}
+
+static int guard_one(void *p)
+{
+    struct guarded *g = (struct guarded *)p;
+    struct sigaction now;
+    gor_wg wg = { 0 };
+    IS(sigaction(g->other, NULL, &now), 0);
+    g->other_free = now.sa_handler == SIG_DFL;
+    START(&wg, compute_between_off_and_on, g);
+    for (int i = 0; i < gor_procs(0); i++)
+        START(&wg, want_the_processor, g);
+    IS(gor_wg_wait(&wg), 0);
+    if (g->other == SIGURG)
+        IS(raise(SIGUSR2), 0);
+    return 0;
+}
+
+static struct guarded guard_with(int procs, int preempt_signal)
+{
+    gor_options o = { .procs = procs, .quantum = 200 * GOR_US, .preempt = GOR_PREEMPT_SWITCH,
+                      .preempt_signal = preempt_signal };
+    struct guarded g = { .steps = steps_of(20 * GOR_MS),
+                         .other = preempt_signal ? SIGURG : SIGUSR2 };
+    IS(gor_run_with(&o, guard_one, &g), 0);
+    IS(g.twice, 0);
+    IS(g.once, 0);
+    OK(g.after > 0);
+    OK(g.other_free);
+    return g;
+}
+
+TESTF(from_off_to_the_last_on_none_is_switched_in_place)
+{
+    for (int procs = 1; procs <= 2; procs++)
+        guard_with(procs, 0);
+}
+
+/* Then SIGURG is left alone, and a SIGUSR2 that is not ours goes on to the user's handler. */
+TESTF(another_signal_may_be_what_switches_in_place)
+{
+    struct sigaction users = { .sa_handler = count_users_own }, old, now;
+    IS(sigaction(SIGUSR2, &users, &old), 0);
+    for (int procs = 1; procs <= 2; procs++) {
+        guard_with(procs, SIGUSR2);
+        IS(n_users_own, procs);
+        IS(sigaction(SIGUSR2, NULL, &now), 0);
+        OK(now.sa_handler == count_users_own);
+    }
+    sigaction(SIGUSR2, &old, NULL);
 }
 
 static void compute_and_yield(void *steps)
@@ -438,6 +640,85 @@ TESTF(threads_are_given_back_when_they_have_been_idle_for_long)
     IS(setenv("GORDEBUG", "keepthread=50", 1), 0);
     IS(gor_run_with(&o, come_and_go, NULL), 0);
     IS(unsetenv("GORDEBUG"), 0);
+}
+
+/* The threads of this process, into tid. Returns how many. */
+static int all_threads(int tid[100])
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *e;
+    int n = 0;
+    while (dir && n < 100 && (e = readdir(dir)) != NULL)
+        if (e->d_name[0] != '.')
+            tid[n++] = atoi(e->d_name);
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static bool is_one_of(int x, const int *tid, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (tid[i] == x)
+            return true;
+    return false;
+}
+
+enum { BLOCKED = 12 };
+
+static void wait_for_byte_counted(void *p)
+{
+    struct watch *w = (struct watch *)p;
+    atomic_fetch_add(&w->running, 1);
+    wait_for_byte(&w->fd[0]);
+}
+
+/* BLOCKED that sit in a system call, each on a thread; which threads there are meanwhile. */
+static int block_a_wave(struct watch *w, int tid[100])
+{
+    gor_wg wg = { 0 };
+    int n;
+    atomic_store(&w->running, 0);
+    for (int i = 0; i < BLOCKED; i++)
+        START(&wg, wait_for_byte_counted, w);
+    WAIT_FOR(atomic_load(&w->running) == BLOCKED);
+    gor_sleep(20 * GOR_MS);            /* who spins goes to sleep */
+    n = all_threads(tid);
+    write_pipe(w);
+    IS(gor_wg_wait(&wg), 0);
+    WAIT_FOR(test_stats().idle_threads + 2 >= test_stats().threads);
+    return n;
+}
+
+static int block_in_waves(void *p)
+{
+    struct watch w = { 0 };
+    int known[100], now[100], n_known, n_first;
+    (void)p;
+    IS(pipe(w.fd), 0);
+    n_known = n_first = block_a_wave(&w, known);
+    OK(n_first >= BLOCKED);
+    for (int wave = 0; wave < 5; wave++) {
+        int n = block_a_wave(&w, now);
+        for (int i = 0; i < n; i++)
+            if (!is_one_of(now[i], known, n_known) && n_known < 100)
+                known[n_known++] = now[i];
+    }
+    test_say("# %d threads in the first wave, %d new ones in five more\n", n_first,
+             n_known - n_first);
+    OK(n_known - n_first <= gor_procs(0));
+    close(w.fd[0]);
+    close(w.fd[1]);
+    return 0;
+}
+
+/* But for one that looks for work on each processor: the first may have done without. */
+TESTF(further_waves_of_blocking_calls_make_no_new_threads)
+{
+    for (int procs = 1; procs <= 2; procs++) {
+        gor_options o = { .procs = procs, .quantum = GOR_MS };
+        IS(gor_run_with(&o, block_in_waves, NULL), 0);
+    }
 }
 
 /* -- a goroutine without a processor calls gor ------------------------------------------------------- */

@@ -268,6 +268,35 @@ HIDDEN void test_hold_plain(const struct registers *in, struct registers *out, u
 HIDDEN void test_hold_marked(const struct registers *in, struct registers *out, uint64_t spins,
                              uint64_t level);
 
+/* Does the kernel's list of what the processor has name it? */
+static bool cpu_has(const char *flag)
+{
+    static char text[1 << 16];
+    char word[40];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    size_t n = f ? fread(text, 1, sizeof text - 2, f) : 0;
+    if (f)
+        fclose(f);
+    for (size_t i = 0; i < n; i++)
+        text[i] = text[i] == '\n' ? ' ' : text[i];
+    text[n] = ' ';
+    text[n + 1] = '\0';
+    snprintf(word, sizeof word, " %s ", flag);
+    return strstr(text, word) != NULL;
+}
+
+TESTF(all_vector_registers_that_there_are_are_tested)
+{
+    test_say("# vector registers here: %s\n", level_names[register_level()]);
+#if defined(__x86_64__)
+    IS(register_level() == AVX512BW, cpu_has("avx512bw"));
+    IS(register_level() >= AVX512F, cpu_has("avx512f"));
+    IS(register_level() >= AVX, cpu_has("avx"));
+#else
+    (void)cpu_has;
+#endif
+}
+
 /* -- goroutines that hold them --------------------------------------------------------------------- */
 
 struct holding {

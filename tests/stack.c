@@ -22,28 +22,62 @@ static int dig(size_t n)
     return dig_to(n, NULL, NULL, NULL);
 }
 
+/* Use the stack down to where it ends, but for so many bytes. */
+static __attribute__((noinline)) int dig_down_to(size_t left, volatile char *above)
+{
+    volatile char page[2048];
+    int below = 0;
+    page[0] = above ? above[0] : 1;
+    page[sizeof page - 1] = 1;
+    if ((uintptr_t)page > (uintptr_t)gor__aptr_load_rlx(&gor__running()->stack) + left)
+        below = dig_down_to(left, page);
+    return below + page[0] + page[sizeof page - 1];
+}
+
 struct digger {
     gor_wg wg;
-    size_t n;
+    size_t size, left;
 };
 
 static void dig_deep(void *p)
 {
     struct digger *d = (struct digger *)p;
-    OK(dig(d->n) >= 0);
+    IS(gor__stack_size_of(gor__running()), d->size);
+    OK(dig_down_to(d->left, NULL) >= 0);
     gor_wg_done(&d->wg);
 }
+
+static void dig_in_one(size_t size, size_t left)
+{
+    gor_attr a = { .name = "digger", .stack_size = size };
+    struct digger d = { .size = size, .left = left };
+    gor_wg_add(&d.wg, 1);
+    IS(gor_go_with(&a, dig_deep, &d), 0);
+    gor_wg_wait(&d.wg);
+}
+
+#define LEFT (16u << 10)               /* for a signal, a gor call, a frame of ASan's */
 
 TEST(a_stack_can_be_used_down_to_near_its_reserved_size)
 {
     size_t sizes[] = { 16u << 10, 64u << 10, 1u << 20, 16u << 20, 64u << 20 };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        gor_attr a = { .name = "digger", .stack_size = sizes[i] };
-        struct digger d = { .n = TEST_TSAN ? sizes[i] / 8 : sizes[i] / 2 - 4096 };
-        gor_wg_add(&d.wg, 1);
-        IS(gor_go_with(&a, dig_deep, &d), 0);
-        gor_wg_wait(&d.wg);
-    }
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        dig_in_one(sizes[i], TEST_TSAN ? sizes[i] / 8 * 7 : i == 0 ? LEFT / 2 : LEFT);
+}
+
+static int dig_in_a_gibibyte(void *p)
+{
+    (void)p;
+    dig_in_one((size_t)1 << 30, ((size_t)1 << 30) - 300000000);
+    return 0;
+}
+
+/* Where the loops are run in full. */
+TESTF(of_a_stack_of_one_gibibyte_300_megabytes_are_used)
+{
+    gor_options o = { .procs = 1 };
+    if (test_scale == 1 && !TEST_ASAN && !TEST_TSAN)
+        IS(gor_run_with(&o, dig_in_a_gibibyte, NULL), 0);
 }
 
 struct waiter {

@@ -17,6 +17,7 @@
 namespace {
 
 constexpr int kThrowers = 8;
+constexpr double kPatience = 50;  // s, with a machine that is too busy for all switches
 std::atomic<bool> stop;
 std::atomic<long> thrown, wrong;
 
@@ -29,7 +30,7 @@ void check(bool right)
 // Some work of the program's own, to be switched off in.
 void compute(unsigned n)
 {
-    for (volatile unsigned i = 0; i < n; i = i + 1) {
+    for (volatile unsigned i = 0; i < n * 20; i = i + 1) {
     }
 }
 
@@ -121,7 +122,14 @@ double now()
     return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
 }
 
-struct Run { int procs; double seconds; gor_stats stats; };
+struct Run { int procs; double seconds; unsigned long long wanted; gor_stats stats; };
+
+unsigned long long preempted()
+{
+    gor_stats s;
+    gor_stats(&s);
+    return s.preempted;
+}
 
 int throw_for_a_while(void *p)
 {
@@ -131,7 +139,8 @@ int throw_for_a_while(void *p)
     for (int i = 0; i < kThrowers; i++)
         if (gor_wg_go(&wg, throw_on, nullptr) != 0)
             return 1;
-    while (now() < end || thrown.load() == 0)
+    while (now() < end || ((thrown.load() == 0 || preempted() < run->wanted) &&
+                           now() < end + kPatience))
         gor_sleep(10 * GOR_MS);
     gor_stats(&run->stats);
     stop.store(true);
@@ -145,6 +154,7 @@ int main(int argc, char **argv)
     Run run = {};
     run.procs = argc > 1 ? std::atoi(argv[1]) : 2;
     run.seconds = argc > 2 ? std::atof(argv[2]) : 5;
+    run.wanted = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 2000;
     gor_options o = {};
     o.procs = run.procs;
     o.quantum = 100 * GOR_US;
@@ -152,5 +162,5 @@ int main(int argc, char **argv)
     int rc = gor_run_with(&o, throw_for_a_while, &run);
     std::printf("# procs %d: %ld thrown, %ld wrong, %llu switches in place\n", run.procs,
                 thrown.load(), wrong.load(), (unsigned long long)run.stats.preempted);
-    return rc != 0 || wrong.load() != 0 || thrown.load() == 0 || run.stats.preempted < 20;
+    return rc != 0 || wrong.load() != 0 || thrown.load() == 0 || run.stats.preempted < run.wanted;
 }
