@@ -74,7 +74,7 @@ if built httpd httpd; then
     else
         skip 'httpd serves wrk' 'no wrk'
     fi
-    try 'pipelined, byte by byte, endless, nonsense, slow' $load odd $addr
+    try 'pipelined, byte by byte, endless, nonsense' $load odd $addr
     try '10,000 idle connections' $load idle $addr 10000 $httpd
     sed 's/^/# /' "$dir/log"
     if built scrape 'scrape'; then
@@ -101,6 +101,12 @@ if built httpd httpd; then
     fi
     wait $httpd
     result $? 'httpd ends with success after SIGTERM'
+    next_port
+    serve httpd build/examples/httpd -a $addr -t 1 -k 2
+    try '200 clients that drip, half a request, none: cut off in time' $load slow $addr 1 2
+    sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
 fi
 
 # -- kv ------------------------------------------------------------------------------------------

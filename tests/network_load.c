@@ -6,7 +6,9 @@
  *     network_load idle SERVER N PID        N idle keep-alive connections: what each costs process
  *                                           PID, and how soon a request on one is answered
  *     network_load chat SERVER              three members hear each other
- *     network_load odd SERVER               broken, slow and greedy HTTP clients */
+ *     network_load odd SERVER               broken and greedy HTTP clients
+ *     network_load slow SERVER T K          slow and idle ones, of whom the server (httpd -t T -k K)
+ *                                           is rid after T and K seconds, and serves others */
 #define GOR_IMPLEMENTATION
 #include "gor.h"
 
@@ -262,11 +264,12 @@ static void do_chat(char **argv)
 
 /* -- odd clients --------------------------------------------------------------------------------- */
 
-static size_t read_all(int fd, char *buf, size_t size)
+/* All until the end, which must come. */
+static void read_all(int fd, char *buf, size_t size)
 {
     ssize_t n = gor_read_full_until(fd, buf, size - 1, gor_now() + 20 * GOR_SEC);
+    check(n >= 0, "no end: %s", gor_strerror((int)n));
     buf[n > 0 ? n : 0] = 0;
-    return n > 0 ? (size_t)n : 0;
 }
 
 static int count(const char *text, const char *what)
@@ -300,16 +303,103 @@ static void do_odd(char **argv)
     for (int i = 0; i < 2000; i++)
         say(fd, "X-Header: ............................................................\r\n");
     read_all(fd, buf, sizeof buf);
-    check(strncmp(buf, "HTTP/1.1 431", 12) == 0 || !buf[0], "long head: %.40s", buf);
+    check(strncmp(buf, "HTTP/1.1 431", 12) == 0, "long head: %.40s", buf);
     gor_fd_close(fd);
     fd = must_dial(argv[0]);
     say(fd, "nonsense\r\n\r\n");
     read_all(fd, buf, sizeof buf);
     check(strncmp(buf, "HTTP/1.1 400", 12) == 0, "nonsense: %.40s", buf);
     gor_fd_close(fd);
-    fd = must_dial(argv[0]);                       /* half a request, for ever: cut off */
+}
+
+/* -- slow clients -------------------------------------------------------------------------------- */
+
+enum { DRIPPERS = 200, PATIENT = 3 };
+
+static struct {
+    const char  *server;
+    double       seconds[2];                       /* for a request; between two */
+    _Atomic int  cut_off;
+    gor_wg       wg;
+} slow;
+
+/* Say what each step brings and wait for the end, which must come in time: t seconds after the
+ * beginning, with one second for the goodbye and the machine. */
+static void be_cut_off(const char *who, int fd, const char *drip, double t)
+{
+    char byte;
+    ssize_t n = -ETIMEDOUT;
+    int64_t begin = gor_now();
+    double took = 0;
+    while (n == -ETIMEDOUT && took < t + 5) {
+        if (*drip && gor_write_until(fd, drip, 1, gor_now() + GOR_SEC) == 1 && drip[1])
+            drip++;
+        n = gor_read_until(fd, &byte, 1, gor_now() + 50 * GOR_MS);
+        took = (double)(gor_now() - begin) / 1e9;
+    }
+    check(n == 0 || n == -ECONNRESET, "%s: %s", who, n > 0 ? "an answer" : gor_strerror((int)n));
+    check(took > t - 0.3 && took < t + 1, "%s: cut off after %.1f s of %.1f", who, took, t);
+    gor_fd_close(fd);
+}
+
+static void drip(void *arg)
+{
+    (void)arg;
+    be_cut_off("a dripping client", must_dial(slow.server),
+               "GET / HTTP/1.1\r\nHost: a\r\nX: ..............................................."
+               "........................................................................",
+               slow.seconds[0]);
+    atomic_fetch_add(&slow.cut_off, 1);
+}
+
+static void stop_in_mid_request(void *arg)
+{
+    int fd = must_dial(slow.server);
+    (void)arg;
     say(fd, "GET /plain HTT");
-    check(read_all(fd, buf, sizeof buf) == 0, "slow: %.40s", buf);
+    be_cut_off("half a request", fd, "", slow.seconds[0]);
+}
+
+static void say_nothing(void *arg)
+{
+    (void)arg;
+    be_cut_off("a silent client", must_dial(slow.server), "", slow.seconds[1]);
+}
+
+static void rest_after_a_request(void *arg)
+{
+    int fd = must_dial(slow.server);
+    (void)arg;
+    check(ping(fd) >= 0, "no answer");
+    be_cut_off("an idle client", fd, "", slow.seconds[1]);
+}
+
+static void do_slow(char **argv)
+{
+    void (*const patient[PATIENT])(void *) = { stop_in_mid_request, say_nothing,
+                                               rest_after_a_request };
+    int fd = must_dial(argv[0]);
+    int64_t late = 0, took;
+    long pings = 0;
+    slow.server = argv[0];
+    slow.seconds[0] = atof(argv[1]);
+    slow.seconds[1] = atof(argv[2]);
+    for (int i = 0; i < DRIPPERS; i++)
+        gor_wg_go(&slow.wg, drip, NULL);
+    for (int i = 0; i < PATIENT; i++)
+        gor_wg_go(&slow.wg, patient[i], NULL);
+    while (atomic_load(&slow.cut_off) < DRIPPERS) {
+        took = ping(fd);
+        if (!check(took >= 0, "a ping beside slow clients was not answered"))
+            break;
+        late = took > late ? took : late;
+        pings++;
+        gor_sleep(5 * GOR_MS);
+    }
+    gor_wg_wait(&slow.wg);
+    check(late < 500 * GOR_MS, "a ping beside slow clients took %ld ms", (long)(late / GOR_MS));
+    printf("%d slow clients cut off; beside them %ld pings took %ld us at most\n", DRIPPERS, pings,
+           (long)(late / 1000));
     gor_fd_close(fd);
 }
 
@@ -323,6 +413,8 @@ GOR_MAIN
         do_chat(argv + 2);
     else if (argc == 3 && strcmp(argv[1], "odd") == 0)
         do_odd(argv + 2);
+    else if (argc == 5 && strcmp(argv[1], "slow") == 0)
+        do_slow(argv + 2);
     else
         return 2;
     return failed;
