@@ -1,13 +1,35 @@
 /* The network, files, processes and signals. All traffic stays on loopback. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The system calls that may take long go through here, so that a test can make one take long. */
+enum slow_call { NONE, LOOK_UP, OPEN, READ, PREAD, WRITE, PWRITE, FSYNC, WAITPID, N_SLOW };
+static void be_slow(enum slow_call call, int fd);
+
+static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                            struct addrinfo **list);
+#define getaddrinfo(host, port, hints, list) slow_getaddrinfo(host, port, hints, list)
+#define open(...) (be_slow(OPEN, -1), open(__VA_ARGS__))
+#define read(fd, buf, n) (be_slow(READ, fd), read(fd, buf, n))
+#define pread(fd, buf, n, at) (be_slow(PREAD, fd), pread(fd, buf, n, at))
+#define write(fd, buf, n) (be_slow(WRITE, fd), write(fd, buf, n))
+#define pwrite(fd, buf, n, at) (be_slow(PWRITE, fd), pwrite(fd, buf, n, at))
+#define fsync(fd) (be_slow(FSYNC, fd), fsync(fd))
+#define waitpid(pid, status, flags) (be_slow((flags) ? NONE : WAITPID, -1), \
+                                     waitpid(pid, status, flags))
 #include "test.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 static char *scratch(const char *name)
 {
@@ -247,6 +269,81 @@ TEST(an_unresolvable_name_stalls_no_processor)
     atomic_store(&g.stop, 1);
     gor_wg_wait(&wg);
     OK(gor_dial("tcp", "no-such-name.invalid:80", gor_now() + 100 * GOR_SEC) < 0);
+}
+
+/* The one call that is slow now, until the counter has counted to a thousand meanwhile. */
+static struct {
+    _Atomic int      call;             /* enum slow_call                                       */
+    _Atomic int      n_calls, n_held;  /* how many; of those, while their thread had a P       */
+    int              fd;
+    struct progress *beside;
+} slow;
+
+static void be_slow(enum slow_call call, int fd)
+{
+    if (call == NONE || (int)call != atomic_load(&slow.call) || (fd >= 0 && fd != slow.fd))
+        return;
+    atomic_fetch_add(&slow.n_held, gor__self() != NULL);
+    for (long before = atomic_load(&slow.beside->n); atomic_load(&slow.beside->n) < before + 1000;)
+        usleep(100);
+    atomic_fetch_add(&slow.n_calls, 1);
+}
+
+#undef getaddrinfo
+static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                            struct addrinfo **list)
+{
+    if (host && !(hints->ai_flags & AI_NUMERICHOST) && strcmp(host, "slow.invalid") == 0) {
+        be_slow(LOOK_UP, -1);
+        return EAI_NONAME;
+    }
+    return getaddrinfo(host, port, hints, list);
+}
+
+/* fd is a file of /proc, which no read can have from the page cache. */
+static ssize_t make_call(enum slow_call call, int fd, const char *path)
+{
+    gor_addr a;
+    char c = 0;
+    switch (call) {
+    case LOOK_UP: return gor_resolve("tcp", "slow.invalid:80", &a, 1, GOR_FOREVER);
+    case OPEN:    return gor_fd_close(gor_open(path, O_RDWR, 0));
+    case READ:    return gor_read(fd, &c, 1);
+    case PREAD:   return gor_pread(fd, &c, 1, 0);
+    case WRITE:   return gor_write(fd, &c, 1);
+    case PWRITE:  return gor_pwrite(fd, &c, 1, 0);
+    case FSYNC:   return gor_fsync(fd);
+    default:      return gor_wait_pid(-1, NULL);
+    }
+}
+
+/* It is not enough that others go on: a processor that was held is taken away after a while. */
+TEST(whatever_may_take_long_gives_its_processor_away_first)
+{
+    struct progress g = { 0 };
+    gor_wg wg = { 0 };
+    char *path = scratch("slow");
+    const int proc = open("/proc/version", O_RDONLY), file = open(path, O_CREAT | O_RDWR, 0600);
+    const ssize_t want[N_SLOW] = { 0, -ENOENT, 0, 1, 1, 1, 1, 0, -ECHILD };
+    OK(proc >= 0 && file >= 0);
+    START(&wg, make_progress, &g);
+    slow.beside = &g;
+    for (int call = LOOK_UP; call < N_SLOW; call++) {
+        slow.fd = call == READ ? proc : file;
+        IS(write(file, "x", 1), 1);
+        atomic_store(&slow.n_calls, 0);
+        atomic_store(&slow.n_held, 0);
+        atomic_store(&slow.call, call);
+        IS(make_call((enum slow_call)call, slow.fd, path), want[call]);
+        atomic_store(&slow.call, NONE);
+        if (!IS(slow.n_calls, 1) || !IS(slow.n_held, 0))
+            test_say("# call %d\n", call);
+    }
+    atomic_store(&g.stop, 1);
+    gor_wg_wait(&wg);
+    IS(gor_fd_close(proc), 0);
+    IS(gor_fd_close(file), 0);
+    discard(path);
 }
 
 struct opening {
