@@ -75,8 +75,14 @@ if built httpd httpd; then
         skip 'httpd serves wrk' 'no wrk'
     fi
     try 'pipelined, byte by byte, endless, nonsense' $load odd $addr
-    try '10,000 idle connections' $load idle $addr 10000 $httpd
+    busy=$addr
+    next_port
+    serve quiet build/examples/httpd -a $addr
+    try '10,000 idle connections' $load idle $busy 10000 $httpd $addr
     sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
+    addr=$busy
     if built scrape 'scrape'; then
         for page in plain json redirect slow broken endless nothing; do
             echo "http://$addr/$page"
