@@ -453,6 +453,275 @@ TEST(deadlines_of_a_millisecond_hold_under_load)
     IS(t.n_wrong, 0);
 }
 
+/* -- every call, however its wait ends --------------------------------------------------------- */
+
+/* What the calls wait in vain for: nothing to read, no room to write, no connection. */
+struct stage {
+    int   fd[2];                       /* fd[0] is the one that is waited for                  */
+    int   l;                           /* nobody accepts here, and no connection comes         */
+    pid_t child;
+    int   (*fn)(struct stage *, int64_t);
+};
+
+static int a_read(struct stage *s, int64_t t)
+{
+    char c;
+    return (int)gor_read_until(s->fd[0], &c, 1, t);
+}
+
+static int a_read_full(struct stage *s, int64_t t)
+{
+    char c[2];
+    return (int)gor_read_full_until(s->fd[0], c, 2, t);
+}
+
+static int a_readv(struct stage *s, int64_t t)
+{
+    char c;
+    struct iovec v = { &c, 1 };
+    return (int)gor_readv_until(s->fd[0], &v, 1, t);
+}
+
+static int a_recvfrom(struct stage *s, int64_t t)
+{
+    char c;
+    return (int)gor_recvfrom_until(s->fd[0], &c, 1, 0, NULL, NULL, t);
+}
+
+static int a_write(struct stage *s, int64_t t)
+{
+    return (int)gor_write_until(s->fd[0], "x", 1, t);
+}
+
+static int a_write_all(struct stage *s, int64_t t)
+{
+    return (int)gor_write_all_until(s->fd[0], "xy", 2, t);
+}
+
+static int a_writev(struct stage *s, int64_t t)
+{
+    struct iovec v[] = { { "x", 1 }, { "yz", 2 } };
+    return (int)gor_writev_until(s->fd[0], v, 2, t);
+}
+
+static int a_sendto(struct stage *s, int64_t t)
+{
+    return (int)gor_sendto_until(s->fd[0], "x", 1, 0, NULL, 0, t);
+}
+
+static int a_wait_to_read(struct stage *s, int64_t t)
+{
+    return gor_wait_fd_until(s->fd[0], GOR_READ, t);
+}
+
+static int a_wait_to_write(struct stage *s, int64_t t)
+{
+    return gor_wait_fd_until(s->fd[0], GOR_WRITE, t);
+}
+
+static int a_wait_for_either(struct stage *s, int64_t t)
+{
+    return gor_wait_fd_until(s->fd[0], GOR_READ | GOR_WRITE, t);
+}
+
+static int an_accept(struct stage *s, int64_t t)
+{
+    return gor_accept_until(s->l, NULL, NULL, t);
+}
+
+static int connect_to(struct stage *s, int64_t t, const char *network, const char *addr)
+{
+    gor_addr a;
+    IS(gor_resolve(network, addr, &a, 1, GOR_FOREVER), 1);
+    return gor_connect_until(s->fd[0], (struct sockaddr *)&a.sa, a.len, t);
+}
+
+static char silent_tcp[64], silent_unix[64];       /* their backlogs are full */
+
+static int a_connect(struct stage *s, int64_t t) { return connect_to(s, t, "tcp", silent_tcp); }
+
+static int a_unix_connect(struct stage *s, int64_t t)
+{
+    return connect_to(s, t, "unix", silent_unix);
+}
+
+static int a_wait_pid(struct stage *s, int64_t t) { return gor_wait_pid_until(s->child, NULL, t); }
+
+/* A select says by its result which case it was: here as the others say it. */
+static int a_select_to_read(struct stage *s, int64_t t)
+{
+    int i = gor_select(gor_on_readable(s->fd[0]), gor_on_deadline(t));
+    return i == 0 ? -EBADF : i == 1 ? -ETIMEDOUT : i;
+}
+
+static int a_select_to_write(struct stage *s, int64_t t)
+{
+    int i = gor_select(gor_on_deadline(t), gor_on_writable(s->fd[0]));
+    return i == 1 ? -EBADF : i == 0 ? -ETIMEDOUT : i;
+}
+
+static const struct call {
+    const char *name;
+    int       (*fn)(struct stage *, int64_t);
+} calls[] = {
+    { "read", a_read }, { "read_full", a_read_full }, { "readv", a_readv },
+    { "recvfrom", a_recvfrom }, { "write", a_write }, { "write_all", a_write_all },
+    { "writev", a_writev }, { "sendto", a_sendto }, { "wait_fd to read", a_wait_to_read },
+    { "wait_fd to write", a_wait_to_write }, { "wait_fd for either", a_wait_for_either },
+    { "select to read", a_select_to_read }, { "select to write", a_select_to_write },
+    { "accept", an_accept }, { "connect", a_connect }, { "connect unix", a_unix_connect },
+    { "wait_pid", a_wait_pid }
+};
+enum { N_CALLS = sizeof calls / sizeof *calls };
+
+static void set_stage(struct stage *s, int (*fn)(struct stage *, int64_t))
+{
+    memset(s, 0, sizeof *s);
+    s->fn = fn;
+    s->fd[1] = -1;
+    if (fn == a_connect || fn == a_unix_connect) {
+        s->fd[0] = socket(fn == a_connect ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    } else if (fn == an_accept) {
+        s->fd[0] = s->l = gor_listen("tcp", "127.0.0.1:0", 0);
+    } else {
+        make_pair(s->fd);
+        fill(s->fd[0]);
+    }
+    if (fn == a_wait_pid && (s->child = fork()) == 0)
+        for (;;)
+            pause();
+}
+
+static void strike_stage(struct stage *s)
+{
+    if (s->child > 0) {
+        kill(s->child, SIGKILL);
+        IS(gor_wait_pid(s->child, NULL), s->child);
+    }
+    if (s->fd[0] >= 0)
+        IS(gor_fd_close(s->fd[0]), 0);
+    if (s->fd[1] >= 0)
+        IS(gor_fd_close(s->fd[1]), 0);
+}
+
+struct actor {
+    struct stage stage;
+    gor_ctx     *ctx;
+    int          rc;
+};
+
+static void act(void *p)
+{
+    struct actor *a = p;
+    gor_ctx *old = gor_ctx_enter(a->ctx);
+    a->rc = a->stage.fn(&a->stage, GOR_FOREVER);
+    gor_ctx_enter(old);
+}
+
+static void check_call(const struct call *call, int got, int want)
+{
+    if (!IS(got, want))
+        test_say("# in %s\n", call->name);
+}
+
+static void end_each_by_deadline(const struct call *call)
+{
+    struct stage s;
+    for (int i = 0; i < 2; i++) {
+        int64_t until = i ? gor_now() + GOR_MS : 0;
+        set_stage(&s, call->fn);
+        check_call(call, s.fn(&s, until), -ETIMEDOUT);
+        OK(gor_now() >= until);
+        strike_stage(&s);
+    }
+}
+
+/* Cancelled while it waits, and before. */
+static void end_each_by_cancel(const struct call *call)
+{
+    struct actor a = { .ctx = gor_ctx_with_cancel(NULL) };
+    gor_wg wg = { 0 };
+    set_stage(&a.stage, call->fn);
+    START(&wg, act, &a);
+    wait_until_parked(1);
+    gor_ctx_cancel(a.ctx, -EIO);
+    gor_wg_wait(&wg);
+    check_call(call, a.rc, -ECANCELED);
+    act(&a);
+    if (call->fn != a_wait_pid)        /* asks whether the child has ended before it waits */
+        check_call(call, a.rc, -ECANCELED);
+    gor_ctx_release(a.ctx);
+    strike_stage(&a.stage);
+}
+
+static void end_each_by_timeout_of_context(const struct call *call)
+{
+    struct actor a = { .ctx = gor_ctx_with_timeout(NULL, GOR_MS) };
+    set_stage(&a.stage, call->fn);
+    act(&a);
+    check_call(call, a.rc, -ETIMEDOUT);
+    gor_ctx_release(a.ctx);
+    strike_stage(&a.stage);
+}
+
+static void end_each_by_close(const struct call *call)
+{
+    struct actor a = { .ctx = NULL };
+    gor_wg wg = { 0 };
+    if (call->fn == a_wait_pid)
+        return;
+    set_stage(&a.stage, call->fn);
+    START(&wg, act, &a);
+    wait_until_parked(1);
+    IS(gor_fd_close(a.stage.fd[0]), 0);
+    a.stage.fd[0] = -1;
+    gor_wg_wait(&wg);
+    check_call(call, a.rc, -EBADF);
+    strike_stage(&a.stage);
+}
+
+/* A listener to which none can connect any more: connect waits, for TCP as for Unix sockets. */
+static int listen_silently(const char *network, const char *addr, char *full, int *crowd, int n)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    int l = gor_listen(network, addr, 1);
+    bool tcp = strcmp(network, "tcp") == 0;
+    if (tcp) {
+        IS(getsockname(l, (struct sockaddr *)&a, &len), 0);
+        snprintf(full, 64, "127.0.0.1:%d", ntohs(a.sin_port));
+    }
+    for (int i = 0; i < n; i++) {
+        struct stage s = { .fd = { socket(tcp ? AF_INET : AF_UNIX, SOCK_STREAM, 0) } };
+        int rc = connect_to(&s, 0, network, full);
+        OK(rc == 0 || rc == -ETIMEDOUT);
+        crowd[i] = s.fd[0];
+    }
+    return l;
+}
+
+static void for_each_call(void (*end)(const struct call *))
+{
+    enum { CROWD = 6 };
+    int crowd[2][CROWD], l[2];
+    snprintf(silent_unix, sizeof silent_unix, "@gor-silent-%d", (int)getpid());
+    l[0] = listen_silently("tcp", "127.0.0.1:0", silent_tcp, crowd[0], CROWD);
+    l[1] = listen_silently("unix", silent_unix, silent_unix, crowd[1], CROWD);
+    for (int i = 0; i < N_CALLS; i++)
+        end(&calls[i]);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < CROWD; i++)
+            IS(gor_fd_close(crowd[k][i]), 0);
+        IS(gor_fd_close(l[k]), 0);
+    }
+    no_timers_left();
+}
+
+TEST(a_deadline_ends_every_call) { for_each_call(end_each_by_deadline); }
+TEST(cancelling_the_context_ends_every_call) { for_each_call(end_each_by_cancel); }
+TEST(a_context_with_timeout_ends_every_call) { for_each_call(end_each_by_timeout_of_context); }
+TEST(close_ends_every_call) { for_each_call(end_each_by_close); }
+
 /* -- closing ----------------------------------------------------------------------------------- */
 
 TEST(close_wakes_readers_writers_and_those_who_wait)
