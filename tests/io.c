@@ -717,6 +717,33 @@ static void for_each_call(void (*end)(const struct call *))
     no_timers_left();
 }
 
+/* A connect to a full Unix socket tries again now and then; not for the number's next owner. */
+TEST(a_connect_that_tries_again_leaves_a_reused_number_alone)
+{
+    struct actor a = { .ctx = NULL };
+    struct sockaddr_un peer;
+    socklen_t len = sizeof peer;
+    int crowd[6], again = -1;
+    gor_wg wg = { 0 };
+    snprintf(silent_unix, sizeof silent_unix, "@gor-silent-%d", (int)getpid());
+    int l = listen_silently("unix", silent_unix, silent_unix, crowd, 6);
+    set_stage(&a.stage, a_unix_connect);
+    START(&wg, act, &a);
+    wait_until_parked(1);
+    IS(gor_fd_close(a.stage.fd[0]), 0);
+    again = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    IS(again, a.stage.fd[0]);
+    IS(gor_fd_close(gor_accept(l, NULL, NULL)), 0);        /* there is room now */
+    gor_wg_wait(&wg);
+    IS(a.rc, -EBADF);
+    IS(getpeername(again, (struct sockaddr *)&peer, &len), -1);
+    a.stage.fd[0] = again;
+    strike_stage(&a.stage);
+    for (int i = 0; i < 6; i++)
+        IS(gor_fd_close(crowd[i]), 0);
+    IS(gor_fd_close(l), 0);
+}
+
 TEST(a_deadline_ends_every_call) { for_each_call(end_each_by_deadline); }
 TEST(cancelling_the_context_ends_every_call) { for_each_call(end_each_by_cancel); }
 TEST(a_context_with_timeout_ends_every_call) { for_each_call(end_each_by_timeout_of_context); }
