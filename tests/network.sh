@@ -113,6 +113,13 @@ if built httpd httpd; then
     sed 's/^/# /' "$dir/log"
     kill -TERM $pid
     wait $pid
+    next_port
+    serve httpd sh -c "ulimit -n 64 && exec build/examples/httpd -a $addr"
+    try '200 clients, 64 descriptors: all are served' $load crowd $addr 200 $pid
+    sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
+    result $? 'httpd ends with success after having had no descriptors'
 fi
 
 # -- kv ------------------------------------------------------------------------------------------

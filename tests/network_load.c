@@ -6,6 +6,8 @@
  *     network_load idle SERVER N PID QUIET  N idle keep-alive connections: what each costs process
  *                                           PID, and how soon a request on one is answered, beside
  *                                           a server that has only one connection
+ *     network_load crowd SERVER N PID       N clients at once, more than process PID can have
+ *                                           descriptors: all are served, and it does not spin
  *     network_load chat SERVER              three members hear each other
  *     network_load odd SERVER               broken and greedy HTTP clients
  *     network_load slow SERVER T K          slow and idle ones, of whom the server (httpd -t T -k K)
@@ -259,6 +261,46 @@ static void do_idle(char **argv)
     free(fd);
 }
 
+/* -- more clients than descriptors --------------------------------------------------------------- */
+
+/* What a process has had of the CPU, in ns. */
+static int64_t cpu_of(const char *pid)
+{
+    char path[64], stat[1000] = "", *p;
+    long user = 0, sys = 0;
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (f && fgets(stat, sizeof stat, f) && (p = strrchr(stat, ')')) != NULL)
+        sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &sys);
+    if (f)
+        fclose(f);
+    return (int64_t)(user + sys) * GOR_SEC / sysconf(_SC_CLK_TCK);
+}
+
+/* Keeps its place for a while, so that others have to wait for theirs. */
+static void take_a_place(void *arg)
+{
+    int fd = must_dial(arg);
+    check(ping(fd) >= 0, "one of the crowd is not served");
+    gor_sleep(GOR_SEC / 5);
+    gor_fd_close(fd);
+}
+
+static void do_crowd(char **argv)
+{
+    int n = atoi(argv[1]);
+    gor_wg wg = { 0 };
+    int64_t begin = gor_now(), cpu = cpu_of(argv[2]), took;
+    for (int i = 0; i < n; i++)
+        gor_wg_go(&wg, take_a_place, argv[0]);
+    gor_wg_wait(&wg);
+    took = gor_now() - begin;
+    cpu = cpu_of(argv[2]) - cpu;
+    printf("%d clients in %ld ms, %ld ms of CPU\n", n, (long)(took / GOR_MS), (long)(cpu / GOR_MS));
+    check(took > 2 * GOR_SEC / 5, "nobody had to wait");
+    check(cpu < took / 8, "%ld of %ld ms busy", (long)(cpu / GOR_MS), (long)(took / GOR_MS));
+}
+
 /* -- chat ---------------------------------------------------------------------------------------- */
 
 static void expect(int fd, const char *want)
@@ -440,6 +482,8 @@ GOR_MAIN
         do_sums(argv + 2);
     else if (argc == 6 && strcmp(argv[1], "idle") == 0)
         do_idle(argv + 2);
+    else if (argc == 5 && strcmp(argv[1], "crowd") == 0)
+        do_crowd(argv + 2);
     else if (argc == 3 && strcmp(argv[1], "chat") == 0)
         do_chat(argv + 2);
     else if (argc == 3 && strcmp(argv[1], "odd") == 0)
