@@ -196,7 +196,7 @@ if built proxy proxy; then
     port=$((port - 1))
     serve proxy build/examples/proxy $front $back
     port=$((port + 1))
-    try '1 GB through 100 proxied connections, others killed: sums equal' \
+    try '1 GB through 100 proxied connections, others reset at either end: sums equal' \
         timeout 300 $load sums $front $back ${GORTEST_MB:-1000}
     kill -TERM $pid
     wait $pid

@@ -2,7 +2,7 @@
  *
  *     network_load sums PROXY LISTEN MB     100 connections send MB megabytes in all through a proxy
  *                                           to a server here, which answers with a checksum, while
- *                                           others are reset in the middle
+ *                                           others are reset in the middle, at either end
  *     network_load idle SERVER N PID QUIET  N idle keep-alive connections: what each costs process
  *                                           PID, and how soon a request on one is answered, beside
  *                                           a server that has only one connection
@@ -55,8 +55,18 @@ static struct {
     const char *proxy;
     size_t      each;
     _Atomic int stop, wrong;
-    _Atomic long killed;
+    _Atomic long killed, reset;
 } load;
+
+/* The first byte of a connection: send me the sum of all; reset me. */
+enum { SUM = 'S', RESET = 'R' };
+
+static void close_hard(int fd)
+{
+    struct linger hard = { 1, 0 };
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    gor_fd_close(fd);
+}
 
 static uint64_t sum(uint64_t h, const unsigned char *p, size_t n)
 {
@@ -70,9 +80,15 @@ static void sum_up(void *arg)
     int fd = (int)(intptr_t)arg;
     unsigned char *buf = malloc(BLOCK);
     uint64_t h = 1;
-    ssize_t n;
-    while ((n = gor_read(fd, buf, BLOCK)) > 0)
+    ssize_t n = gor_read(fd, buf, 1);
+    bool resets = n == 1 && buf[0] == RESET;
+    while (n > 0 && (n = gor_read(fd, buf, BLOCK)) > 0 && !resets)
         h = sum(h, buf, (size_t)n);
+    if (resets) {
+        free(buf);
+        close_hard(fd);
+        return;
+    }
     if (n == 0)
         gor_write_all(fd, &h, sizeof h);
     free(buf);
@@ -91,6 +107,7 @@ static void send_and_compare(void *arg)
     int fd = must_dial(load.proxy);
     unsigned char *buf = malloc(BLOCK);
     uint64_t h = 1, theirs = 0, x = (uint64_t)(intptr_t)arg * 2654435761u + 1;
+    gor_write_all(fd, "S", 1);
     for (size_t left = load.each; left;) {
         size_t n = 1 + (size_t)(x >> 33) % BLOCK;
         n = n < left ? n : left;
@@ -113,16 +130,33 @@ static void send_and_compare(void *arg)
 /* Dies in the middle, again and again. */
 static void be_killed(void *arg)
 {
-    static char junk[30000];
-    struct linger hard = { 1, 0 };
+    static const char junk[30000] = { SUM };
     (void)arg;
     while (!atomic_load(&load.stop)) {
         int fd = must_dial(load.proxy);
         gor_write_until(fd, junk, (size_t)rand() % sizeof junk, gor_now() + GOR_SEC);
         gor_sleep(rand() % 5 * GOR_MS);
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-        gor_fd_close(fd);
+        close_hard(fd);
         atomic_fetch_add(&load.killed, 1);
+    }
+}
+
+/* Is reset by the server in the middle, and must learn of it. */
+static void be_reset(void *arg)
+{
+    static const char junk[BLOCK] = { RESET };
+    char byte;
+    (void)arg;
+    while (!atomic_load(&load.stop)) {
+        int fd = must_dial(load.proxy);
+        ssize_t n = gor_write_until(fd, junk, sizeof junk, gor_now() + 10 * GOR_SEC);
+        if (n > 0)
+            n = gor_read_until(fd, &byte, 1, gor_now() + 10 * GOR_SEC);
+        check(n == 0 || n == -ECONNRESET || n == -EPIPE, "reset by the server: %s",
+              n > 0 ? "an answer" : gor_strerror((int)n));
+        gor_fd_close(fd);
+        atomic_fetch_add(&load.reset, 1);
+        gor_sleep(rand() % 5 * GOR_MS);
     }
 }
 
@@ -138,14 +172,15 @@ static void do_sums(char **argv)
     for (int i = 0; i < CONNECTIONS; i++)
         gor_wg_go(&wg, send_and_compare, (void *)(intptr_t)(i + 1));
     for (int i = 0; i < KILLERS; i++)
-        gor_wg_go(&killers, be_killed, NULL);
+        gor_wg_go(&killers, i % 2 ? be_killed : be_reset, NULL);
     gor_wg_wait(&wg);
     atomic_store(&load.stop, 1);
     gor_wg_wait(&killers);
     check(atomic_load(&load.wrong) == 0, "%d of %d sums are wrong", atomic_load(&load.wrong),
           CONNECTIONS);
-    check(atomic_load(&load.killed) > 0, "nobody was killed");
-    printf("%ld reset in the middle\n", atomic_load(&load.killed));
+    check(atomic_load(&load.killed) > 0 && atomic_load(&load.reset) > 0, "nobody was killed");
+    printf("%ld reset in the middle, %ld by the server\n", atomic_load(&load.killed),
+           atomic_load(&load.reset));
     gor_fd_close(l);
 }
 
