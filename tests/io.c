@@ -844,6 +844,28 @@ TEST(close_wakes_readers_writers_and_those_who_wait)
     }
 }
 
+/* One that has emptied the socket waits without asking it: it must see the close all the same. */
+TEST(close_wakes_a_reader_who_has_read_all)
+{
+    void (*make[])(int *) = { make_tcp, make_unix };
+    for (size_t k = 0; k < 2; k++) {
+        int fd[2];
+        char buf[16];
+        gor_wg wg = { 0 };
+        struct job j = { 0 };
+        make[k](fd);
+        IS(gor_write(fd[1], "abc", 3), 3);
+        IS(gor_read(fd[0], buf, sizeof buf), 3);
+        j.fd = fd[0];
+        START(&wg, read_job, &j);
+        wait_until_parked(1);
+        IS(gor_fd_close(fd[0]), 0);
+        gor_wg_wait(&wg);
+        IS(j.rc, -EBADF);
+        IS(gor_fd_close(fd[1]), 0);
+    }
+}
+
 TEST(close_wakes_an_accept)
 {
     int l = gor_listen("tcp", "127.0.0.1:0", 0);
@@ -1241,6 +1263,25 @@ TEST(a_reset_wakes_the_reader)
     IS(gor_fd_close(fd[1]), 0);
     gor_wg_wait(&wg);
     IS(j.rc, -ECONNRESET);
+    IS(gor_fd_close(fd[0]), 0);
+}
+
+TEST(a_reset_wakes_the_writer)
+{
+    static char big[100];
+    int fd[2];
+    gor_wg wg = { 0 };
+    struct job j = { .buf = big, .n = sizeof big };
+    struct linger hard = { 1, 0 };
+    make_tcp(fd);
+    fill(fd[0]);
+    j.fd = fd[0];
+    START(&wg, write_job, &j);
+    wait_until_parked(1);
+    IS(setsockopt(fd[1], SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    IS(gor_fd_close(fd[1]), 0);
+    gor_wg_wait(&wg);
+    OK(j.rc == -ECONNRESET || j.rc == -EPIPE);
     IS(gor_fd_close(fd[0]), 0);
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,13 @@ static int slow_getaddrinfo(const char *host, const char *port, const struct add
 #define fsync(fd) (be_slow(FSYNC, fd), fsync(fd))
 #define waitpid(pid, status, flags) (be_slow((flags) ? NONE : WAITPID, -1), \
                                      waitpid(pid, status, flags))
+/* As in a kernel before 5.3, or in a container that forbids it: the error, or 0. */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+static int refuse_pidfd(long number);
+#define syscall(number, ...)                                                                       \
+    (refuse_pidfd(number) ? -1L : syscall(number, ##__VA_ARGS__))
 #include "test.h"
 
 #include <arpa/inet.h>
@@ -823,6 +831,49 @@ TEST(children_are_waited_for)
     IS(WEXITSTATUS(status), 7);
     close(fd[0]);
     close(fd[1]);
+}
+
+static _Atomic int pidfd_error;
+
+static int refuse_pidfd(long number)
+{
+    int err = number == SYS_pidfd_open ? atomic_load(&pidfd_error) : 0;
+    if (err != 0)
+        gor__os_set_errno(err);
+    return err;
+}
+
+TEST(without_pidfds_a_thread_waits_for_the_child)
+{
+    const int errors[] = { ENOSYS, EPERM };
+    struct progress g = { 0 };
+    gor_wg wg = { 0 };
+    START(&wg, make_progress, &g);
+    slow.beside = &g;
+    for (int i = 0; i < 2; i++) {
+        int fd[2];
+        gor_wg waiter = { 0 };
+        IS(pipe2(fd, O_CLOEXEC), 0);
+        struct waiting w = { .pid = child(5, fd[0]) };
+        atomic_store(&pidfd_error, errors[i]);
+        atomic_store(&slow.n_calls, 0);
+        atomic_store(&slow.n_held, 0);
+        atomic_store(&slow.call, WAITPID);
+        START(&waiter, wait_for_child, &w);
+        WAIT_FOR(atomic_load(&slow.n_calls) == 1 || atomic_load(&w.done));
+        atomic_store(&slow.call, NONE);
+        IS(write(fd[1], "x", 1), 1);
+        gor_wg_wait(&waiter);
+        atomic_store(&pidfd_error, 0);
+        IS(w.rc, w.pid);
+        IS(WEXITSTATUS(w.status), 5);
+        IS(slow.n_calls, 1);
+        IS(slow.n_held, 0);
+        close(fd[0]);
+        close(fd[1]);
+    }
+    atomic_store(&g.stop, 1);
+    gor_wg_wait(&wg);
 }
 
 /* -- signals ----------------------------------------------------------------------------------- */
