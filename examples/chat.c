@@ -165,5 +165,7 @@ GOR_MAIN
     fprintf(stderr, "chat: listening on %s\n", addr);
     gor_recv(quit, &sig);
     gor_fd_close(l);
+    gor_signal_stop(quit);
+    gor_chan_release(quit);
     return 0;
 }

@@ -1,10 +1,11 @@
 /* httpd: an HTTP/1.1 server, one goroutine per connection.
  *
- *     httpd [-a host:port] [-d directory]      default 127.0.0.1:8080, and no files
+ *     httpd [-a host:port] [-d directory] [-t seconds] [-k seconds]
+ *                                      default 127.0.0.1:8080, no files, 10 and 60 seconds
  *
  * Keep-alive and pipelining; static files below the directory, a plain-text route and a JSON route,
  * and some that misbehave, for clients to be tested with. Limits: 8 KB of request line and headers,
- * 10 s for a request to arrive, 60 s between requests. On SIGTERM or Ctrl-C it takes no more
+ * -t seconds for a request to arrive, -k between requests. On SIGTERM or Ctrl-C it takes no more
  * connections, finishes the requests in flight and ends. llhttp parses; see the Makefile. */
 #define GOR_IMPLEMENTATION
 #include "gor.h"
@@ -20,9 +21,7 @@
 #include <sys/stat.h>
 
 enum { IN_SIZE = 8192, OUT_SIZE = 8192, URL_SIZE = 2048, HEAD_LIMIT = 8192 };
-#define REQUEST_TIME (10 * GOR_SEC)
-#define IDLE_TIME    (60 * GOR_SEC)
-#define WARM_TIME    (1 * GOR_SEC)              /* how long an idle connection keeps its buffers */
+#define WARM_TIME (1 * GOR_SEC)                 /* how long an idle connection keeps its buffers */
 
 struct buffers {                                /* a busy connection's; idle ones have none */
     struct buffers *next;
@@ -49,7 +48,8 @@ static struct {
     _Atomic int  stopping;
     _Atomic long n_requests, n_conns;
     const char  *dir;
-} server;
+    int64_t      request_time, idle_time;       /* for a request to arrive; between requests */
+} server = { .request_time = 10 * GOR_SEC, .idle_time = 60 * GOR_SEC };
 
 static llhttp_settings_t settings;
 
@@ -86,7 +86,7 @@ static void flush(struct conn *c)
 {
     struct buffers *b = c->b;
     if (b->n_out && !c->failed &&
-        gor_write_all_until(c->fd, b->out, b->n_out, c->since + REQUEST_TIME) < 0)
+        gor_write_all_until(c->fd, b->out, b->n_out, c->since + server.request_time) < 0)
         c->failed = true;
     b->n_out = 0;
 }
@@ -303,7 +303,7 @@ static ssize_t next_request(struct conn *c)
     n = c->b ? gor_read_until(c->fd, c->b->in, IN_SIZE, c->since + WARM_TIME) : -ETIMEDOUT;
     if (n == -ETIMEDOUT) {
         drop_buffers(c);
-        n = gor_wait_fd_until(c->fd, GOR_READ, c->since + IDLE_TIME);
+        n = gor_wait_fd_until(c->fd, GOR_READ, c->since + server.idle_time);
         if (n > 0)
             n = take_buffers(c) ? gor_read(c->fd, c->b->in, IN_SIZE) : -ENOMEM;
     }
@@ -318,7 +318,7 @@ static void converse(struct conn *c)
         llhttp_errno_t err;
         ssize_t n = between ? next_request(c)
                             : gor_read_until(c->fd, c->b->in, IN_SIZE,
-                                             c->since + REQUEST_TIME);
+                                             c->since + server.request_time);
         if (n <= 0)
             return;
         if (between)
@@ -432,6 +432,10 @@ GOR_MAIN
             addr = argv[i + 1];
         else if (strcmp(argv[i], "-d") == 0)
             server.dir = argv[i + 1];
+        else if (strcmp(argv[i], "-t") == 0)
+            server.request_time = (int64_t)(atof(argv[i + 1]) * 1e9);
+        else if (strcmp(argv[i], "-k") == 0)
+            server.idle_time = (int64_t)(atof(argv[i + 1]) * 1e9);
     }
     init_settings();
     l = gor_listen("tcp", addr, 0);

@@ -94,5 +94,7 @@ GOR_MAIN
     fprintf(stderr, "proxy: %ld open, %ld bytes forwarded\n", atomic_load(&n_open),
             atomic_load(&n_bytes));
     gor_fd_close(l);
+    gor_signal_stop(quit);
+    gor_chan_release(quit);
     return 0;
 }

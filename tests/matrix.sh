@@ -33,14 +33,14 @@ setup() {
     # What has thread-local state, assembly or addresses of functions in it.
     pic)          CFLAGS='-O2 -fPIC' LDFLAGS='-pie' GORTEST_SCALE=5
                   programs='errno_tls foreign go preempt registers stack' ;;
-    tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report' ;;
+    tsan)         CC=clang CFLAGS='-O1 -fsanitize=thread' also='race report servers' ;;
     # clang's runs all; gcc's what another compiler may compile into other accesses.
     tsan-gcc)     CFLAGS='-O1 -fsanitize=thread' also='race' GORTEST_SCALE=30
                   programs='chan ctx foreign go net random select sync time' ;;
     asan)         CFLAGS="-O1 $asan -DGOR_CHECK=1" also='report' ;;
     # gcc's runs all; clang's what it is most likely to see otherwise, in part as newer ones do by
     # default, on fake stacks; at -O0 the runtime's own frames are there too.
-    asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5
+    asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 also=servers
                   programs='chan ctx io net random stack time' ;;
     asan-fake)    CC=clang CFLAGS="-O0 $asan" programs='go select sync'
                   ASAN_OPTIONS=detect_stack_use_after_return=1 ;;
@@ -125,8 +125,8 @@ harness() {
     for file in "$@"; do
         case ${file##*/} in
         preempt | time) timed="$timed $file" ;;
-        faults.sh | report.sh | two_tus.sh | warnings.sh | examples.sh | scale | stack | io)
-                        long="$long $file" ;;
+        servers.sh | faults.sh | report.sh | two_tus.sh | warnings.sh | examples.sh | scale | \
+            stack | io) long="$long $file" ;;
         *)              others="$others $file" ;;
         esac
     done

@@ -1,13 +1,43 @@
 /* The network, files, processes and signals. All traffic stays on loopback. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The system calls that may take long go through here, so that a test can make one take long. */
+enum slow_call { NONE, LOOK_UP, OPEN, READ, PREAD, WRITE, PWRITE, FSYNC, WAITPID, N_SLOW };
+static void be_slow(enum slow_call call, int fd);
+
+static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                            struct addrinfo **list);
+#define getaddrinfo(host, port, hints, list) slow_getaddrinfo(host, port, hints, list)
+#define open(...) (be_slow(OPEN, -1), open(__VA_ARGS__))
+#define read(fd, buf, n) (be_slow(READ, fd), read(fd, buf, n))
+#define pread(fd, buf, n, at) (be_slow(PREAD, fd), pread(fd, buf, n, at))
+#define write(fd, buf, n) (be_slow(WRITE, fd), write(fd, buf, n))
+#define pwrite(fd, buf, n, at) (be_slow(PWRITE, fd), pwrite(fd, buf, n, at))
+#define fsync(fd) (be_slow(FSYNC, fd), fsync(fd))
+#define waitpid(pid, status, flags) (be_slow((flags) ? NONE : WAITPID, -1), \
+                                     waitpid(pid, status, flags))
+/* As in a kernel before 5.3, or in a container that forbids it: the error, or 0. */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+static int refuse_pidfd(long number);
+#define syscall(number, ...)                                                                       \
+    (refuse_pidfd(number) ? -1L : syscall(number, ##__VA_ARGS__))
 #include "test.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 static char *scratch(const char *name)
 {
@@ -249,6 +279,81 @@ TEST(an_unresolvable_name_stalls_no_processor)
     OK(gor_dial("tcp", "no-such-name.invalid:80", gor_now() + 100 * GOR_SEC) < 0);
 }
 
+/* The one call that is slow now, until the counter has counted to a thousand meanwhile. */
+static struct {
+    _Atomic int      call;             /* enum slow_call                                       */
+    _Atomic int      n_calls, n_held;  /* how many; of those, while their thread had a P       */
+    int              fd;
+    struct progress *beside;
+} slow;
+
+static void be_slow(enum slow_call call, int fd)
+{
+    if (call == NONE || (int)call != atomic_load(&slow.call) || (fd >= 0 && fd != slow.fd))
+        return;
+    atomic_fetch_add(&slow.n_held, gor__self() != NULL);
+    for (long before = atomic_load(&slow.beside->n); atomic_load(&slow.beside->n) < before + 1000;)
+        usleep(100);
+    atomic_fetch_add(&slow.n_calls, 1);
+}
+
+#undef getaddrinfo
+static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                            struct addrinfo **list)
+{
+    if (host && !(hints->ai_flags & AI_NUMERICHOST) && strcmp(host, "slow.invalid") == 0) {
+        be_slow(LOOK_UP, -1);
+        return EAI_NONAME;
+    }
+    return getaddrinfo(host, port, hints, list);
+}
+
+/* fd is a file of /proc, which no read can have from the page cache. */
+static ssize_t make_call(enum slow_call call, int fd, const char *path)
+{
+    gor_addr a;
+    char c = 0;
+    switch (call) {
+    case LOOK_UP: return gor_resolve("tcp", "slow.invalid:80", &a, 1, GOR_FOREVER);
+    case OPEN:    return gor_fd_close(gor_open(path, O_RDWR, 0));
+    case READ:    return gor_read(fd, &c, 1);
+    case PREAD:   return gor_pread(fd, &c, 1, 0);
+    case WRITE:   return gor_write(fd, &c, 1);
+    case PWRITE:  return gor_pwrite(fd, &c, 1, 0);
+    case FSYNC:   return gor_fsync(fd);
+    default:      return gor_wait_pid(-1, NULL);
+    }
+}
+
+/* It is not enough that others go on: a processor that was held is taken away after a while. */
+TEST(whatever_may_take_long_gives_its_processor_away_first)
+{
+    struct progress g = { 0 };
+    gor_wg wg = { 0 };
+    char *path = scratch("slow");
+    const int proc = open("/proc/version", O_RDONLY), file = open(path, O_CREAT | O_RDWR, 0600);
+    const ssize_t want[N_SLOW] = { 0, -ENOENT, 0, 1, 1, 1, 1, 0, -ECHILD };
+    OK(proc >= 0 && file >= 0);
+    START(&wg, make_progress, &g);
+    slow.beside = &g;
+    for (int call = LOOK_UP; call < N_SLOW; call++) {
+        slow.fd = call == READ ? proc : file;
+        IS(write(file, "x", 1), 1);
+        atomic_store(&slow.n_calls, 0);
+        atomic_store(&slow.n_held, 0);
+        atomic_store(&slow.call, call);
+        IS(make_call((enum slow_call)call, slow.fd, path), want[call]);
+        atomic_store(&slow.call, NONE);
+        if (!IS(slow.n_calls, 1) || !IS(slow.n_held, 0))
+            test_say("# call %d\n", call);
+    }
+    atomic_store(&g.stop, 1);
+    gor_wg_wait(&wg);
+    IS(gor_fd_close(proc), 0);
+    IS(gor_fd_close(file), 0);
+    discard(path);
+}
+
 struct opening {
     char       *path;
     int         flags, fd;
@@ -419,21 +524,201 @@ TEST(dial_ends_by_deadline_and_context)
     free(addr);
 }
 
-/* localhost has two addresses on most machines, and only one of them listens. */
-TEST(dial_tries_the_other_address)
+/* -- racing: ":PORT" is dialed at [::1] and at 127.0.0.1 ----------------------------------------- */
+
+enum answer { REFUSES, ANSWERS, IS_SILENT };
+
+/* One port at the two addresses, in the order in which they are dialed. */
+struct two {
+    gor_addr a[2];
+    int      fd[2];
+    int      crowd[2][8];              /* fill the backlog of a silent one */
+    char     addr[32];
+};
+
+static void set_port(gor_addr *a, int port)
 {
-    const char *network[] = { "tcp4", "tcp6" }, *host[] = { "127.0.0.1:0", "[::1]:0" };
-    gor_addr a[4];
-    if (gor_resolve("tcp", "localhost:1", a, 4, GOR_FOREVER) < 2 || !have_ipv6())
-        return;
-    for (int i = 0; i < 2; i++) {
-        int l = gor_listen(network[i], host[i], 0);
-        char *addr = addr_of("localhost", port_of(l));
-        exchange("tcp", addr, l);
-        IS(gor_fd_close(l), 0);
-        IS(gor_dial("tcp", addr, gor_now() + 60 * GOR_SEC), -ECONNREFUSED);
-        free(addr);
+    if (a->sa.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)&a->sa)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)(void *)&a->sa)->sin_port = htons((uint16_t)port);
+}
+
+/* Bound, so that nobody else can answer there. */
+static bool bind_one(struct two *t, int i, int port)
+{
+    int on = 1;
+    set_port(&t->a[i], port);
+    t->fd[i] = socket(t->a[i].sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (t->a[i].sa.ss_family == AF_INET6)
+        setsockopt(t->fd[i], IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    return bind(t->fd[i], (struct sockaddr *)&t->a[i].sa, t->a[i].len) == 0;
+}
+
+/* What is in the backlog, is connected; what does not fit, gets no answer. */
+static void fill_backlog(struct two *t, int i)
+{
+    for (int k = 0; k < 8; k++) {
+        int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+        t->crowd[i][k] = socket(t->a[i].sa.ss_family, type, 0);
+        IS(connect(t->crowd[i][k], (struct sockaddr *)&t->a[i].sa, t->a[i].len) < 0, 1);
     }
+}
+
+static void open_two(struct two *t, enum answer first, enum answer second)
+{
+    const enum answer how[2] = { first, second };
+    memset(t, 0, sizeof *t);
+    IS(gor_resolve("tcp", ":1", t->a, 2, GOR_FOREVER), 2);
+    for (;;) {
+        OK(bind_one(t, 0, 0));
+        if (bind_one(t, 1, port_of(t->fd[0])))
+            break;
+        gor_fd_close(t->fd[0]);
+        gor_fd_close(t->fd[1]);
+    }
+    snprintf(t->addr, sizeof t->addr, ":%d", port_of(t->fd[0]));
+    set_port(&t->a[0], port_of(t->fd[0]));
+    for (int i = 0; i < 2; i++) {
+        if (how[i] != REFUSES)
+            IS(listen(t->fd[i], how[i] == ANSWERS ? 16 : 1), 0);
+        if (how[i] == IS_SILENT)
+            fill_backlog(t, i);
+    }
+}
+
+static void close_two(struct two *t)
+{
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 8; k++)
+            if (t->crowd[i][k] > 0)
+                close(t->crowd[i][k]);
+        IS(gor_fd_close(t->fd[i]), 0);
+    }
+}
+
+static int n_fds(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* With the poller, which lives from the first wait on. */
+static int fds_beside_poller(void)
+{
+    int fd[2];
+    char c;
+    IS(pipe2(fd, O_CLOEXEC), 0);
+    IS(gor_read_until(fd[0], &c, 1, gor_now() + 1), -ETIMEDOUT);
+    IS(gor_fd_close(fd[0]), 0);
+    IS(gor_fd_close(fd[1]), 0);
+    return n_fds();
+}
+
+/* Which of the two fd is connected to. */
+static int winner(const struct two *t, int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    IS(getpeername(fd, (struct sockaddr *)&sa, &len), 0);
+    return sa.ss_family == t->a[1].sa.ss_family;
+}
+
+TEST(dial_takes_the_address_that_answers)
+{
+    int before, fd;
+    struct two t;
+    if (!have_ipv6()) {
+        test_say("# no IPv6 here\n");
+        return;
+    }
+    before = fds_beside_poller();
+    for (int i = 0; i < 2; i++) {
+        open_two(&t, i == 0 ? ANSWERS : REFUSES, i == 1 ? ANSWERS : REFUSES);
+        exchange("tcp", t.addr, t.fd[i]);
+        fd = gor_dial("tcp", t.addr, gor_now() + 60 * GOR_SEC);
+        IS(winner(&t, fd), i);
+        IS(gor_fd_close(fd), 0);
+        close_two(&t);
+    }
+    open_two(&t, ANSWERS, ANSWERS);
+    fd = gor_dial("tcp", t.addr, GOR_FOREVER);     /* the second one is not even asked */
+    IS(winner(&t, fd), 0);
+    IS(gor_accept_until(t.fd[1], NULL, NULL, 0), -ETIMEDOUT);
+    IS(gor_fd_close(fd), 0);
+    close_two(&t);
+    open_two(&t, REFUSES, REFUSES);
+    IS(gor_dial("tcp", t.addr, GOR_FOREVER), -ECONNREFUSED);
+    close_two(&t);
+    IS(n_fds(), before);
+}
+
+/* A race that takes its time, seen from outside: they all run at once. */
+struct race {
+    struct two t;
+    int64_t    patience, took;         /* ns; patience 0: for ever */
+    gor_ctx   *ctx;
+    int        fd;
+};
+
+static void run_race(void *p)
+{
+    struct race *r = p;
+    int64_t begin = gor_now();
+    gor_ctx *old = gor_ctx_enter(r->ctx);
+    r->fd = gor_dial("tcp", r->t.addr, r->patience ? begin + r->patience : GOR_FOREVER);
+    gor_ctx_enter(old);
+    r->took = gor_now() - begin;
+}
+
+TEST(a_silent_address_is_overtaken_after_a_quarter_second)
+{
+    enum { OVERTAKEN, REFUSED_LATER, EARLY, IN_MID_RACE, CANCELLED, TIMED_OUT, N };
+    struct race r[N];
+    gor_wg wg = { 0 };
+    int64_t late;                      /* what this machine does to a sleep */
+    int before;
+    if (!have_ipv6())
+        return;
+    before = fds_beside_poller();
+    memset(r, 0, sizeof r);
+    for (int i = 0; i < N; i++)
+        open_two(&r[i].t, IS_SILENT, i == OVERTAKEN ? ANSWERS : i == REFUSED_LATER ? REFUSES
+                                                                                  : IS_SILENT);
+    r[REFUSED_LATER].patience = 300 * GOR_MS;
+    r[EARLY].patience = 20 * GOR_MS;               /* before there is a race */
+    r[IN_MID_RACE].patience = 300 * GOR_MS;
+    r[CANCELLED].ctx = gor_ctx_with_cancel(NULL);
+    r[TIMED_OUT].ctx = gor_ctx_with_timeout(NULL, 300 * GOR_MS);
+    for (int i = 0; i < N; i++)
+        START(&wg, run_race, &r[i]);
+    late = gor_now();
+    gor_sleep(280 * GOR_MS);
+    late = gor_now() - late - 280 * GOR_MS;
+    gor_ctx_cancel(r[CANCELLED].ctx, 0);
+    gor_wg_wait(&wg);
+    if (OK(r[OVERTAKEN].fd >= 0)) {
+        IS(winner(&r[OVERTAKEN].t, r[OVERTAKEN].fd), 1);
+        OK(r[OVERTAKEN].took >= 250 * GOR_MS);
+        IS(gor_fd_close(r[OVERTAKEN].fd), 0);
+    }
+    OK(r[REFUSED_LATER].fd == -ECONNREFUSED || r[REFUSED_LATER].fd == -ETIMEDOUT);
+    OK(r[REFUSED_LATER].took >= 300 * GOR_MS);     /* the silent one might have answered */
+    IS(r[EARLY].fd, -ETIMEDOUT);
+    OK(r[EARLY].took < 250 * GOR_MS + 4 * late);
+    IS(r[IN_MID_RACE].fd, -ETIMEDOUT);
+    IS(r[CANCELLED].fd, -ECANCELED);
+    IS(r[TIMED_OUT].fd, -ETIMEDOUT);
+    for (int i = 0; i < N; i++) {
+        OK(r[i].took < 950 * GOR_MS + 4 * late);
+        if (r[i].ctx)
+            gor_ctx_release(r[i].ctx);
+        close_two(&r[i].t);
+    }
+    IS(n_fds(), before);
+    no_timers_left();
 }
 
 /* -- files ------------------------------------------------------------------------------------- */
@@ -546,6 +831,49 @@ TEST(children_are_waited_for)
     IS(WEXITSTATUS(status), 7);
     close(fd[0]);
     close(fd[1]);
+}
+
+static _Atomic int pidfd_error;
+
+static int refuse_pidfd(long number)
+{
+    int err = number == SYS_pidfd_open ? atomic_load(&pidfd_error) : 0;
+    if (err != 0)
+        gor__os_set_errno(err);
+    return err;
+}
+
+TEST(without_pidfds_a_thread_waits_for_the_child)
+{
+    const int errors[] = { ENOSYS, EPERM };
+    struct progress g = { 0 };
+    gor_wg wg = { 0 };
+    START(&wg, make_progress, &g);
+    slow.beside = &g;
+    for (int i = 0; i < 2; i++) {
+        int fd[2];
+        gor_wg waiter = { 0 };
+        IS(pipe2(fd, O_CLOEXEC), 0);
+        struct waiting w = { .pid = child(5, fd[0]) };
+        atomic_store(&pidfd_error, errors[i]);
+        atomic_store(&slow.n_calls, 0);
+        atomic_store(&slow.n_held, 0);
+        atomic_store(&slow.call, WAITPID);
+        START(&waiter, wait_for_child, &w);
+        WAIT_FOR(atomic_load(&slow.n_calls) == 1 || atomic_load(&w.done));
+        atomic_store(&slow.call, NONE);
+        IS(write(fd[1], "x", 1), 1);
+        gor_wg_wait(&waiter);
+        atomic_store(&pidfd_error, 0);
+        IS(w.rc, w.pid);
+        IS(WEXITSTATUS(w.status), 5);
+        IS(slow.n_calls, 1);
+        IS(slow.n_held, 0);
+        close(fd[0]);
+        close(fd[1]);
+    }
+    atomic_store(&g.stop, 1);
+    gor_wg_wait(&wg);
 }
 
 /* -- signals ----------------------------------------------------------------------------------- */

@@ -34,6 +34,7 @@ built() { [ -x build/examples/$1 ] || { skip "$2" "build/examples/$1 was not bui
 result "$([ -x build/examples/kv ] && [ -x build/network_load ]; echo $?)" 'the examples are built'
 
 same() { [ "$1" = "$2" ] || { echo "got \"$1\", want \"$2\""; return 1; }; }
+ms() { echo $(($(date +%s%N) / 1000000)); }
 load=build/network_load
 
 # -- httpd ---------------------------------------------------------------------------------------
@@ -74,15 +75,38 @@ if built httpd httpd; then
     else
         skip 'httpd serves wrk' 'no wrk'
     fi
-    try 'pipelined, byte by byte, endless, nonsense, slow' $load odd $addr
-    try '10,000 idle connections' $load idle $addr 10000 $httpd
+    try 'pipelined, byte by byte, endless, nonsense' $load odd $addr
+    busy=$addr
+    next_port
+    serve quiet build/examples/httpd -a $addr
+    try '10,000 idle connections' $load idle $busy 10000 $httpd $addr
     sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
+    addr=$busy port=${busy#*:}
     if built scrape 'scrape'; then
         for page in plain json redirect slow broken endless nothing; do
             echo "http://$addr/$page"
         done | timeout 60 build/examples/scrape -t 1 -n 1 >"$dir/scrape" 2>/dev/null
         try 'scrape copes with slow, broken, redirecting and endless pages' same \
             "$(tail -1 "$dir/scrape" | cut -d, -f1-3)" '3 ok, 4 failed, 3 retries'
+        begin=$(ms)                     # 5 at once, 15 at 10 per second; each host by itself
+        for host in 127.0.0.1 localhost; do
+            for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                echo "http://$host:$port/plain?$i"
+            done
+        done | timeout 60 build/examples/scrape -w 40 -r 10 >"$dir/scrape" 2>/dev/null
+        took=$(($(ms) - begin))
+        try 'scrape fetches 20 pages from each of two hosts' same \
+            "$(tail -1 "$dir/scrape" | cut -d, -f1-3)" '40 ok, 0 failed, 0 retries'
+        try 'in no less than its rate allows' [ $took -ge 1490 ]
+        try 'and in less than both together would take' [ $took -lt 3000 ]
+        begin=$(ms)                     # 200 ms, then 400
+        echo "http://$addr/broken" |
+            timeout 60 build/examples/scrape -t 1 -n 2 >"$dir/scrape" 2>/dev/null
+        try 'scrape waits longer before each retry' [ $(($(ms) - begin)) -ge 595 ]
+        try 'and gives up' same "$(tail -1 "$dir/scrape" | cut -d, -f1-3)" \
+            '0 ok, 1 failed, 2 retries'
         # --foreground: one signal. A second one, to the group, would have its usual effect.
         for i in 1 2 3 4 5 6 7 8 9; do echo "http://$addr/slow?$i"; done |
             timeout --foreground -s INT 1 build/examples/scrape -w 2 >"$dir/scrape" 2>/dev/null
@@ -101,6 +125,19 @@ if built httpd httpd; then
     fi
     wait $httpd
     result $? 'httpd ends with success after SIGTERM'
+    next_port
+    serve httpd build/examples/httpd -a $addr -t 1 -k 2
+    try '200 clients that drip, half a request, none: cut off in time' $load slow $addr 1 2
+    sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
+    next_port
+    serve httpd sh -c "ulimit -n 64 && exec build/examples/httpd -a $addr"
+    try '200 clients, 64 descriptors: all are served' $load crowd $addr 200 $pid
+    sed 's/^/# /' "$dir/log"
+    kill -TERM $pid
+    wait $pid
+    result $? 'httpd ends with success after having had no descriptors'
 fi
 
 # -- kv ------------------------------------------------------------------------------------------
@@ -159,7 +196,7 @@ if built proxy proxy; then
     port=$((port - 1))
     serve proxy build/examples/proxy $front $back
     port=$((port + 1))
-    try '1 GB through 100 proxied connections, others killed: sums equal' \
+    try '1 GB through 100 proxied connections, others reset at either end: sums equal' \
         timeout 300 $load sums $front $back ${GORTEST_MB:-1000}
     kill -TERM $pid
     wait $pid

@@ -339,6 +339,7 @@ static void gor__race_run(void *p)
     gor__racer *r = (gor__racer *)p;
     gor_addr a = r->race->a[r->i];                 /* the kernel is shown our own stack */
     int rc = gor__dial_one(r->race->net, &a, r->race->deadline);
+    gor_ctx_enter(NULL);                           /* a cancelled one reports too */
     gor_chan_send(r->race->results, &rc, sizeof rc);
 }
 

@@ -91,26 +91,45 @@ static ssize_t gor__try_connect(const gor__io *io)
     return n < 0 ? n : -err;
 }
 
+/* Not gor__io_run again: by then the number may be somebody else's ([poll] I2). */
+static int gor__connect_again(gor__io *io, gor__pd *pd, uint32_t gen, int64_t deadline)
+{
+    int rc;
+    gor__enter();
+    rc = (int)gor__io_loop(io, pd, gen, deadline);
+    gor__leave(gor__self());
+    return rc;
+}
+
 int gor_connect_until(int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline)
 {
     gor__io io;
-    socklen_t begun;
+    gor__pd *pd;
+    socklen_t begun = 0;
+    uint32_t gen = 0;
     int rc, slept;
+    gor__enter();
+    rc = gor__pd_of(fd, &pd);
+    if (rc == 0)
+        gen = gor__au32_load_sc(&pd->gen);
+    gor__leave(gor__self());
+    if (rc != 0)
+        return rc;
     gor__io_init(&io, gor__try_connect, fd, GOR__OUT, NULL, 0);
     io.addr = (struct sockaddr *)gor__unconst(addr);
     io.addr_size = len;
     io.addr_len = &begun;
-    for (;;) {
-        begun = 0;
-        rc = (int)gor__io_run(&io, deadline);
-        if (rc != -EALREADY)
-            return rc;
+    rc = (int)gor__io_run(&io, deadline);
+    while (rc == -EALREADY) {
         if (deadline != GOR_FOREVER && deadline <= gor__os_now())
             return -ETIMEDOUT;
         slept = gor_sleep(GOR_MS);
         if (slept != 0)
             return slept;
+        begun = 0;
+        rc = gor__connect_again(&io, pd, gen, deadline);
     }
+    return rc;
 }
 
 int gor_connect(int fd, const struct sockaddr *addr, socklen_t len)
