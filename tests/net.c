@@ -1,5 +1,14 @@
 /* The network, files, processes and signals. All traffic stays on loopback. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <netdb.h>
+
+static int look_up(const char *host, const char *port, const struct addrinfo *hints,
+                   struct addrinfo **out);
+#define getaddrinfo look_up
 #include "test.h"
+#undef getaddrinfo
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -8,6 +17,20 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+/* What gor.h calls: "both.test" has two addresses on every machine; others are libc's to find. */
+static int look_up(const char *host, const char *port, const struct addrinfo *hints,
+                   struct addrinfo **out)
+{
+    struct addrinfo *six;
+    int rc;
+    if (host == NULL || strcmp(host, "both.test") != 0)
+        return getaddrinfo(host, port, hints, out);
+    rc = getaddrinfo("127.0.0.1", port, hints, out);
+    if (rc == 0 && getaddrinfo("::1", port, hints, &six) == 0)
+        (*out)->ai_next = six;
+    return rc;
+}
 
 static char *scratch(const char *name)
 {
@@ -75,8 +98,10 @@ TEST(tcp_connects_by_every_form_of_address)
     for (size_t i = 0; i < sizeof listen_at / sizeof *listen_at; i++) {
         int l;
         char *addr;
-        if (i == 4 && !have_ipv6())
+        if (i == 4 && !have_ipv6()) {
+            test_skip("machine: no IPv6");
             continue;
+        }
         l = gor_listen(i == 1 ? "tcp4" : "tcp", listen_at[i], 16);
         if (!OK(l >= 0))
             continue;
@@ -406,7 +431,7 @@ TEST(dial_ends_by_deadline_and_context)
     char *addr = addr_of("127.0.0.1", port_of(l));
     while (n < 64 && (fd[n] = gor_dial("tcp", addr, gor_now() + 20 * GOR_MS)) >= 0)
         n++;
-    if (n < 64) {
+    if (OK(n < 64)) {
         IS(fd[n], -ETIMEDOUT);
         gor_ctx *c = gor_ctx_with_timeout(NULL, 5 * GOR_MS), *old = gor_ctx_enter(c);
         IS(gor_dial("tcp", addr, GOR_FOREVER), -ETIMEDOUT);
@@ -419,16 +444,17 @@ TEST(dial_ends_by_deadline_and_context)
     free(addr);
 }
 
-/* localhost has two addresses on most machines, and only one of them listens. */
+/* Of two addresses only one listens. */
 TEST(dial_tries_the_other_address)
 {
     const char *network[] = { "tcp4", "tcp6" }, *host[] = { "127.0.0.1:0", "[::1]:0" };
     gor_addr a[4];
-    if (gor_resolve("tcp", "localhost:1", a, 4, GOR_FOREVER) < 2 || !have_ipv6())
-        return;
+    if (!have_ipv6())
+        SKIP("machine: no IPv6");
+    IS(gor_resolve("tcp", "both.test:1", a, 4, GOR_FOREVER), 2);
     for (int i = 0; i < 2; i++) {
         int l = gor_listen(network[i], host[i], 0);
-        char *addr = addr_of("localhost", port_of(l));
+        char *addr = addr_of("both.test", port_of(l));
         exchange("tcp", addr, l);
         IS(gor_fd_close(l), 0);
         IS(gor_dial("tcp", addr, gor_now() + 60 * GOR_SEC), -ECONNREFUSED);
@@ -475,7 +501,7 @@ TEST(a_terminal_is_waited_for_and_left_blocking)
     char buf[8] = "", *name;
     int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
     if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 || !(name = ptsname(master)))
-        return;
+        SKIP("machine: no pseudo-terminals");
     slave = open(name, O_RDWR | O_NOCTTY);
     if (!OK(slave >= 0))
         return;

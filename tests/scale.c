@@ -34,9 +34,9 @@ static bool too_small_here(int n)
 {
     long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (TEST_TSAN || TEST_ASAN)
-        test_say("# skipped: a sanitizer's memory for each stack is many times ours\n");
+        test_skip("sanitizer: its memory for each stack is many times ours");
     else if ((double)pages * (double)size < 6e3 * n)
-        test_say("# skipped: not 6 KB of memory free for each of %d\n", n);
+        test_skip("machine: less than 6 KB of memory free for each goroutine");
     else
         return false;
     return true;
@@ -45,8 +45,9 @@ static bool too_small_here(int n)
 static bool bounds_hold(void)
 {
 #ifdef __OPTIMIZE__
-    return gor__stacks.light_guards;
+    return test_light_guards();
 #else
+    test_skip("unoptimised: frames take what they like");
     return false;
 #endif
 }
@@ -118,10 +119,8 @@ static int packed_goroutines(void *arg)
     static const gor_attr packable = { .compact_idle = true };
     double before = memory();
     int64_t begin;
-    if (!gor__stacks.light_guards) {
-        test_say("# skipped: no MADV_GUARD_INSTALL here\n");
+    if (!test_light_guards())
         return 0;
-    }
     gate = gor_chan_new(0, 0);
     atomic_store(&n_parked, 0);
     for (int i = 0; i < s->n; i++)
