@@ -155,7 +155,7 @@ harness() {
     timed= long= others=
     for file in "$@"; do
         case ${file##*/} in
-        preempt | time) timed="$timed $file" ;;
+        preempt | time | idle) timed="$timed $file" ;;
         faults.sh | report.sh | two_tus.sh | warnings.sh | examples.sh | scale | stack | io)
                         long="$long $file" ;;
         *)              others="$others $file" ;;
