@@ -2935,11 +2935,20 @@ static void gor__os_unblock(int sig)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+#if GOR_CHECK
+static const char *gor__os_root = "";          /* tests: a tree with /proc and /sys of theirs */
+#else
+#define gor__os_root ""
+#endif
+
 /* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
 static size_t gor__os_read_file(const char *path, char *buf, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char full[600];
     ssize_t n;
+    int fd;
+    snprintf(full, sizeof full, "%s%s", gor__os_root, path);
+    fd = open(full, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
     n = read(fd, buf, size - 1);
@@ -3026,11 +3035,10 @@ static int gor__os_cgroup1_limit(void)
     return gor__os_quota(both);
 }
 
-/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
-static int gor__os_cpus(void)
+static int gor__os_cgroup_limit(void)
 {
     char text[1024];
-    int cpus = gor__os_affinity(), limit = 0;
+    int limit = 0;
     if (gor__os_read_file("/proc/self/cgroup", text, sizeof text)) {
         char *line = strstr(text, "0::/");
         if (line) {
@@ -3041,6 +3049,13 @@ static int gor__os_cpus(void)
         if (limit == 0)
             limit = gor__os_cgroup1_limit();
     }
+    return limit;
+}
+
+/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
+static int gor__os_cpus(void)
+{
+    int cpus = gor__os_affinity(), limit = gor__os_cgroup_limit();
     return limit > 0 && limit < cpus ? limit : cpus;
 }
 
@@ -3372,10 +3387,10 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
 #endif
 
 /* ==== [clock] the time, without asking the system each time =====================================
- * What        gor__now_above is a time that is not before now, and half a microsecond after it at
- *             most: good for setting a timer, and for seeing that nothing is due yet. The CPU's
- *             counter is read, and added to what the system's clock said a moment ago: a third of
- *             what clock_gettime takes.
+ * What        gor__now_above is a time that is not before now, and half a microsecond after it,
+ *             three at most: good for setting a timer, and for seeing that nothing is due yet. The
+ *             CPU's counter is read, and added to what the system's clock said a moment ago: a
+ *             third of what clock_gettime takes.
  * Invariants  I1 at + ticks * rate is never before the system's time. rate is a thousandth more
  *                than was measured: that covers the error of measuring it, and 500 ppm by which the
  *                kernel may slow down or hurry its clock.
@@ -3390,7 +3405,8 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
-#define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used         */
+#define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
+                                               /* it took is the error of all answers by it      */
 
 static struct {
     gor__au64 until, span;             /* ticks; span 0: read the system's clock               */
@@ -3459,14 +3475,18 @@ static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
 }
 
 /* The rate, once so much time has passed since the first reading that the error of this one is
- * below a tenth of the margin. Busy. */
+ * below a tenth of the margin; answers go by it, so it is to be as good as any. Busy. */
 static void gor__clock_measure(uint64_t ticks, uint64_t took, int64_t ns)
 {
     uint64_t elapsed = ticks - gor__clock.ticks;
     double passed = (double)(ns - gor__clock.ns);
-    if (passed >= GOR__CLOCK_FIRST_NS && took < elapsed / 10000)
-        gor__clock_set((uint64_t)(1.001 * passed / (double)elapsed *
-                                  (double)((uint64_t)1 << GOR__CLOCK_SHIFT)), ticks, ns);
+    uint64_t rate;
+    if (passed < GOR__CLOCK_FIRST_NS || took >= elapsed / 10000)
+        return;
+    rate = (uint64_t)(1.001 * passed / (double)elapsed *
+                      (double)((uint64_t)1 << GOR__CLOCK_SHIFT));
+    if (gor__clock_ns(took, rate) <= GOR__CLOCK_READ_NS)
+        gor__clock_set(rate, ticks, ns);
 }
 
 /* The counter cannot be relied upon. Busy. */

@@ -18,7 +18,7 @@ extra() {
     if why=$(bench/has.sh "$name" 2>&1 >/dev/null); then
         try "$name builds" "$@" && programs="$programs $name"
     else
-        result 0 "$name builds # SKIP $why"
+        skip "$name builds" "extra: $why"
     fi
 }
 

@@ -646,22 +646,22 @@ static void run_lane(void *p)
     atomic_fetch_add(&l->n_done, 1);
 }
 
-TEST(on_one_processor_those_who_yield_take_turns)
+TEST1(on_one_processor_those_who_yield_take_turns)
 {
     gor_wg wg = { 0 };
-    struct lane l = { .gate = gor_chan_new(sizeof(int), 0) };
+    struct lane l = { .gate = NULL };
     struct runner r[4];
-    /* With more processors there is no common order to look at; stress mode shuffles it. */
-    if (gor_procs(0) == 1 && getenv("GORDEBUG") == NULL) {
-        for (int i = 0; i < 4; i++) {
-            r[i] = (struct runner){ &l, i };
-            START(&wg, run_lane, &r[i]);
-        }
-        wait_until_parked(4);
-        gor_chan_close(l.gate);
-        gor_wg_wait(&wg);
-        OK(l.most_ahead <= 2);
+    if (getenv("GORDEBUG") != NULL)
+        SKIP("stress: shuffles the order");
+    l.gate = gor_chan_new(sizeof(int), 0);
+    for (int i = 0; i < 4; i++) {
+        r[i] = (struct runner){ &l, i };
+        START(&wg, run_lane, &r[i]);
     }
+    wait_until_parked(4);
+    gor_chan_close(l.gate);
+    gor_wg_wait(&wg);
+    OK(l.most_ahead <= 2);
     gor_chan_release(l.gate);
 }
 
@@ -688,6 +688,75 @@ TEST(yielding_goroutines_do_not_starve_the_others)
     IS(flag, 1);
 }
 
+/* -- the global queue -------------------------------------------------------------------------- */
+
+struct crowd {
+    gor_wg      wg;
+    _Atomic int n_passed;
+    _Atomic bool waits;
+};
+
+enum { CROWD = 500 };
+
+static void pass(void *p)
+{
+    atomic_fetch_add(&((struct crowd *)p)->n_passed, 1);
+}
+
+/* What a thread starts is put into the global queue. */
+static void *start_a_crowd(void *p)
+{
+    struct crowd *c = (struct crowd *)p;
+    for (int i = 0; i < CROWD; i++)
+        START(&c->wg, pass, c);
+    atomic_store(&c->waits, true);
+    return NULL;
+}
+
+static void echo(void *p)
+{
+    gor_chan **c = (gor_chan **)p;
+    int v;
+    while (gor_recv(c[0], &v) == 0)
+        IS(gor_send(c[1], &v), 0);
+}
+
+/* Each turn's successor is at hand, woken to run next, so nothing but the number of turns sends
+ * anyone to the global queue: in one turn of 61 there, and a hop takes two. */
+static int pass_values_beside_a_crowd(void *p)
+{
+    struct crowd crowd = { .n_passed = 0 };
+    gor_chan *c[2] = { gor_chan_new(sizeof(int), 0), gor_chan_new(sizeof(int), 0) };
+    gor_wg wg = { 0 };
+    pthread_t thread;
+    int hops = 0, v = 0;
+    (void)p;
+    START(&wg, echo, c);
+    wait_until_parked(1);
+    IS(pthread_create(&thread, NULL, start_a_crowd, &crowd), 0);
+    while (!atomic_load(&crowd.waits))
+        ;                              /* keeping the only processor */
+    IS(crowd.n_passed, 0);
+    for (; hops < 100 * CROWD && atomic_load(&crowd.n_passed) < CROWD; hops++) {
+        gor_send(c[0], &hops);
+        gor_recv(c[1], &v);
+    }
+    IS(crowd.n_passed, CROWD);
+    gor_chan_close(c[0]);
+    gor_wg_wait(&wg);
+    gor_wg_wait(&crowd.wg);
+    pthread_join(thread, NULL);
+    gor_chan_release(c[0]);
+    gor_chan_release(c[1]);
+    return hops;
+}
+
+TESTF(a_pair_that_wakes_each_other_for_ever_does_not_starve_the_global_queue)
+{
+    gor_options o = { .procs = 1, .preempt = GOR_PREEMPT_OFF };
+    OK(gor_run_with(&o, pass_values_beside_a_crowd, NULL) > 0);
+}
+
 struct rank {
     gor_wg     *wg;
     _Atomic int *counter;
@@ -701,15 +770,15 @@ static void take_place(void *p)
     gor_wg_done(r->wg);
 }
 
-TEST(on_one_processor_higher_priority_runs_first)
+TEST1(on_one_processor_higher_priority_runs_first)
 {
     enum { N = 10 };
     gor_wg wg = { 0 };
     _Atomic int counter = 0;
     struct rank r[4][N];
     const int priority[4] = { GOR_LOW, GOR_HIGH, GOR_NORMAL, GOR_LOW };
-    if (TEST_TSAN)                     /* so slow that the lower ones have waited their 50 ms */
-        return;
+    if (TEST_TSAN)
+        SKIP("sanitizer: so slow that the lower ones have waited their 50 ms");
     for (int k = 0; k < 4; k++) {
         gor_attr a = { .priority = priority[k] };
         for (int i = 0; i < N; i++) {
@@ -720,8 +789,6 @@ TEST(on_one_processor_higher_priority_runs_first)
     }
     gor_wg_wait(&wg);
     IS(counter, 4 * N);
-    if (gor_procs(0) != 1)
-        return;
     for (int i = 0; i < N; i++) {
         OK(r[1][i].place < N);
         OK(r[2][i].place >= N && r[2][i].place < 2 * N);

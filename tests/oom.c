@@ -2,6 +2,9 @@
  * call then answers with -ENOMEM or NULL, or does without; everything else goes on. */
 #include "test.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+
 struct memory {
     _Atomic long n_calls, n_live;
     long         fail_at;              /* the number of the call that fails */
@@ -45,7 +48,7 @@ static bool fine(int rc)
     return rc == 0 || rc == -ENOMEM;
 }
 
-static gor_local slot[40];
+static gor_local slot[5];
 static _Atomic int n_deferred;
 
 static void count_deferred(void *p)
@@ -58,9 +61,9 @@ static void use_goroutine(void *p)
 {
     int n = 0;
     atomic_store(&n_deferred, 0);
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 5; i++)
         OK(fine(gor_local_set(&slot[i], p)));
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 3; i++) {
         int rc = gor_defer(count_deferred, NULL);
         OK(fine(rc));
         n += rc == 0;
@@ -102,17 +105,17 @@ static void nothing_to_do(void *p)
 
 static void use_channels(void)
 {
-    enum { N = 40 };
+    enum { N = 6, CASES = 40 };
     gor_chan *c[N];
-    gor_case cases[N + 1];
+    gor_case cases[CASES + 1];
     int v = 1;
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++)
         c[i] = gor_chan_new(sizeof(int), (size_t)i % 3);
-        cases[i] = gor_on_recv(c[i], &v);              /* NULL: off */
-    }
-    cases[N] = gor_on_after(10 * GOR_US);
-    int k = gor_select_n(cases, N + 1);
-    OK(k == N || k == -ENOMEM);
+    for (int i = 0; i < CASES; i++)
+        cases[i] = gor_on_recv(c[i % N], &v);          /* NULL: off */
+    cases[CASES] = gor_on_after(10 * GOR_US);
+    int k = gor_select_n(cases, CASES + 1);
+    OK(k == CASES || k == -ENOMEM);
     for (int i = 0; i < N; i++) {
         if (c[i] != NULL && i % 3 != 0) {
             IS(gor_send(c[i], &v), 0);
@@ -168,20 +171,144 @@ static void use_contexts(void)
 static void use_tasks(void)
 {
     _Atomic int n = 0;
-    gor_task t[20];
+    gor_task t[5];
     gor_group g;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 5; i++)
         gor_fork(&t[i], count_task, &n);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 5; i++)
         OK(gor_join(&t[i]) == &n);
-    IS(n, 20);
+    IS(n, 5);
     atomic_store(&n, 0);
-    IS(gor_parallel_for(0, 1000, 10, count_range, &n), 0);
-    IS(n, 1000);
+    IS(gor_parallel_for(0, 100, 10, count_range, &n), 0);
+    IS(n, 100);
     gor_group_init(&g, NULL, 2);
     for (int i = 0; i < 5; i++)
         OK(fine(gor_group_go(&g, use_group_member, NULL)));
     OK(fine(gor_group_wait(&g)));      /* a group without its context answers -ENOMEM throughout */
+}
+
+/* What read gave: so many bytes, or no memory to wait or to know the descriptor by. */
+static bool gave(ssize_t n, ssize_t want)
+{
+    return n == want || n == -ENOMEM;
+}
+
+static void write_a_byte(void *p)
+{
+    ssize_t n = gor_write(*(int *)p, "x", 1);
+    OK(gave(n, 1));
+    if (n < 0)
+        IS(write(*(int *)p, "x", 1), 1);
+}
+
+static int64_t soon(void) { return gor_now() + 20 * GOR_US; }
+
+/* Descriptors that gor.h did not make, of a number in a later block too. */
+static void use_descriptors(void)
+{
+    int fd[2], later, v;
+    char buf[4];
+    gor_wg wg = { 0 };
+    if (!IS(pipe2(fd, O_NONBLOCK | O_CLOEXEC), 0))
+        return;
+    later = fcntl(fd[0], F_DUPFD_CLOEXEC, 100);
+    OK(gave(gor_wait_fd_until(later, GOR_READ, soon()), -ETIMEDOUT));
+    v = gor_select(gor_on_readable(fd[0]), gor_on_deadline(soon()));
+    OK(v == 1 || v == 0 || v == -ENOMEM);          /* 0: a read would fail */
+    if (gor_wg_go(&wg, write_a_byte, &fd[1]) == 0) {
+        OK(gave(gor_read(later, buf, 1), 1));
+        IS(gor_wg_wait(&wg), 0);
+    }
+    IS(gor_fd_close(later), 0);
+    IS(gor_fd_close(fd[0]), 0);
+    IS(gor_fd_close(fd[1]), 0);
+}
+
+static void use_network(void)
+{
+    static _Atomic int n;
+    gor_addr a[4];
+    char name[60], buf[4];
+    snprintf(name, sizeof name, "@gor-oom-%d-%d", (int)getpid(), atomic_fetch_add(&n, 1));
+    int l = gor_listen("unix", name, 4), dialed = -1, accepted = -1;
+    OK(l >= 0 || l == -ENOMEM);
+    if (l >= 0) {
+        OK(gave(gor_wait_fd_until(l, GOR_READ, soon()), -ETIMEDOUT));
+        dialed = gor_dial("unix", name, GOR_FOREVER);
+        OK(dialed >= 0 || dialed == -ENOMEM);
+    }
+    if (dialed >= 0) {
+        accepted = gor_accept(l, NULL, NULL);
+        OK(accepted >= 0 || accepted == -ENOMEM);
+    }
+    if (accepted >= 0) {
+        OK(gave(gor_read_until(accepted, buf, 4, soon()), -ETIMEDOUT));
+        OK(gave(gor_write(dialed, "four", 4), 4));
+    }
+    for (int i = 0; i < 3; i++) {
+        int fd = i == 0 ? accepted : i == 1 ? dialed : l;
+        if (fd >= 0)
+            IS(gor_fd_close(fd), 0);
+    }
+    OK(gave(gor_resolve("tcp", "127.0.0.1:80", a, 4, GOR_FOREVER), 1));
+    int found = gor_resolve("tcp4", "localhost:80", a, 4, GOR_FOREVER);
+    OK(found >= 1 || found == -ENOMEM);
+}
+
+static void use_signals(void)
+{
+    const int sigs[] = { SIGUSR2 };
+    gor_chan *c = gor_chan_new(sizeof(int), 1);
+    gor_ctx *ctx = gor_signal_ctx(NULL, sigs, 1);
+    int rc = c != NULL ? gor_signal_notify(c, sigs, 1) : -ENOMEM, v = 0;
+    OK(fine(rc));
+    if (rc == 0 || ctx != NULL)
+        kill(getpid(), SIGUSR2);
+    while (ctx != NULL && gor_ctx_err(ctx) == 0)
+        gor_yield();
+    if (rc == 0) {
+        rc = gor_recv(c, &v);
+        OK(fine(rc));
+        IS(v, rc == 0 ? SIGUSR2 : 0);
+        IS(gor_signal_stop(c), 0);
+    }
+    if (ctx != NULL) {
+        IS(gor_ctx_cause(ctx), -EINTR);
+        gor_ctx_release(ctx);
+    }
+    gor_chan_release(c);
+}
+
+static void use_child(void)
+{
+    int status = -1, rc;
+    pid_t pid = fork();
+    if (pid == 0) {
+        usleep(100);
+        _exit(7);
+    }
+    rc = gor_wait_pid(pid, &status);
+    OK(rc == pid || rc == -ENOMEM);
+    if (rc == -ENOMEM)
+        OK(waitpid(pid, &status, 0) == pid);
+    IS(WEXITSTATUS(status), 7);
+}
+
+static void use_io(void)
+{
+    use_network();                     /* first: a descriptor of ours may be the first of all */
+    use_descriptors();
+    if (!TEST_TSAN)                    /* it keeps a signal for the fiber that it met, which may  */
+        use_signals();                 /* not run for long                                        */
+    use_child();
+}
+
+static int open_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
 }
 
 static int use_everything(void *p)
@@ -192,7 +319,7 @@ static int use_everything(void *p)
     memset(big, 0xC3, sizeof big);
     for (int round = 0; round < 2; round++) {
         gor_wg wg = { 0 };
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < 3; i++) {
             OK(fine(gor_wg_go(&wg, use_goroutine, &wg)));
             OK(fine(gor_go_copy(check_big_copy, big, sizeof big)));
             OK(fine(gor_go_with(&a, nothing_to_do, NULL)));
@@ -201,15 +328,18 @@ static int use_everything(void *p)
         use_time();
         use_contexts();
         use_tasks();
+        if (round == 0)
+            use_io();
         IS(gor_wg_wait(&wg), 0);
     }
     return 7;
 }
 
+/* All, where nothing is scaled down. */
 static void fail_each_in_turn(bool fails_on, int procs)
 {
-    int n_refused = 0;
-    for (long k = 0; k < 20000; k += k < 200 ? 1 : 1 + (long)(test_random() % 20)) {
+    int n_refused = 0, fds = open_descriptors();
+    for (long k = 0; k < 20000; k += 1 + (long)(test_random() % (uint64_t)test_scale)) {
         struct memory m = { .fail_at = k, .fails_on = fails_on };
         gor_options o = { .procs = procs, .malloc = hook_malloc, .realloc = hook_realloc,
                           .free = hook_free, .user = &m };
@@ -218,6 +348,8 @@ static void fail_each_in_turn(bool fails_on, int procs)
         if (!OK(rc == 7 || (rc == -ENOMEM && reached)) || !IS(m.n_live, 0))
             test_say("# allocation %ld failed%s, procs %d: run gave %d\n", k,
                      fails_on ? ", and all later ones" : "", procs, rc);
+        if (!IS(open_descriptors(), fds))
+            break;
         n_refused += rc == -ENOMEM;
         if (!reached)
             break;

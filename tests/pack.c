@@ -6,12 +6,9 @@
 
 static bool packs(void)
 {
-    static bool said;
-    bool works = !TEST_TSAN && !TEST_ASAN && gor__stacks.light_guards;
-    if (!works && !said)
-        test_say("# skipped: no stack is packed under a sanitizer, or without MADV_GUARD_INSTALL\n");
-    said = !works;
-    return works;
+    if (TEST_TSAN || TEST_ASAN)
+        test_skip("sanitizer: no stack is packed");
+    return !TEST_TSAN && !TEST_ASAN && test_light_guards();
 }
 
 static const gor_attr packable = { .compact_idle = true };
@@ -40,6 +37,7 @@ static void wait_until_packed(int n)
     if (packs())
         WAIT_FOR(test_stats().packed >= (size_t)n);
 #else
+    test_skip("unoptimised: a stack may not be worth packing");
     gor_sleep(20 * GOR_MS);
 #endif
 }

@@ -14,7 +14,10 @@
 
 #if TEST_TSAN || OWN_ALLOCATOR
 
-TESTF(libc_is_switched_off_in_place_in_other_builds_only) {}
+TESTF(libc_goes_on_working_while_goroutines_are_switched_off_in_place)
+{
+    SKIP("sanitizer: nothing, or what it must not, is switched off in place");
+}
 
 #else
 

@@ -1,6 +1,9 @@
 /* The number of processors, changed while goroutines run. */
 #include "test.h"
 
+#include <sched.h>
+#include <sys/stat.h>
+
 TEST(procs_gives_the_previous_number)
 {
     int before = gor_procs(0);
@@ -254,3 +257,88 @@ TESTF(the_default_number_comes_from_the_environment)
     OK(n >= 1);
     OK(n <= sysconf(_SC_NPROCESSORS_ONLN));
 }
+
+/* Run fn on the first of the CPUs that we may use. */
+static int run_on_one_cpu(int (*fn)(void *))
+{
+    cpu_set_t all, one;
+    int cpu = 0, n;
+    IS(sched_getaffinity(0, sizeof all, &all), 0);
+    while (!CPU_ISSET(cpu, &all))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    IS(sched_setaffinity(0, sizeof one, &one), 0);
+    n = gor_run(fn, NULL);
+    IS(sched_setaffinity(0, sizeof all, &all), 0);
+    return n;
+}
+
+TESTF(the_default_number_is_that_of_the_cpus_that_we_may_use)
+{
+    cpu_set_t all;
+    IS(run_on_one_cpu(procs_now), 1);
+    IS(sched_getaffinity(0, sizeof all, &all), 0);
+    int limit = gor__os_cgroup_limit(), cpus = CPU_COUNT(&all);
+    IS(gor_run(procs_now, NULL), limit > 0 && limit < cpus ? limit : cpus);
+}
+
+#if GOR_CHECK                          /* others read the system's files only */
+
+/* Write a file of the fake system, and its directories. */
+static void put(const char *path, const char *text)
+{
+    char full[300];
+    snprintf(full, sizeof full, "%s%s", gor__os_root, path);
+    for (char *s = strchr(full + 1, '/'); s != NULL; s = strchr(s + 1, '/')) {
+        *s = '\0';
+        mkdir(full, 0700);
+        *s = '/';
+    }
+    FILE *f = fopen(full, "w");
+    if (OK(f != NULL)) {
+        fputs(text, f);
+        fclose(f);
+    }
+}
+
+TESTF(the_default_number_is_bounded_by_the_quota_of_the_control_group)
+{
+    char root[] = "/tmp/gor-test-XXXXXX", rm[100];
+    const char *file[] = { "/sys/fs/cgroup/a/b/cpu.max", "/sys/fs/cgroup/a/cpu.max" };
+    gor__os_root = mkdtemp(root);
+    IS(gor__os_cgroup_limit(), 0);                 /* no such files at all */
+
+    put("/proc/self/cgroup", "1:name=systemd:/x\n0::/a/b\n");
+    IS(gor__os_cgroup_limit(), 0);
+    put(file[0], "max 100000\n");
+    IS(gor__os_cgroup_limit(), 0);
+    put(file[0], "300000 100000\n");
+    IS(gor__os_cgroup_limit(), 3);
+    put(file[0], "310000 100000\n");               /* a part of one more is one more */
+    IS(gor__os_cgroup_limit(), 4);
+    put(file[1], "800000 100000\n");
+    IS(gor__os_cgroup_limit(), 4);
+    put(file[1], "150000 100000\n");               /* the parent's is tighter */
+    IS(gor__os_cgroup_limit(), 2);
+    put(file[1], "50000 100000\n");
+    IS(gor__os_cgroup_limit(), 1);
+    IS(gor_run(procs_now, NULL), 1);
+    put(file[1], "nonsense");
+    IS(gor__os_cgroup_limit(), 4);
+
+    put("/proc/self/cgroup", "4:cpu,cpuacct:/a/b\n");        /* version 1 */
+    IS(gor__os_cgroup_limit(), 0);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "250000\n");
+    IS(gor__os_cgroup_limit(), 0);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+    IS(gor__os_cgroup_limit(), 3);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+    IS(gor__os_cgroup_limit(), 0);
+
+    gor__os_root = "";
+    snprintf(rm, sizeof rm, "rm -r %s", root);
+    IS(system(rm), 0);
+}
+
+#endif

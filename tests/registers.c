@@ -391,7 +391,7 @@ static void hold_on(int procs, int preempt, int switches, struct holding h)
 static bool marked_only(void)
 {
     if (GOR__STATIC_RUNTIME)
-        test_say("# skipped: with this sanitizer only marked functions are switched\n");
+        test_skip("sanitizer: only marked functions are switched");
     return GOR__STATIC_RUNTIME;
 }
 

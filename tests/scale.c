@@ -42,9 +42,9 @@ static bool too_small_here(int n)
 {
     long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (TEST_TSAN || TEST_ASAN)
-        test_say("# skipped: a sanitizer's memory for each stack is many times ours\n");
+        test_skip("sanitizer: its memory for each stack is many times ours");
     else if ((double)pages * (double)size < 6e3 * n)
-        test_say("# skipped: not 6 KB of memory free for each of %d\n", n);
+        test_skip("machine: less than 6 KB of memory free for each goroutine");
     else
         return false;
     return true;
@@ -52,17 +52,12 @@ static bool too_small_here(int n)
 
 static bool bounds_hold(void)
 {
-    static bool said;
-    const char *why = NULL;
-#ifndef __OPTIMIZE__
-    why = "not optimised, frames are larger";
+#ifdef __OPTIMIZE__
+    return test_light_guards();
+#else
+    test_skip("unoptimised: frames take what they like");
+    return false;
 #endif
-    if (!gor__stacks.light_guards)
-        why = "no MADV_GUARD_INSTALL here, a guard takes a mapping";
-    if (why && !said)
-        test_say("# no bound is checked: %s\n", why);
-    said = why != NULL;
-    return why == NULL;
 }
 
 static gor_chan *gate;
@@ -132,10 +127,8 @@ static int packed_goroutines(void *arg)
     static const gor_attr packable = { .compact_idle = true };
     double before = memory();
     int64_t begin;
-    if (!gor__stacks.light_guards) {
-        test_say("# skipped: no MADV_GUARD_INSTALL here\n");
+    if (!test_light_guards())
         return 0;
-    }
     gate = gor_chan_new(0, 0);
     atomic_store(&n_parked, 0);
     for (int i = 0; i < s->n; i++)

@@ -14,14 +14,9 @@ result() {                              # result STATUS NAME: one line of TAP
     fi
 }
 
-skip() {                                # skip NAME WHY; under CI nothing may be missing
-    if [ "${CI:-}" = true ]; then
-        echo "# missing: $2"
-        result 1 "$1"
-    else
-        n=$((n + 1))
-        echo "ok $n - $1 # SKIP $2"
-    fi
+skip() {                                # skip NAME WHY; whether it may be is matrix.sh's to say
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
 }
 
 # try NAME COMMAND...: passes if it ends with 0; shows what it said if not

@@ -1,8 +1,8 @@
 /* ==== [clock] the time, without asking the system each time =====================================
- * What        gor__now_above is a time that is not before now, and half a microsecond after it at
- *             most: good for setting a timer, and for seeing that nothing is due yet. The CPU's
- *             counter is read, and added to what the system's clock said a moment ago: a third of
- *             what clock_gettime takes.
+ * What        gor__now_above is a time that is not before now, and half a microsecond after it,
+ *             three at most: good for setting a timer, and for seeing that nothing is due yet. The
+ *             CPU's counter is read, and added to what the system's clock said a moment ago: a
+ *             third of what clock_gettime takes.
  * Invariants  I1 at + ticks * rate is never before the system's time. rate is a thousandth more
  *                than was measured: that covers the error of measuring it, and 500 ppm by which the
  *                kernel may slow down or hurry its clock.
@@ -17,7 +17,8 @@
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
-#define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used         */
+#define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
+                                               /* it took is the error of all answers by it      */
 
 static struct {
     gor__au64 until, span;             /* ticks; span 0: read the system's clock               */
@@ -86,14 +87,18 @@ static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
 }
 
 /* The rate, once so much time has passed since the first reading that the error of this one is
- * below a tenth of the margin. Busy. */
+ * below a tenth of the margin; answers go by it, so it is to be as good as any. Busy. */
 static void gor__clock_measure(uint64_t ticks, uint64_t took, int64_t ns)
 {
     uint64_t elapsed = ticks - gor__clock.ticks;
     double passed = (double)(ns - gor__clock.ns);
-    if (passed >= GOR__CLOCK_FIRST_NS && took < elapsed / 10000)
-        gor__clock_set((uint64_t)(1.001 * passed / (double)elapsed *
-                                  (double)((uint64_t)1 << GOR__CLOCK_SHIFT)), ticks, ns);
+    uint64_t rate;
+    if (passed < GOR__CLOCK_FIRST_NS || took >= elapsed / 10000)
+        return;
+    rate = (uint64_t)(1.001 * passed / (double)elapsed *
+                      (double)((uint64_t)1 << GOR__CLOCK_SHIFT));
+    if (gor__clock_ns(took, rate) <= GOR__CLOCK_READ_NS)
+        gor__clock_set(rate, ticks, ns);
 }
 
 /* The counter cannot be relied upon. Busy. */

@@ -276,11 +276,20 @@ static void gor__os_unblock(int sig)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+#if GOR_CHECK
+static const char *gor__os_root = "";          /* tests: a tree with /proc and /sys of theirs */
+#else
+#define gor__os_root ""
+#endif
+
 /* Read a small file of /proc or /sys whole. Returns the bytes read, 0 if there is no such file. */
 static size_t gor__os_read_file(const char *path, char *buf, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char full[600];
     ssize_t n;
+    int fd;
+    snprintf(full, sizeof full, "%s%s", gor__os_root, path);
+    fd = open(full, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
     n = read(fd, buf, size - 1);
@@ -367,11 +376,10 @@ static int gor__os_cgroup1_limit(void)
     return gor__os_quota(both);
 }
 
-/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
-static int gor__os_cpus(void)
+static int gor__os_cgroup_limit(void)
 {
     char text[1024];
-    int cpus = gor__os_affinity(), limit = 0;
+    int limit = 0;
     if (gor__os_read_file("/proc/self/cgroup", text, sizeof text)) {
         char *line = strstr(text, "0::/");
         if (line) {
@@ -382,5 +390,12 @@ static int gor__os_cpus(void)
         if (limit == 0)
             limit = gor__os_cgroup1_limit();
     }
+    return limit;
+}
+
+/* CPUs in the affinity mask, bounded by the cgroup's CPU quota. At least 1. */
+static int gor__os_cpus(void)
+{
+    int cpus = gor__os_affinity(), limit = gor__os_cgroup_limit();
     return limit > 0 && limit < cpus ? limit : cpus;
 }

@@ -1,0 +1,100 @@
+/* While nothing can run, nothing runs: a program that waits takes no CPU, whatever it waits for.
+ * Seconds at a time, so that what is done now and then counts; less where loops are scaled down. */
+#include "test.h"
+
+#include <time.h>
+
+enum { PARKED = 100 };
+enum further { NOTHING, A_FAR_TIMER, A_DESCRIPTOR };
+
+struct rest {
+    enum further further;              /* what is waited for beside a channel */
+    int64_t      lasts, took;          /* ns of the clock, and of the CPU     */
+    gor_chan    *gate;
+    int          fd[2];
+};
+
+static void pass_gate(void *p)
+{
+    IS(gor_chan_recv(((struct rest *)p)->gate, NULL, 0), -EPIPE);
+}
+
+static void read_a_byte(void *p)
+{
+    char c;
+    IS(gor_read(((struct rest *)p)->fd[0], &c, 1), 1);
+}
+
+static void never(void *p)
+{
+    OK(p == NULL);
+}
+
+static void nap(int64_t ns)
+{
+    struct timespec t = { (time_t)(ns / GOR_SEC), (long)(ns % GOR_SEC) };
+    nanosleep(&t, NULL);
+}
+
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+/* On a thread, for all goroutines sleep. */
+static void *watch(void *p)
+{
+    struct rest *r = (struct rest *)p;
+    while (gor__n_parked() < PARKED + (r->further == A_DESCRIPTOR) + 1)
+        nap(GOR_MS);
+    nap(50 * GOR_MS);                  /* threads have looked for work a last time */
+    int64_t before = cpu_ns();
+    nap(r->lasts);
+    r->took = cpu_ns() - before;
+    IS(write(r->fd[1], "x", 1), 1);
+    gor_chan_close(r->gate);
+    return NULL;
+}
+
+static int wait_for_the_watch(void *p)
+{
+    struct rest *r = (struct rest *)p;
+    gor_wg wg = { 0 };
+    gor_timer far = { 0 };
+    pthread_t thread;
+    r->gate = gor_chan_new(0, 0);
+    IS(pipe(r->fd), 0);
+    for (int i = 0; i < PARKED; i++)
+        START(&wg, pass_gate, r);
+    if (r->further == A_FAR_TIMER)
+        IS(gor_timer_start(&far, 3600 * GOR_SEC, never, NULL), 0);
+    if (r->further == A_DESCRIPTOR)
+        START(&wg, read_a_byte, r);
+    IS(pthread_create(&thread, NULL, watch, r), 0);
+    gor_wg_wait(&wg);
+    IS(pthread_join(thread, NULL), 0);
+    IS(gor_timer_stop(&far), r->further == A_FAR_TIMER);
+    IS(gor_fd_close(r->fd[0]), 0);
+    IS(gor_fd_close(r->fd[1]), 0);
+    gor_chan_release(r->gate);
+    return 0;
+}
+
+/* A thousandth of five seconds, for all the runtime's threads together: sysmon too. */
+static void rest(enum further further, int64_t lasts)
+{
+    struct rest r = { .further = further, .lasts = lasts / (TEST_ASAN ? 5 : test_scale) };
+    gor_options o = { .procs = 2 };
+    if (TEST_TSAN)
+        SKIP("sanitizer: a sleep is cut short, as it keeps signals back meanwhile");
+    IS(gor_run_with(&o, wait_for_the_watch, &r), 0);
+    test_say("# %lld us of CPU in %lld ms\n", (long long)(r.took / GOR_US),
+             (long long)(r.lasts / GOR_MS));
+    OK(r.took <= 5 * GOR_MS);
+}
+
+TESTF(goroutines_that_are_parked_cost_no_cpu) { rest(NOTHING, 5 * GOR_SEC); }
+TESTF(a_far_timer_costs_no_cpu) { rest(A_FAR_TIMER, 2 * GOR_SEC); }
+TESTF(a_descriptor_that_is_waited_for_costs_no_cpu) { rest(A_DESCRIPTOR, 2 * GOR_SEC); }
