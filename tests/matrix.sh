@@ -211,7 +211,7 @@ variant() {
             echo "   seed $seed; again with: make check-$1 SEED=$seed"
             TAP=$BUILD/tap-$seed
             GORDEBUG=stress=$seed GORTEST_SEED=$seed harness $files
-            files=$(echo "$files" | sed 's,[^ ]*/preempt\( \|$\),\1,')    # one seed is enough
+            files=$(echo "$files" | sed 's,[^ ]*/\(preempt\|idle\)\( \|$\),\2,g')    # one seed
         done
     elif [ -n "$files" ]; then
         TAP=$BUILD/tap

@@ -265,6 +265,102 @@ TESTF(waves_of_millions_leave_memory_where_it_was_after_the_first)
         with_procs(&s, waves);
 }
 
+/* -- timers ------------------------------------------------------------------------------------ */
+
+static void never(void *p)
+{
+    OK(p == NULL);
+}
+
+/* In another order than they were started: 7919 is prime, so each has its turn. */
+static int pending_timers(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    gor_timer *t = (gor_timer *)calloc((size_t)s->n, sizeof *t);
+    double before, each, start_ns, stop_ns;
+    int64_t begin;
+    for (int i = 0; i < s->n; i++)
+        ((volatile gor_timer *)t)[i].when = 0;     /* their own memory is there from the start */
+    before = memory();
+    begin = gor_now();
+    for (int i = 0; i < s->n; i++)
+        IS(gor_timer_start(&t[i], (600 + (int64_t)(test_random() % 600)) * GOR_SEC, never, NULL), 0);
+    start_ns = (double)(gor_now() - begin) / s->n;
+    each = (memory() - before) / s->n;
+    IS(test_stats().timers, s->n);
+    begin = gor_now();
+    for (int64_t i = 0; i < s->n; i++)
+        OK(gor_timer_stop(&t[i * 7919 % s->n]));
+    stop_ns = (double)(gor_now() - begin) / s->n;
+    no_timers_left();
+    test_say("# procs %d: %d timers: %.0f bytes each beside their own, %.0f ns each to start, "
+             "%.0f to stop\n", s->procs, s->n, each, start_ns, stop_ns);
+    OK(each <= s->most);
+    OK(start_ns <= 20e3);              /* to look at each of the others takes ten times that */
+    OK(stop_ns <= 20e3);
+    free(t);
+    return 0;
+}
+
+TESTF(a_million_timers_take_a_place_in_a_heap_each)
+{
+    struct scene s = { 20 * many(), 0, 1, 40 };
+    gor_options o = { .procs = 1 };
+    if (s.n > 1000000)
+        s.n = 1000000;
+    if (!too_small_here(0))
+        IS(gor_run_with(&o, pending_timers, &s), 0);
+}
+
+static int64_t morning;
+static _Atomic long n_awake, n_early;
+
+static void sleep_until_morning(void *p)
+{
+    (void)p;
+    IS(gor_sleep_until(morning), 0);
+    atomic_fetch_add(&n_early, gor_now() < morning);
+    atomic_fetch_add(&n_awake, 1);
+}
+
+static int64_t lead;                   /* ns from the first start until morning */
+static bool all_asleep;                /* were they, all at once?               */
+
+static int sleepers(void *arg)
+{
+    struct scene *s = (struct scene *)arg;
+    double before = memory(), each;
+    morning = gor_now() + lead;
+    atomic_store(&n_awake, 0);
+    for (int i = 0; i < s->n; i++)
+        if (!IS(gor_go(sleep_until_morning, NULL), 0))
+            return 1;
+    while (test_stats().timers < (size_t)s->n && gor_now() < morning)
+        gor_sleep(10 * GOR_MS);
+    all_asleep = test_stats().timers >= (size_t)s->n;
+    each = (memory() - before) / s->n;
+    gor_sleep_until(morning);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    test_say("# procs %d: %d sleepers: %.0f bytes each, all awake after %.0f ns each\n", s->procs,
+             s->n, each, (double)(gor_now() - morning) / s->n);
+    IS(n_awake, s->n);
+    IS(n_early, 0);
+    if (bounds_hold() && all_asleep)
+        OK(each <= s->most);
+    return 0;
+}
+
+TESTF(a_sleeper_takes_a_timer_more_than_who_is_parked)
+{
+    struct scene s = { many(), 64u << 10, 2, 4.4 * 1024 + 112 };
+    gor_options o = { .procs = s.procs, .stack_size = s.stack_size };
+    if (too_small_here(s.n))
+        return;
+    lead = GOR_SEC / 2 + s.n * 20 * GOR_US;
+    for (all_asleep = false; !all_asleep; lead *= 2)   /* the night was too short */
+        IS(gor_run_with(&o, sleepers, &s), 0);
+}
+
 /* Every stack counted: gor_stats goes by a sample of so many, whose error is a few hundred pages. */
 static size_t resident_pages(void)
 {
