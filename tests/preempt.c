@@ -276,7 +276,7 @@ static bool slow_pages_begin(struct watch *w)
     if (slow.works)
         IS(pthread_create(&slow.thread, NULL, bring_pages, w), 0);
     else
-        test_say("# skipped: userfaultfd is refused here: %s\n", strerror(errno));
+        test_skip("kernel: userfaultfd is refused");
     return slow.works;
 }
 
