@@ -5186,9 +5186,9 @@ GOR__INLINE void gor__timer_added(int64_t when)
 
 /* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
  * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-static bool gor__timer_end(gor_timer *t)
+GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
-    bool was = gor__timer_del(t);
+    bool was = gor__aptr_load_acq(&t->owner) != NULL && gor__timer_del(t);     /* acq t.owner */
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
@@ -10766,7 +10766,7 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
+    gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 

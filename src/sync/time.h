@@ -42,7 +42,7 @@ static void gor__timer_run(void *p)
 /* Take back a run that has been started and has not begun. */
 static bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
+    gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
