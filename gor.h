@@ -2027,7 +2027,7 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
- * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, whatever they do?
+ * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
  *                             of the stack that the interrupted code may be using
@@ -2552,7 +2552,22 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
-static bool gor__arch_ticks_steady(void) { return true; }
+/* Is it as fine as the clock that it stands in for? An emulator's may go by whole microseconds, and
+ * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
+static bool gor__arch_ticks_steady(void)
+{
+    uint64_t hz, finest = UINT64_MAX, last = gor__arch_ticks();
+    __asm__ volatile("mrs %0,cntfrq_el0" : "=r"(hz));
+    for (int steps = 0, reads = 0; steps < 8 && reads < 10000; reads++) {
+        uint64_t now = gor__arch_ticks();
+        if (now == last)
+            continue;
+        finest = now - last < finest ? now - last : finest;
+        last = now;
+        steps++;
+    }
+    return finest <= hz / 5000000;
+}
 
 static bool gor__arch_shadow_stack(void) { return false; }
 
