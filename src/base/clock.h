@@ -82,7 +82,9 @@ static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
     gor__clock.ns = ns;
     gor__au64_store_rlx(&gor__clock.rate, rate);
     gor__au64_store_rlx(&gor__clock.span, span);
-    gor__au64_store_rlx(&gor__clock.at, (uint64_t)ns + 1 - gor__clock_ns(ticks, rate));
+    gor__au64_store_rlx(&gor__clock.at,            /* and a tick, which may just be over */
+                        (uint64_t)ns + 1 + (rate >> GOR__CLOCK_SHIFT) -
+                        gor__clock_ns(ticks, rate));
     gor__au64_store_rel(&gor__clock.until, ticks + span);   /* rel clock.until: all these */
 }
 
