@@ -7295,14 +7295,22 @@ static void gor__m_loop(gor__m *m)
     }
 }
 
-/* Take m off the books. The last use of m by its own thread. */
+/* The end of a run makes orphans, and asks them all whether they are in a call. */
+static gor__au32 gor__orphaning;
+
+/* Take m off the books. The last use of m by its own thread. An orphan's may be gone already; its
+ * word, which goes with the thread, is in no call, and stays while it may be asked. */
 static void gor__m_end(gor__m *m)
 {
-    bool orphan = (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN) != 0;
+    bool orphan = (gor__au32_load_acq(&m->attention) & GOR__ORPHAN) != 0;
     gor__os_alt_stack_off(m->alt_stack);
     gor__arch_set_self(NULL);
-    if (orphan)
+    if (orphan) {
+        gor__arch_call_end();
+        while (gor__au32_load_acq(&gor__orphaning))
+            gor__os_yield();
         return;
+    }
     gor__lock_sched();
     gor__au32_store_rlx(&m->state, GOR__M_GONE);
     gor__rt.n_m--;
@@ -7478,7 +7486,7 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
 {
     uint32_t mark;
     gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
         while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
             gor__os_yield();                       /* acq window, in gor__p_holder */
 }
@@ -10117,7 +10125,7 @@ static bool gor__rw_count(gor_rwmutex *m, bool more)
 static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++) {
         gor__au64 *slot = gor__near_slot(&gor__p_at(i)->near, m);
         uint64_t v = gor__au64_load_acq(slot);     /* acq slot: what they did */
         if ((v & 0xffff) == 0 || v >> 16 << 16 != (uint64_t)(uintptr_t)m << 16)
@@ -14553,9 +14561,9 @@ static void gor__free_all(void)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
                 gor__g_abandon(&s->g[i]);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
@@ -14581,16 +14589,23 @@ static bool gor__some_m_in_call(void)
     return some;
 }
 
-/* Threads that will not come back keep their memory. One that is on its way out of the user's code
- * either finds that it is an orphan, or is waited for: the handshake of [retake] R1. */
-static void gor__leave_orphans(void)
+/* Some threads will not come back. One that is on its way out of the user's code either finds that
+ * it is an orphan, or is waited for: the handshake of [retake] R1. */
+static void gor__make_orphans(void)
 {
-    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
-                               "gor: its thread and memory stay\n";
+    gor__au32_store_sc(&gor__orphaning, 1);
     gor__wake_everyone(GOR__ORPHAN);
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__au32_store_rel(&gor__orphaning, 0);
+}
+
+/* They keep their memory. */
+static void gor__leave_orphans(void)
+{
+    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
+                               "gor: its thread and memory stay\n";
     if (gor__au32_load_rlx(&gor__packs.asked))
         gor__packs_leave();
     else
@@ -14606,6 +14621,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
+    bool orphans;
     gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
     gor__au32_store_sc(&gor__rt.main_home, 1);
@@ -14624,11 +14640,15 @@ static void gor__shut_down(gor__m *self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
-    while (gor__foreign_inside())                  /* they will find no runtime next */
+    orphans = gor__threads_left() > 0;
+    if (orphans)
+        gor__make_orphans();
+    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* nobody is in a window, nor will be */
+    while (gor__foreign_inside())                  /* they will find no runtime next, and no P */
         gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
-    if (gor__threads_left() > 0)
+    if (orphans)
         gor__leave_orphans();
     else
         gor__free_all();

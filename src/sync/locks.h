@@ -267,7 +267,7 @@ static bool gor__rw_count(gor_rwmutex *m, bool more)
 static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++) {
         gor__au64 *slot = gor__near_slot(&gor__p_at(i)->near, m);
         uint64_t v = gor__au64_load_acq(slot);     /* acq slot: what they did */
         if ((v & 0xffff) == 0 || v >> 16 << 16 != (uint64_t)(uintptr_t)m << 16)
