@@ -57,11 +57,13 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
 /* From here on an unlock takes m->lock. Under it. I4 */
 static void gor__mutex_queue_locked(gor_mutex *m)
 {
-    if (!gor__windows_matter()) {
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
         gor__au32_or(&m->state, GOR__QUEUED);
         return;
     }
     while (!(gor__au32_or(&m->state, GOR__QUEUED | GOR__HEAT) & ~(uint32_t)GOR__LOCKED)) {
+        if (!gor__windows_matter())                /* now: a run may have begun before the bit */
+            return;
         gor__windows_close(&m->state);
         if (gor__au32_load_rlx(&m->state) & GOR__QUEUED)
             return;
