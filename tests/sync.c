@@ -1096,6 +1096,27 @@ TEST(a_negative_count_panics)
     must_panic(one_done_too_many, &wg, "negative");
 }
 
+static void many_too_many(void *p)
+{
+    gor_wg_add((gor_wg *)p, INT64_MIN);
+}
+
+static void a_few_less(void *p)
+{
+    gor_wg_add((gor_wg *)p, INT64_MIN / 2 - 1);
+}
+
+TEST(a_count_that_no_number_holds_panics_and_stays)
+{
+    gor_wg wg = { 0 };
+    must_panic(many_too_many, &wg, "negative");
+    must_panic(a_few_less, &wg, "negative");
+    IS(gor_wg_wait(&wg), 0);
+    gor_wg_add(&wg, INT64_MAX / 2);
+    gor_wg_add(&wg, -(INT64_MAX / 2));
+    IS(gor_wg_wait(&wg), 0);
+}
+
 /* -- semaphore --------------------------------------------------------------------------------- */
 
 TEST(a_zeroed_semaphore_has_no_permits)
