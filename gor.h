@@ -910,10 +910,12 @@ typedef struct gor_rwmutex {
     gor__wq   waiters;
     gor__aptr spread;                  /* itself: readers count where they are */
     gor__ai64 calm;                    /* not again before that time */
+    gor__au32 outside;                 /* readers that are no goroutines; not while there are any */
 } gor_rwmutex;
 
 /* Lock for reading or writing. A waiting writer holds back later readers, so no recursive rlock.
- * Read locks end with the runtime; a write lock, and a mutex, stay as they are.
+ * A read lock of a goroutine may end with the runtime; one of a thread, a write lock, and a mutex
+ * stay as they are.
  * Returns 0; -ECANCELED, -ETIMEDOUT own context done, not taken. try_: true if taken. */
 GOR_API int  gor_rwmutex_rlock(gor_rwmutex *m);
 GOR_API int  gor_rwmutex_lock(gor_rwmutex *m);
@@ -7380,14 +7382,22 @@ static void gor__m_loop(gor__m *m)
     }
 }
 
-/* Take m off the books. The last use of m by its own thread. */
+/* The end of a run makes orphans, and asks them all whether they are in a call. */
+static gor__au32 gor__orphaning;
+
+/* Take m off the books. The last use of m by its own thread. An orphan's may be gone already; its
+ * word, which goes with the thread, is in no call, and stays while it may be asked. */
 static void gor__m_end(gor__m *m)
 {
-    bool orphan = (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN) != 0;
+    bool orphan = (gor__au32_load_acq(&m->attention) & GOR__ORPHAN) != 0;
     gor__os_alt_stack_off(m->alt_stack);
     gor__arch_set_self(NULL);
-    if (orphan)
+    if (orphan) {
+        gor__arch_call_end();
+        while (gor__au32_load_acq(&gor__orphaning))
+            gor__os_yield();
         return;
+    }
     gor__lock_sched();
     gor__au32_store_rlx(&m->state, GOR__M_GONE);
     gor__rt.n_m--;
@@ -7563,7 +7573,7 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
 {
     uint32_t mark;
     gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
         while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
             gor__os_yield();                       /* acq window, in gor__p_holder */
 }
@@ -9998,11 +10008,13 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
 /* From here on an unlock takes m->lock. Under it. I4 */
 static void gor__mutex_queue_locked(gor_mutex *m)
 {
-    if (!gor__windows_matter()) {
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
         gor__au32_or(&m->state, GOR__QUEUED);
         return;
     }
     while (!(gor__au32_or(&m->state, GOR__QUEUED | GOR__HEAT) & ~(uint32_t)GOR__LOCKED)) {
+        if (!gor__windows_matter())                /* now: a run may have begun before the bit */
+            return;
         gor__windows_close(&m->state);
         if (gor__au32_load_rlx(&m->state) & GOR__QUEUED)
             return;
@@ -10171,7 +10183,11 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
  *                they are gathered.
  *             I4 A slot that has readers belongs to one mutex. Those of one that was left locked
  *                for good stay, until another spreads at the same address. A copy of an idle mutex
- *                is not spread: m->spread is not its own address.
+ *                is not spread: m->spread is not its own address. Once SPREAD goes that goes too:
+ *                the copy may be copied back.
+ *             I5 While threads that are no Ms read, m is not spread: outside counts them, from
+ *                before they lock, to before they unlock. So the slots, which end with the runtime,
+ *                never hold more readers than there are goroutines that read.
  * Cost        To gather takes microseconds. For 9 times as long the readers do not spread again, so
  *             writers are slowed down by a tenth at most.
  * Source      Dice and Kogan, "BRAVO: Biased Locking for Reader-Writer Locks" (2019). Here there
@@ -10208,7 +10224,7 @@ static bool gor__rw_count(gor_rwmutex *m, bool more)
 static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++) {
         gor__au64 *slot = gor__near_slot(&gor__p_at(i)->near, m);
         uint64_t v = gor__au64_load_acq(slot);     /* acq slot: what they did */
         if ((v & 0xffff) == 0 || v >> 16 << 16 != (uint64_t)(uintptr_t)m << 16)
@@ -10219,11 +10235,21 @@ static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
     return n;
 }
 
+/* A reader that is no goroutine comes, or goes: I5. */
+static void gor__rw_outside(gor_rwmutex *m, bool more)
+{
+    uint32_t n;
+    do
+        n = gor__au32_load_rlx(&m->outside);
+    while ((more || n > 0) && !gor__au32_cas(&m->outside, n, more ? n + 1 : n - 1));
+}
+
 /* Readers have met on the state. */
 static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
 {
     uint32_t s;
     if (!gor__windows_matter() || (uint64_t)(uintptr_t)m >> 48 != 0 ||
+        gor__au32_load_rlx(&m->outside) != 0 ||
         gor__os_now() < gor__ai64_load_rlx(&m->calm))
         return;
     gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -10232,8 +10258,12 @@ static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
     while (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) &&
            !gor__au32_cas(&m->state, s, s | GOR__RW_SPREAD));
     if (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) && gor__aptr_load_rlx(&m->spread) != m) {
-        gor__rw_take_slots(m);                     /* I4: of another life */
-        gor__aptr_store_rel(&m->spread, m);        /* rel rw.spread */
+        if (gor__au32_load_sc(&m->outside) != 0) {     /* it may not have seen SPREAD */
+            gor__au32_and(&m->state, ~GOR__RW_SPREAD);
+        } else {
+            gor__rw_take_slots(m);                 /* I4: of another life */
+            gor__aptr_store_rel(&m->spread, m);    /* rel rw.spread */
+        }
     }
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
@@ -10242,9 +10272,10 @@ static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
 static void gor__rw_gather_locked(gor_rwmutex *m)
 {
     int64_t begin = gor__os_now();
+    bool spread = gor__aptr_load_rlx(&m->spread) == m;
     uint32_t s, n = 0;
-    if (gor__aptr_load_rlx(&m->spread) == m) {
-        gor__aptr_store_rlx(&m->spread, NULL);
+    gor__aptr_store_sc(&m->spread, NULL);          /* before we ask whether there are windows */
+    if (spread) {
         if (gor__windows_matter())
             gor__windows_close(&m->state);
         n = gor__rw_take_slots(m);
@@ -10265,6 +10296,8 @@ GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
             return true;
         if ((s & GOR__RW_QUEUED) || !(lock ? gor__rw_fits(s, write) : gor__rw_held(s, write)))
             return false;
+        if (lock && !write && (s & GOR__RW_SPREAD) && !gor__self())
+            return false;                          /* I5 */
         if (gor__state_swap(&m->state, s, lock ? s + one : s - one))
             return true;
         if (lock && !write)
@@ -10343,7 +10376,8 @@ static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
 static int gor__rw_lock(gor_rwmutex *m, bool write, bool met)
 {
     int rc;
-    gor__enter();
+    if (!gor__enter() && !write)
+        gor__rw_outside(m, true);
     if (met || gor__stress_hit(8))
         gor__rw_spread(m);
     rc = gor__own_ctx_err();
@@ -10369,9 +10403,14 @@ static bool gor__rw_try_slow(gor_rwmutex *m, bool write)
 static bool gor__rw_try(gor_rwmutex *m, bool write)
 {
     gor__m *self = gor__enter();
-    bool taken = gor__rw_change(m, write, true) ||
-                 ((gor__au32_load_rlx(&m->state) & (GOR__RW_QUEUED | GOR__RW_SPREAD)) &&
-                  gor__rw_try_slow(m, write));
+    bool outside = !self && !write, taken;
+    if (outside)
+        gor__rw_outside(m, true);
+    taken = gor__rw_change(m, write, true) ||
+            ((outside || (gor__au32_load_rlx(&m->state) & (GOR__RW_QUEUED | GOR__RW_SPREAD))) &&
+             gor__rw_try_slow(m, write));
+    if (outside && !taken)
+        gor__rw_outside(m, false);
     gor__leave(self);
     return taken;
 }
@@ -10413,6 +10452,8 @@ static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
 static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
 {
     gor__m *self = gor__enter();
+    if (!self && !write)
+        gor__rw_outside(m, false);
     while (!gor__rw_change(m, write, false) && !gor__rw_unlock_slow(m, write, here))
         ;
     gor__leave(self);
@@ -10557,8 +10598,10 @@ GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
     bool done;
     do {
         old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
-        if (GOR__UNLIKELY(n > 0 && (int64_t)old / 2 > INT64_MAX / 2 - n))
-            gor__panic_raise(here, "wait group counter overflow");
+        if (GOR__UNLIKELY(n > 0 ? (int64_t)old / 2 > INT64_MAX / 2 - n
+                                : (int64_t)old / 2 < INT64_MIN / 2 - n))
+            gor__panic_raise(here, n > 0 ? "wait group counter overflow"
+                                         : "negative wait group counter");
         to = old + 2 * (uint64_t)n;
         done = to == GOR__WG_QUEUED ? gor__wg_zero(wg, old) : gor__wg_swap(wg, old, to);
     } while (GOR__UNLIKELY(!done));
@@ -14664,9 +14707,9 @@ static void gor__free_all(void)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
                 gor__g_abandon(&s->g[i]);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
@@ -14692,16 +14735,23 @@ static bool gor__some_m_in_call(void)
     return some;
 }
 
-/* Threads that will not come back keep their memory. One that is on its way out of the user's code
- * either finds that it is an orphan, or is waited for: the handshake of [retake] R1. */
-static void gor__leave_orphans(void)
+/* Some threads will not come back. One that is on its way out of the user's code either finds that
+ * it is an orphan, or is waited for: the handshake of [retake] R1. */
+static void gor__make_orphans(void)
 {
-    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
-                               "gor: its thread and memory stay\n";
+    gor__au32_store_sc(&gor__orphaning, 1);
     gor__wake_everyone(GOR__ORPHAN);
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__au32_store_rel(&gor__orphaning, 0);
+}
+
+/* They keep their memory. */
+static void gor__leave_orphans(void)
+{
+    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
+                               "gor: its thread and memory stay\n";
     if (gor__au32_load_rlx(&gor__packs.asked))
         gor__packs_leave();
     else
@@ -14717,6 +14767,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
+    bool orphans;
     gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
     gor__au32_store_sc(&gor__rt.main_home, 1);
@@ -14735,11 +14786,15 @@ static void gor__shut_down(gor__m *self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
-    while (gor__foreign_inside())                  /* they will find no runtime next */
+    orphans = gor__threads_left() > 0;
+    if (orphans)
+        gor__make_orphans();
+    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* nobody is in a window, nor will be */
+    while (gor__foreign_inside())                  /* they will find no runtime next, and no P */
         gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
-    if (gor__threads_left() > 0)
+    if (orphans)
         gor__leave_orphans();
     else
         gor__free_all();

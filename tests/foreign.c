@@ -443,6 +443,49 @@ TESTF(a_stop_abandons_what_still_runs)
     }
 }
 
+/* Threads that have nothing to do with the runtime. */
+struct bystanders {
+    gor_mutex   m;
+    gor_rwmutex rw;
+    long        n, n_rw;
+    _Atomic int stop;
+};
+
+static void *stand_by(void *p)
+{
+    struct bystanders *b = (struct bystanders *)p;
+    while (!atomic_load(&b->stop)) {
+        for (int i = 0; i < 100; i++) {
+            IS(gor_mutex_lock(&b->m), 0);
+            b->n++;
+            gor_mutex_unlock(&b->m);
+        }
+        IS(gor_rwmutex_lock(&b->rw), 0);
+        b->n_rw++;
+        gor_rwmutex_unlock(&b->rw);
+        IS(gor_rwmutex_rlock(&b->rw), 0);
+        OK(b->n_rw > 0);
+        gor_rwmutex_runlock(&b->rw);
+    }
+    return NULL;
+}
+
+TESTF(runs_come_and_go_while_threads_lock)
+{
+    struct bystanders b = { 0 };
+    pthread_t t[3];
+    for (int i = 0; i < 3; i++)
+        IS(pthread_create(&t[i], NULL, stand_by, &b), 0);
+    for (int round = 0; round < scaled(200); round++) {
+        start_runtime(8);
+        IS(gor_stop(), 0);
+    }
+    atomic_store(&b.stop, 1);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    OK(b.n > 0);
+}
+
 static int spawn_some(void *p)
 {
     gor_wg wg = { 0 };

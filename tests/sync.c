@@ -716,6 +716,65 @@ TEST(readers_of_an_rwmutex_that_is_gone_are_not_those_of_the_next_one)
     gor_rwmutex_runlock(&m);
 }
 
+TEST(an_rwmutex_that_was_moved_away_and_back_keeps_writers_out)
+{
+    gor_rwmutex m = { 0 }, away;
+    end_elision();
+    spread(&m);
+    away = m;
+    OK(gor_rwmutex_try_lock(&away));               /* gathers there */
+    gor_rwmutex_unlock(&away);
+    m = away;
+    IS((gor_rwmutex_rlock)(&m), 0);
+    OK(!gor_rwmutex_try_lock(&m));
+    gor_rwmutex_runlock(&m);
+    OK(gor_rwmutex_try_lock(&m));
+    gor_rwmutex_unlock(&m);
+}
+
+static void yield_until_told(void *p)
+{
+    while (!atomic_load((_Atomic int *)p))
+        gor_yield();
+}
+
+/* Lock for reading on one processor, unlock on another. */
+static int read_on_the_way(void *p)
+{
+    gor_rwmutex *m = (gor_rwmutex *)p;
+    gor_wg wg = { 0 };
+    _Atomic int told = 0;
+    gor__p *here;
+    spread(m);
+    for (int i = 0; i < 4; i++)
+        START(&wg, yield_until_told, &told);
+    IS(gor_rwmutex_rlock(m), 0);
+    here = gor__m_p(gor__self());
+    for (int i = 0; i < 100000 && gor__m_p(gor__self()) == here; i++)
+        gor_yield();
+    gor_rwmutex_runlock(m);
+    spread(m);
+    atomic_store(&told, 1);
+    gor_wg_wait(&wg);
+    return 0;
+}
+
+TESTF(what_a_thread_has_locked_for_reading_stays_so_when_a_run_ends)
+{
+    gor_options o = { .procs = 2 };
+    gor_rwmutex m = { 0 };
+    for (int i = 0; i < 5; i++) {
+        IS(gor_rwmutex_rlock(&m), 0);              /* after the first time it may be spread */
+        IS(gor_run_with(&o, read_on_the_way, &m), 0);
+        if (!IS(gor_rwmutex_try_lock(&m), false))
+            return;
+        gor_rwmutex_runlock(&m);
+        OK(gor_rwmutex_try_lock(&m));
+        gor_rwmutex_unlock(&m);
+        IS(gor_run_with(&o, read_on_the_way, &m), 0);
+    }
+}
+
 static void read_spread(void *p)
 {
     struct shared *s = (struct shared *)p;
@@ -1035,6 +1094,27 @@ TEST(a_negative_count_panics)
 {
     gor_wg wg = { 0 };
     must_panic(one_done_too_many, &wg, "negative");
+}
+
+static void many_too_many(void *p)
+{
+    gor_wg_add((gor_wg *)p, INT64_MIN);
+}
+
+static void a_few_less(void *p)
+{
+    gor_wg_add((gor_wg *)p, INT64_MIN / 2 - 1);
+}
+
+TEST(a_count_that_no_number_holds_panics_and_stays)
+{
+    gor_wg wg = { 0 };
+    must_panic(many_too_many, &wg, "negative");
+    must_panic(a_few_less, &wg, "negative");
+    IS(gor_wg_wait(&wg), 0);
+    gor_wg_add(&wg, INT64_MAX / 2);
+    gor_wg_add(&wg, -(INT64_MAX / 2));
+    IS(gor_wg_wait(&wg), 0);
 }
 
 /* -- semaphore --------------------------------------------------------------------------------- */

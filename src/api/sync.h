@@ -32,10 +32,12 @@ typedef struct gor_rwmutex {
     gor__wq   waiters;
     gor__aptr spread;                  /* itself: readers count where they are */
     gor__ai64 calm;                    /* not again before that time */
+    gor__au32 outside;                 /* readers that are no goroutines; not while there are any */
 } gor_rwmutex;
 
 /* Lock for reading or writing. A waiting writer holds back later readers, so no recursive rlock.
- * Read locks end with the runtime; a write lock, and a mutex, stay as they are.
+ * A read lock of a goroutine may end with the runtime; one of a thread, a write lock, and a mutex
+ * stay as they are.
  * Returns 0; -ECANCELED, -ETIMEDOUT own context done, not taken. try_: true if taken. */
 GOR_API int  gor_rwmutex_rlock(gor_rwmutex *m);
 GOR_API int  gor_rwmutex_lock(gor_rwmutex *m);

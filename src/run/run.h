@@ -320,9 +320,9 @@ static void gor__free_all(void)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
                 gor__g_abandon(&s->g[i]);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__p_free(gor__p_at(i));
     for (s = gor__rt.slabs; s; s = next_s) {
         next_s = s->next;
@@ -348,16 +348,23 @@ static bool gor__some_m_in_call(void)
     return some;
 }
 
-/* Threads that will not come back keep their memory. One that is on its way out of the user's code
- * either finds that it is an orphan, or is waited for: the handshake of [retake] R1. */
-static void gor__leave_orphans(void)
+/* Some threads will not come back. One that is on its way out of the user's code either finds that
+ * it is an orphan, or is waited for: the handshake of [retake] R1. */
+static void gor__make_orphans(void)
 {
-    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
-                               "gor: its thread and memory stay\n";
+    gor__au32_store_sc(&gor__orphaning, 1);
     gor__wake_everyone(GOR__ORPHAN);
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__au32_store_rel(&gor__orphaning, 0);
+}
+
+/* They keep their memory. */
+static void gor__leave_orphans(void)
+{
+    static const char text[] = "gor: stopped while a goroutine computes or blocks outside of "
+                               "gor: its thread and memory stay\n";
     if (gor__au32_load_rlx(&gor__packs.asked))
         gor__packs_leave();
     else
@@ -373,6 +380,7 @@ static void gor__shut_down(gor__m *self)
     gor_options opt = gor__rt.opt;
     int64_t patience = gor__os_now() + GOR_SEC;
     int mine = self ? 1 : 0;
+    bool orphans;
     gor__au32_store_sc(&gor__rt.running, GOR__ENDING);
     gor__stop_now();
     gor__au32_store_sc(&gor__rt.main_home, 1);
@@ -391,11 +399,15 @@ static void gor__shut_down(gor__m *self)
         gor__m_end(self);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
-    while (gor__foreign_inside())                  /* they will find no runtime next */
+    orphans = gor__threads_left() > 0;
+    if (orphans)
+        gor__make_orphans();
+    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* nobody is in a window, nor will be */
+    while (gor__foreign_inside())                  /* they will find no runtime next, and no P */
         gor__os_yield();
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
-    if (gor__threads_left() > 0)
+    if (orphans)
         gor__leave_orphans();
     else
         gor__free_all();

@@ -98,14 +98,22 @@ static void gor__m_loop(gor__m *m)
     }
 }
 
-/* Take m off the books. The last use of m by its own thread. */
+/* The end of a run makes orphans, and asks them all whether they are in a call. */
+static gor__au32 gor__orphaning;
+
+/* Take m off the books. The last use of m by its own thread. An orphan's may be gone already; its
+ * word, which goes with the thread, is in no call, and stays while it may be asked. */
 static void gor__m_end(gor__m *m)
 {
-    bool orphan = (gor__au32_load_rlx(&m->attention) & GOR__ORPHAN) != 0;
+    bool orphan = (gor__au32_load_acq(&m->attention) & GOR__ORPHAN) != 0;
     gor__os_alt_stack_off(m->alt_stack);
     gor__arch_set_self(NULL);
-    if (orphan)
+    if (orphan) {
+        gor__arch_call_end();
+        while (gor__au32_load_acq(&gor__orphaning))
+            gor__os_yield();
         return;
+    }
     gor__lock_sched();
     gor__au32_store_rlx(&m->state, GOR__M_GONE);
     gor__rt.n_m--;
@@ -281,7 +289,7 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
 {
     uint32_t mark;
     gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++)
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
         while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
             gor__os_yield();                       /* acq window, in gor__p_holder */
 }

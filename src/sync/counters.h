@@ -43,8 +43,10 @@ GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
     bool done;
     do {
         old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
-        if (GOR__UNLIKELY(n > 0 && (int64_t)old / 2 > INT64_MAX / 2 - n))
-            gor__panic_raise(here, "wait group counter overflow");
+        if (GOR__UNLIKELY(n > 0 ? (int64_t)old / 2 > INT64_MAX / 2 - n
+                                : (int64_t)old / 2 < INT64_MIN / 2 - n))
+            gor__panic_raise(here, n > 0 ? "wait group counter overflow"
+                                         : "negative wait group counter");
         to = old + 2 * (uint64_t)n;
         done = to == GOR__WG_QUEUED ? gor__wg_zero(wg, old) : gor__wg_swap(wg, old, to);
     } while (GOR__UNLIKELY(!done));

@@ -57,11 +57,13 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
 /* From here on an unlock takes m->lock. Under it. I4 */
 static void gor__mutex_queue_locked(gor_mutex *m)
 {
-    if (!gor__windows_matter()) {
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
         gor__au32_or(&m->state, GOR__QUEUED);
         return;
     }
     while (!(gor__au32_or(&m->state, GOR__QUEUED | GOR__HEAT) & ~(uint32_t)GOR__LOCKED)) {
+        if (!gor__windows_matter())                /* now: a run may have begun before the bit */
+            return;
         gor__windows_close(&m->state);
         if (gor__au32_load_rlx(&m->state) & GOR__QUEUED)
             return;
@@ -230,7 +232,11 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
  *                they are gathered.
  *             I4 A slot that has readers belongs to one mutex. Those of one that was left locked
  *                for good stay, until another spreads at the same address. A copy of an idle mutex
- *                is not spread: m->spread is not its own address.
+ *                is not spread: m->spread is not its own address. Once SPREAD goes that goes too:
+ *                the copy may be copied back.
+ *             I5 While threads that are no Ms read, m is not spread: outside counts them, from
+ *                before they lock, to before they unlock. So the slots, which end with the runtime,
+ *                never hold more readers than there are goroutines that read.
  * Cost        To gather takes microseconds. For 9 times as long the readers do not spread again, so
  *             writers are slowed down by a tenth at most.
  * Source      Dice and Kogan, "BRAVO: Biased Locking for Reader-Writer Locks" (2019). Here there
@@ -267,7 +273,7 @@ static bool gor__rw_count(gor_rwmutex *m, bool more)
 static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < gor__au32_load_acq(&gor__rt.n_allp); i++) {
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++) {
         gor__au64 *slot = gor__near_slot(&gor__p_at(i)->near, m);
         uint64_t v = gor__au64_load_acq(slot);     /* acq slot: what they did */
         if ((v & 0xffff) == 0 || v >> 16 << 16 != (uint64_t)(uintptr_t)m << 16)
@@ -278,11 +284,21 @@ static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
     return n;
 }
 
+/* A reader that is no goroutine comes, or goes: I5. */
+static void gor__rw_outside(gor_rwmutex *m, bool more)
+{
+    uint32_t n;
+    do
+        n = gor__au32_load_rlx(&m->outside);
+    while ((more || n > 0) && !gor__au32_cas(&m->outside, n, more ? n + 1 : n - 1));
+}
+
 /* Readers have met on the state. */
 static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
 {
     uint32_t s;
     if (!gor__windows_matter() || (uint64_t)(uintptr_t)m >> 48 != 0 ||
+        gor__au32_load_rlx(&m->outside) != 0 ||
         gor__os_now() < gor__ai64_load_rlx(&m->calm))
         return;
     gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -291,8 +307,12 @@ static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
     while (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) &&
            !gor__au32_cas(&m->state, s, s | GOR__RW_SPREAD));
     if (!(s & (GOR__RW_WRITER | GOR__RW_QUEUED)) && gor__aptr_load_rlx(&m->spread) != m) {
-        gor__rw_take_slots(m);                     /* I4: of another life */
-        gor__aptr_store_rel(&m->spread, m);        /* rel rw.spread */
+        if (gor__au32_load_sc(&m->outside) != 0) {     /* it may not have seen SPREAD */
+            gor__au32_and(&m->state, ~GOR__RW_SPREAD);
+        } else {
+            gor__rw_take_slots(m);                 /* I4: of another life */
+            gor__aptr_store_rel(&m->spread, m);    /* rel rw.spread */
+        }
     }
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
@@ -301,9 +321,10 @@ static GOR__NOINLINE void gor__rw_spread(gor_rwmutex *m)
 static void gor__rw_gather_locked(gor_rwmutex *m)
 {
     int64_t begin = gor__os_now();
+    bool spread = gor__aptr_load_rlx(&m->spread) == m;
     uint32_t s, n = 0;
-    if (gor__aptr_load_rlx(&m->spread) == m) {
-        gor__aptr_store_rlx(&m->spread, NULL);
+    gor__aptr_store_sc(&m->spread, NULL);          /* before we ask whether there are windows */
+    if (spread) {
         if (gor__windows_matter())
             gor__windows_close(&m->state);
         n = gor__rw_take_slots(m);
@@ -324,6 +345,8 @@ GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
             return true;
         if ((s & GOR__RW_QUEUED) || !(lock ? gor__rw_fits(s, write) : gor__rw_held(s, write)))
             return false;
+        if (lock && !write && (s & GOR__RW_SPREAD) && !gor__self())
+            return false;                          /* I5 */
         if (gor__state_swap(&m->state, s, lock ? s + one : s - one))
             return true;
         if (lock && !write)
@@ -402,7 +425,8 @@ static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
 static int gor__rw_lock(gor_rwmutex *m, bool write, bool met)
 {
     int rc;
-    gor__enter();
+    if (!gor__enter() && !write)
+        gor__rw_outside(m, true);
     if (met || gor__stress_hit(8))
         gor__rw_spread(m);
     rc = gor__own_ctx_err();
@@ -428,9 +452,14 @@ static bool gor__rw_try_slow(gor_rwmutex *m, bool write)
 static bool gor__rw_try(gor_rwmutex *m, bool write)
 {
     gor__m *self = gor__enter();
-    bool taken = gor__rw_change(m, write, true) ||
-                 ((gor__au32_load_rlx(&m->state) & (GOR__RW_QUEUED | GOR__RW_SPREAD)) &&
-                  gor__rw_try_slow(m, write));
+    bool outside = !self && !write, taken;
+    if (outside)
+        gor__rw_outside(m, true);
+    taken = gor__rw_change(m, write, true) ||
+            ((outside || (gor__au32_load_rlx(&m->state) & (GOR__RW_QUEUED | GOR__RW_SPREAD))) &&
+             gor__rw_try_slow(m, write));
+    if (outside && !taken)
+        gor__rw_outside(m, false);
     gor__leave(self);
     return taken;
 }
@@ -472,6 +501,8 @@ static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
 static void gor__rw_unlock(gor_rwmutex *m, bool write, const char *here)
 {
     gor__m *self = gor__enter();
+    if (!self && !write)
+        gor__rw_outside(m, false);
     while (!gor__rw_change(m, write, false) && !gor__rw_unlock_slow(m, write, here))
         ;
     gor__leave(self);
