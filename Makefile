@@ -20,7 +20,7 @@ httptools := httptools==0.9.0 \
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
 	@echo '                   TREE=$(TREE) is the tree'
-	@echo 'make check         every variant of the tests whose tools are here; CI=true: a skip fails'
+	@echo 'make check         every variant of the tests whose tools are here; CI=true: skips fail'
 	@echo 'make check-NAME    one variant:'
 	@echo '$(variants)' | fold -s -w 76 | sed 's/^/                   /'
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'

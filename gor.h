@@ -34,11 +34,12 @@
  *            [debug] panic, dump, stats   [short]
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
- *            [epoll] [kqueue]
+ *            [epoll] [kqueue] [clock]
  *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [pack] [switch] [spawn]
- *            [taskq] [sched] [start] [machine] [wait] [poll] [report] [life] [channel] [fork]
- *            [select] [locks] [counters] [time] [context] [faults] [block] [fd] [net] [file]
- *            [dial] [signal] [preempt] [retake] [tidy] [sysmon] [run] [look] [names]
+ *            [taskq] [sched] [start] [turn] [machine] [wait] [poll] [report] [life] [channel]
+ *            [fork] [select] [locks] [counters] [time] [context] [faults] [block] [tidy] [fd]
+ *            [net] [file] [dial] [signal] [preempt] [retake] [trace] [sysmon] [run] [look]
+ *            [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -958,7 +959,7 @@ GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 typedef struct gor_wg {
     gor__spin lock;
     gor__au32 pad;
-    gor__au64 state;                   /* twice the count; and 1: somebody waits                 */
+    gor__au64 state;                   /* twice the count; and 1: somebody may wait             */
     gor__wq   waiters;
 } gor_wg;
 
@@ -1637,7 +1638,7 @@ typedef gor_ctx     ctx_t;
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
- * [preempt]  a switch in place, by signal       [retake]   a processor is taken from its thread
+ * [preempt]  a switch in place, by signal         [retake]   a processor is taken from its thread
  * [tidy]     idle pages of stacks go back
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
@@ -1654,9 +1655,11 @@ typedef gor_ctx     ctx_t;
  *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
  *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
  *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
- *                 first. Spilled into the global queue. high, low: queues by priority.
+ *                 first. Spilled into the global queue, or, what has not begun, onto the stack
+ *                 `fresh` ([ready] I4). high, low: queues by priority.
  *   steal         take half of another P's ring, or its oldest task, in the last round also its
- *                 next slot, and run its timers. spinning: an M with a P that looks for work.
+ *                 next slot, if it is busy with something else, and run its timers. spinning: an
+ *                 M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
@@ -1664,7 +1667,8 @@ typedef gor_ctx     ctx_t;
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
- *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
+ *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked
  *                 one; in_call is then the word's mark, by which others see it. [machine]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
@@ -2249,7 +2253,7 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return ((uint64_t)hi << 32) | lo;
 }
 
-/* "Invariant TSC" */
+/* What the manuals call "invariant TSC": leaf 0x80000007, edx bit 8. */
 static bool gor__arch_ticks_steady(void)
 {
     uint32_t a = 0x80000000u, b, c = 0, d;
@@ -3414,8 +3418,8 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
  *             I2 Nobody adds up but in the `span` before `until`: GOR__CLOCK_SPAN_NS after the last
  *                reading. at is stored before until, and read after it, so it is as new, or newer.
  *             I3 Each new reading is compared with what would have been answered. Once they differ
- *                by more than I1 allows (counters that are not the same on all CPUs, a machine that
- *                was moved), the counter is not used any more.
+ *                by clearly more than I1 allows (counters that are not the same on all CPUs, a
+ *                machine that was moved), the counter is not used any more.
  * Locks       `busy`, only tried: who does not get it reads the system's clock for itself.
  * Source      The kernel's vDSO does the same, for an exact answer. Ours may be a little late.
  * Tests       tests/time.c
@@ -3454,7 +3458,7 @@ static uint64_t gor__clock_both(uint64_t *ticks, int64_t *ns)
 static void gor__clock_begin(void)
 {
     uint64_t best = UINT64_MAX;
-    if (gor__au32_xchg(&gor__clock.busy, 1) != 0)
+    if (gor__au32_xchg(&gor__clock.busy, 1) != 0)  /* acq clock.busy */
         return;
     for (int i = 0; i < 8 && !gor__au32_load_rlx(&gor__clock.on); i++) {
         uint64_t ticks, took;
@@ -3471,7 +3475,8 @@ static void gor__clock_begin(void)
     gor__au32_store_rel(&gor__clock.busy, 0);      /* rel clock.busy */
 }
 
-/* Is `ns`, read at `ticks`, what I1 promises of the reading before? Busy. */
+/* Is `ns`, read at `ticks`, what the reading before promised: not sooner than I1, and not later by
+ * more than four times its margin, for rate was measured once? Busy. */
 static bool gor__clock_agrees(uint64_t rate, uint64_t ticks, int64_t ns)
 {
     int64_t said = (int64_t)(gor__au64_load_rlx(&gor__clock.at) + gor__clock_ns(ticks, rate));
@@ -3627,7 +3632,8 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
 #define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
 
-static __thread struct { uint64_t last; int n; } gor__crowd;   /* of gor__lock_slow alone */
+/* Nobody switches between reading and writing it: so __thread is safe here. */
+static __thread struct { uint64_t last; int n; } gor__crowd;
 
 static void gor__lock_stay_away(uint64_t now)
 {
@@ -4175,7 +4181,8 @@ static void gor__stacks_free(void)
  *                stack has been left; a G may be made runnable before that, so who takes it from a
  *                queue waits for the bit to go. It does so off any goroutine's stack, or two could
  *                wait for each other. A G whose hold is 0 can be switched to at once.
- *             I2 Only the M that holds a P writes the P's own fields.
+ *             I2 Only the M that holds a P writes the P's own fields; but the slots of near are
+ *                emptied by who gathers an rwmutex's readers, while no window is open ([locks]).
  *             I3 A G never holds a spin lock across a switch.
  *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
  *             I5 What two goroutines of one M touch without a lock is an atomic word, relaxed: in
@@ -4243,7 +4250,7 @@ typedef struct gor__g {
         void  *sp;                     /* saved stack pointer while off the CPU                */
         struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
     };
-    gor__aptr  link;                   /* next in a global queue or a free list                */
+    gor__aptr  link;                   /* next in a global queue or a free list; older in fresh */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
@@ -4338,7 +4345,7 @@ typedef struct gor__timers {           /* see [timer] */
 } gor__timers;
 
 typedef struct gor__p {
-    gor__near_p near;                  /* [fast]: readers of rwmutexes; owner writes, in a window */
+    gor__near_p near;                  /* readers of rwmutexes: owner in a window, or who gathers */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -4426,6 +4433,8 @@ GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] 
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
                    offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+GOR__STATIC_ASSERT(offsetof(gor__g, stack) == 64 && offsetof(gor__g, locked) == 128,
+                   "a switch touches one line of G, a start two");
 GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
@@ -4935,7 +4944,10 @@ static size_t gor__timers_run(gor__timers *h)
 {
     int64_t first = gor__ai64_load_rlx(&h->first), now;
     size_t n = 0;
-    if (first == GOR_FOREVER || first > gor__now_above() || first > (now = gor__os_now()))
+    if (first == GOR_FOREVER || first > gor__now_above())
+        return 0;
+    now = gor__os_now();
+    if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (; h->n && h->heap[0].when <= now; n++)
@@ -5227,6 +5239,7 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *                too, 128 each quantum: each has its turn however many newer ones there are.
  * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
  *             by Work Stealing" (1999), which bounds the space.
+ * Tests       tests/order.c
  */
 static void gor__urgent_update_locked(void)
 {
@@ -6220,10 +6233,11 @@ static void gor__unpromise_odd(uint32_t traits)
         gor__stack_unpromise(k, 1);
 }
 
-static void gor__free_argument(gor__g *g)
+GOR__INLINE void gor__free_argument(gor__g *g)
 {
-    if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free(g->arg, g->copy_size);
+    if (GOR__LIKELY(g->copy_size == 0))
+        return;
+    gor__free(g->arg, g->copy_size);
     g->copy_size = 0;
 }
 
@@ -6458,7 +6472,9 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
  *             sleep.
  * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
  *             times in a row, the global queue is looked at first every 61st turn, timers whenever
- *             some are pending and a few microseconds have passed, priorities by the clock.
+ *             some are pending and a few microseconds have passed, priorities by the clock. What
+ *             has not begun and was spilled comes after the global queue, the newest first; its
+ *             oldest are [sysmon]'s.
  * Order       gor__find_work lists its steps.
  * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
  *             (1999).
@@ -6683,7 +6699,8 @@ static gor__g *gor__try_next_of(gor__p *victim)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
 
-/* Take work from one victim. last: also what it would run next, and its timers. */
+/* Take work from one victim. last: also its next slot, unless it is about to run that, and its
+ * timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
     gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
@@ -7169,8 +7186,8 @@ static void gor__wait_for_locked(gor__m *m)
 }
 
 /* ==== [start] a new goroutine joins the queue ====================================================
- * What        gor__spawn makes a goroutine and has it run next on its P, as Go does: what it is to
- *             work on is still in the cache.
+ * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
+ *             is to work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most of them run to their ends: they then share a few warm stacks, and a loop that
  *             starts a million short goroutines never holds a million. If they park instead, the
@@ -7222,33 +7239,33 @@ static int gor__spawn(gor__m *m, const gor__spec *s) { return gor__spawn_here(m,
  *             gor__rt.urgent sends every choice to g0, whose loop notes the turn.
  * Invariants  I1 Who writes an event counts itself in `busy` and then looks at state; who stops
  *                sets state and then waits for busy to be 0. So nobody writes into what is gone.
- * Limits      GOR__TRACE_CAP turns; later ones are counted, not kept.
+ * Limits      GOR__TURN_CAP turns; later ones are counted, not kept.
  * Tests       tests/trace.c
  */
-#define GOR__TRACE_CAP ((size_t)1 << 20)
+#define GOR__TURN_CAP ((size_t)1 << 20)
 
-typedef struct gor__event {            /* a turn                                               */
+typedef struct gor__turn {            /* a turn                                               */
     int64_t  from, to;
     uint64_t id;
     uint32_t tid;                      /* the thread                                           */
     int32_t  p;
     uint32_t state, why;               /* when it had been left; a moment later, if it was     */
     char     name[24];                 /* woken at once                                        */
-} gor__event;
+} gor__turn;
 
-enum gor__trace_state { GOR__TRACE_OFF, GOR__TRACE_CHANGING, GOR__TRACE_ON };
+enum gor__turns_state { GOR__TURNS_OFF, GOR__TURNS_CHANGING, GOR__TURNS_ON };
 
 static struct {
-    gor__au32   state;                 /* enum gor__trace_state                                */
+    gor__au32   state;                 /* enum gor__turns_state                                */
     gor__au32   busy;                  /* Ms that may be writing an event                      */
     gor__au64   n;
-    gor__event *events;                /* GOR__TRACE_CAP of them, as they are touched          */
+    gor__turn *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
     FILE       *file;
     int64_t     began;
-} gor__trace;
+} gor__turns;
 
 /* What is known of a turn before it begins: after it, g may be another's. */
-GOR__NO_TSAN static void gor__trace_begin(gor__event *e, gor__m *m, gor__g *g)
+GOR__NO_TSAN static void gor__turn_begin(gor__turn *e, gor__m *m, gor__g *g)
 {
     const char *name = gor__g_name(g);
     gor__p *p = gor__m_p(m);
@@ -7262,22 +7279,22 @@ GOR__NO_TSAN static void gor__trace_begin(gor__event *e, gor__m *m, gor__g *g)
     e->from = gor__os_now();
 }
 
-static void gor__trace_end(gor__event *e, gor__g *g)
+static void gor__turn_end(gor__turn *e, gor__g *g)
 {
     uint64_t i;
     e->to = gor__os_now();
     e->state = gor__au32_load_rlx(&g->state);
     e->why = gor__au32_load_rlx(&g->why);
-    gor__au32_add(&gor__trace.busy, 1);
-    if (gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON) {
-        i = gor__au64_add(&gor__trace.n, 1);
-        if (i < GOR__TRACE_CAP)
-            gor__trace.events[i] = *e;
+    gor__au32_add(&gor__turns.busy, 1);
+    if (gor__au32_load_sc(&gor__turns.state) == GOR__TURNS_ON) {
+        i = gor__au64_add(&gor__turns.n, 1);
+        if (i < GOR__TURN_CAP)
+            gor__turns.turn[i] = *e;
     }
-    gor__au32_add(&gor__trace.busy, (uint32_t)-1);   /* rel trace.busy: the event */
+    gor__au32_add(&gor__turns.busy, (uint32_t)-1);   /* rel turns.busy: the event */
 }
 
-static bool gor__trace_is_on(void)
+static bool gor__turns_are_noted(void)
 {
     return GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.tracing) != 0);
 }
@@ -7285,7 +7302,7 @@ static bool gor__trace_is_on(void)
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 *m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ * Invariants  I1 *m->in_call is not 0 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
  *                a count kept: the chain of load and add would be the dearest part of a call. In a
  *                window it is the window's mark, which is not 0 either.
@@ -7346,12 +7363,12 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 
 static GOR__NOINLINE void gor__execute_traced(gor__m *m, gor__g *g)
 {
-    gor__event e;
-    gor__trace_begin(&e, m, g);
+    gor__turn e;
+    gor__turn_begin(&e, m, g);
     gor__aptr_store_rlx(&m->prev, NULL);
     gor__execute(m, g);
     if (gor__aptr_load_rlx(&m->prev) == g)         /* and not others after it */
-        gor__trace_end(&e, g);
+        gor__turn_end(&e, g);
 }
 
 /* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
@@ -7373,7 +7390,7 @@ static void gor__m_loop(gor__m *m)
             g = gor__find_work(m);
         if (!g)
             return;
-        if (gor__trace_is_on())
+        if (gor__turns_are_noted())
             gor__execute_traced(m, g);
         else
             gor__execute(m, g);
@@ -8765,8 +8782,7 @@ static void *gor__g_finish(gor__g *g)
         gor__cancel_release(g->ctx_held);
         g->ctx_held = NULL;
     }
-    if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free_argument(g);
+    gor__free_argument(g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
         gor__au32_store_rlx(&g->no_preempt, 0);
     if (g->done)
@@ -9552,10 +9568,11 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
 /* ==== [select] wait for one of several ===========================================================
  * What        Look at all cases at one moment, and run one of those that can, at random; if none
  *             can, queue at all of them and block.
- * Steps       1 check; ask for fds; 2 lock all channels, by rising address; 3 count the cases that
- *             can run, take one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts,
- *             tasks and fds, arm the deadline; 7 block; 8 leave all queues. What woke an fd's case
- *             may have gone again: then from the beginning.
+ * Steps       1 check, and sort the channel cases by address; ask for fds; 2 lock all channels in
+ *             that order; 3 draw one of the cases that can run; 4 default; 5 queue at the
+ *             channels, unlock; 6 queue at contexts, tasks and fds, arm the deadline; 7 block;
+ *             8 leave all queues. What woke an fd's case may have gone again: then from the
+ *             beginning.
  * Why         Locking all channels makes looking and queueing one step: between two selects that
  *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
  *             so they are queued at one by one.
@@ -9639,7 +9656,7 @@ static int gor__select_sort_in(gor__selection *s, size_t i)
     }
 }
 
-/* Step 1: refuse before anything moves. */
+/* Step 1: refuse before anything moves; the channel cases in the order of their addresses. */
 static int gor__select_check(gor__selection *s)
 {
     int rc = 0;
@@ -9725,13 +9742,14 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
     int at;
     while ((at = gor__select_draw(s)) >= 0) {
-        gor__lane *l = &s->lane[at];
-        size_t i = (size_t)at - s->n_lanes;
+        gor__lane *l;
         int rc;
         if ((size_t)at >= s->n_lanes) {
+            size_t i = (size_t)at - s->n_lanes;
             *result = gor__select_done(s, i, gor__case_is_fd(&s->cases[i]) ? s->cases[i].rc : 0);
             return true;
         }
+        l = &s->lane[at];
         rc = gor__chan_transfer(l->c, l->send, s->cases[l->i].value, woken);
         if (rc != GOR__WAIT) {
             *result = gor__select_done(s, l->i, rc);
@@ -10092,12 +10110,13 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 {
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
+        uint32_t cooler = s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE : GOR__LOCKED;
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
         if (s & GOR__QUEUED) {
             if (gor__mutex_unlock_queued(m))
                 return;
-        } else if (gor__state_swap(&m->state, s, s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE - 1 : 0)) {
+        } else if (gor__state_swap(&m->state, s, cooler & ~(uint32_t)GOR__LOCKED)) {
             return;
         }
     }
@@ -10112,7 +10131,7 @@ GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
     gor__window_open(&m->state);
     mine = gor__au32_load_rlx(&m->state) == GOR__LOCKED;
     if (mine)
-        gor__au32_store_rel(&m->state, 0);
+        gor__au32_store_rel(&m->state, 0);         /* rel state */
     gor__window_shut();
     return mine;
 }
@@ -10286,7 +10305,8 @@ static void gor__rw_gather_locked(gor_rwmutex *m)
     gor__ai64_store_rlx(&m->calm, gor__os_now() + 9 * (gor__os_now() - begin));
 }
 
-/* Change the state by add, if nobody waits and it fits, or, to unlock, it is held so. */
+/* Lock or unlock without the lock: a reader in its processor's slot, if m is spread; else in the
+ * state, if nobody waits and it fits, or, to unlock, it is held so. */
 GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
 {
     uint32_t one = gor__rw_one(write);
@@ -10584,7 +10604,7 @@ static GOR__NOINLINE bool gor__wg_zero(gor_wg *wg, uint64_t old)
     gor__node *list = NULL;
     bool done;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    done = gor__wg_swap(wg, old, 0);               /* I2 */
+    done = gor__wg_swap(wg, old, 0);               /* I1 */
     if (done)
         list = gor__wq_take_all(&wg->waiters, 0);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);
@@ -10823,7 +10843,8 @@ static void gor__timer_run(void *p)
         call->fn(call->arg);
 }
 
-/* Take back a run that has been started and has not begun. */
+/* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
+ * of the runtime has: what its `run` says is no G. */
 static bool gor__timer_revoke(gor_timer *t)
 {
     gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
@@ -13966,14 +13987,14 @@ static void gor__retake(gor__p *p, gor__m *m)
  * Tests       tests/trace.c
  */
 
-/* state has changed: from now on every choice of what is next is g0's; or no more. Who changes it
- * next comes here after us. */
+/* Pass state on to the scheduler: while it is ON, g0 makes every choice. It is looked at anew under
+ * the lock, so of two that change it the later one's word stays. */
 static void gor__trace_switch(void)
 {
     gor__m *m = gor__enter();
     gor__lock_sched();
     gor__au32_store_rlx(&gor__rt.tracing,
-                        gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON);
+                        gor__au32_load_sc(&gor__turns.state) == GOR__TURNS_ON);
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__leave(m);
@@ -13992,7 +14013,7 @@ static void gor__trace_string(FILE *f, const char *s)
     putc('"', f);
 }
 
-static void gor__trace_event(FILE *f, const gor__event *e)
+static void gor__trace_event(FILE *f, const gor__turn *e)
 {
     const char *then = gor__state_text[e->state <= GOR__DEAD ? e->state : (uint32_t)GOR__DEAD];
     if (e->state == GOR__WAITING && e->why != GOR__WHY_NONE && e->why < GOR__N_WHYS)
@@ -14001,18 +14022,18 @@ static void gor__trace_event(FILE *f, const gor__event *e)
     gor__trace_string(f, e->name);
     fprintf(f, ",\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"goroutine\":%llu,"
                "\"processor\":%d,\"then\":\"%s\"}},\n",
-            e->tid, (double)(e->from - gor__trace.began) / 1e3, (double)(e->to - e->from) / 1e3,
+            e->tid, (double)(e->from - gor__turns.began) / 1e3, (double)(e->to - e->from) / 1e3,
             (unsigned long long)e->id, e->p, then);
 }
 
 /* 0 or -errno. The last object has no comma. */
 static int gor__trace_write(FILE *f, uint64_t n)
 {
-    uint64_t kept = n < GOR__TRACE_CAP ? n : GOR__TRACE_CAP;
+    uint64_t kept = n < GOR__TURN_CAP ? n : GOR__TURN_CAP;
     int rc = 0;
     fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", f);
     for (uint64_t i = 0; i < kept; i++)
-        gor__trace_event(f, &gor__trace.events[i]);
+        gor__trace_event(f, &gor__turns.turn[i]);
     fprintf(f, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"gor\"}}\n"
                "],\"otherData\":{\"turns\":\"%llu\",\"not kept\":\"%llu\"}}\n",
             (unsigned long long)n, (unsigned long long)(n - kept));
@@ -14026,7 +14047,7 @@ static int gor__trace_write(FILE *f, uint64_t n)
 /* Stop, if a trace is on. */
 static bool gor__trace_close(void)
 {
-    return gor__au32_cas(&gor__trace.state, GOR__TRACE_ON, GOR__TRACE_CHANGING);
+    return gor__au32_cas(&gor__turns.state, GOR__TURNS_ON, GOR__TURNS_CHANGING);
 }
 
 /* Write what there is, after gor__trace_close. 0 or -errno. Not in a gor call: a file may be
@@ -14034,28 +14055,28 @@ static bool gor__trace_close(void)
 static int gor__trace_finish(void)
 {
     int rc;
-    while (gor__au32_load_acq(&gor__trace.busy) != 0)              /* acq trace.busy; I1 */
+    while (gor__au32_load_acq(&gor__turns.busy) != 0)              /* acq turns.busy; I1 */
         gor__os_yield();
-    rc = gor__trace_write(gor__trace.file, gor__au64_load_rlx(&gor__trace.n));
-    gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
-    gor__au32_store_rel(&gor__trace.state, GOR__TRACE_OFF);
+    rc = gor__trace_write(gor__turns.file, gor__au64_load_rlx(&gor__turns.n));
+    gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
+    gor__au32_store_rel(&gor__turns.state, GOR__TURNS_OFF);
     return rc;
 }
 
 /* Room for the events, and the file. 0 or -errno. */
 static int gor__trace_open(const char *path)
 {
-    int rc = 0;
-    gor__trace.events = (gor__event *)gor__os_reserve(GOR__TRACE_CAP * sizeof(gor__event));
-    gor__trace.file = gor__trace.events ? fopen(path, "we") : NULL;
-    if (gor__trace.file) {
-        gor__au64_store_rlx(&gor__trace.n, 0);
-        gor__trace.began = gor__os_now();
+    int rc;
+    gor__turns.turn = (gor__turn *)gor__os_reserve(GOR__TURN_CAP * sizeof(gor__turn));
+    gor__turns.file = gor__turns.turn ? fopen(path, "we") : NULL;
+    if (gor__turns.file) {
+        gor__au64_store_rlx(&gor__turns.n, 0);
+        gor__turns.began = gor__os_now();
         return 0;
     }
-    rc = gor__trace.events ? -gor__os_errno() : -ENOMEM;
-    if (gor__trace.events)
-        gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
+    rc = gor__turns.turn ? -gor__os_errno() : -ENOMEM;
+    if (gor__turns.turn)
+        gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
     return rc;
 }
 
@@ -14066,11 +14087,11 @@ int gor_trace_start(const char *path)
         return -EINVAL;
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
         return -ESRCH;
-    if (!gor__au32_cas(&gor__trace.state, GOR__TRACE_OFF, GOR__TRACE_CHANGING))
+    if (!gor__au32_cas(&gor__turns.state, GOR__TURNS_OFF, GOR__TURNS_CHANGING))
         return -EBUSY;
     rc = gor__trace_open(path);
     gor__os_set_errno(err);
-    gor__au32_store_sc(&gor__trace.state, rc == 0 ? GOR__TRACE_ON : GOR__TRACE_OFF);
+    gor__au32_store_sc(&gor__turns.state, rc == 0 ? GOR__TURNS_ON : GOR__TURNS_OFF);
     if (rc == 0)
         gor__trace_switch();
     return rc;
@@ -14369,7 +14390,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
-        gor__watch_fresh();
+        gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
         gor__watch_poller();
         gor__tidy_some();

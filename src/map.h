@@ -24,7 +24,7 @@
  * [locks]    mutex, rwmutex, cond, once           [counters] wait group, semaphore, barrier
  * [time]     sleep, timers, tickers, limiter      [context]  a tree of cancellation; groups
  * [faults]   stack overflow, wild pointers        [block]    leaving the P for a blocking call
- * [preempt]  a switch in place, by signal       [retake]   a processor is taken from its thread
+ * [preempt]  a switch in place, by signal         [retake]   a processor is taken from its thread
  * [tidy]     idle pages of stacks go back
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
@@ -41,9 +41,11 @@
  *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
  *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
  *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
- *                 first. Spilled into the global queue. high, low: queues by priority.
+ *                 first. Spilled into the global queue, or, what has not begun, onto the stack
+ *                 `fresh` ([ready] I4). high, low: queues by priority.
  *   steal         take half of another P's ring, or its oldest task, in the last round also its
- *                 next slot, and run its timers. spinning: an M with a P that looks for work.
+ *                 next slot, if it is busy with something else, and run its timers. spinning: an
+ *                 M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
@@ -51,7 +53,8 @@
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
  *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
- *   in_call       M's word: 1 in our code, 0 in the user's. attention: what its next call does.
+ *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
+ *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked
  *                 one; in_call is then the word's mark, by which others see it. [machine]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]

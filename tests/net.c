@@ -632,10 +632,8 @@ TEST(dial_takes_the_address_that_answers)
 {
     int before, fd;
     struct two t;
-    if (!have_ipv6()) {
-        test_say("# no IPv6 here\n");
-        return;
-    }
+    if (!have_ipv6())
+        SKIP("machine: no IPv6");
     before = fds_beside_poller();
     for (int i = 0; i < 2; i++) {
         open_two(&t, i == 0 ? ANSWERS : REFUSES, i == 1 ? ANSWERS : REFUSES);
@@ -683,7 +681,7 @@ TEST(a_silent_address_is_overtaken_after_a_quarter_second)
     int64_t late;                      /* what this machine does to a sleep */
     int before;
     if (!have_ipv6())
-        return;
+        SKIP("machine: no IPv6");
     before = fds_beside_poller();
     memset(r, 0, sizeof r);
     for (int i = 0; i < N; i++)

@@ -568,10 +568,12 @@ static void look_at_the_clock(void *p)
     }
 }
 
-TEST(the_time_that_timers_are_set_by_is_never_early)
+TEST(the_time_that_timers_are_set_by_is_never_early_and_hardly_late)
 {
     gor_wg wg = { 0 };
     clock_begins();
+    if (gor__au64_load_acq(&gor__clock.until) == 0)
+        SKIP("counter: none that is steady");
     for (int i = 0; i < 4; i++)
         START(&wg, look_at_the_clock, NULL);
     gor_wg_wait(&wg);

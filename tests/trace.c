@@ -99,7 +99,7 @@ TEST(a_trace_holds_each_turn_and_none_on_a_thread_overlap)
     unlink(path);
 }
 
-TEST(after_a_trace_switches_are_as_quick_as_before)
+TEST(after_a_trace_switches_do_not_go_by_g0_any_more)
 {
     IS(gor_trace_start(trace_path()), 0);
     gor_yield();

@@ -80,7 +80,7 @@ GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 typedef struct gor_wg {
     gor__spin lock;
     gor__au32 pad;
-    gor__au64 state;                   /* twice the count; and 1: somebody waits                 */
+    gor__au64 state;                   /* twice the count; and 1: somebody may wait             */
     gor__wq   waiters;
 } gor_wg;
 

@@ -189,7 +189,7 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return ((uint64_t)hi << 32) | lo;
 }
 
-/* "Invariant TSC" */
+/* What the manuals call "invariant TSC": leaf 0x80000007, edx bit 8. */
 static bool gor__arch_ticks_steady(void)
 {
     uint32_t a = 0x80000000u, b, c = 0, d;

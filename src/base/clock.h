@@ -9,8 +9,8 @@
  *             I2 Nobody adds up but in the `span` before `until`: GOR__CLOCK_SPAN_NS after the last
  *                reading. at is stored before until, and read after it, so it is as new, or newer.
  *             I3 Each new reading is compared with what would have been answered. Once they differ
- *                by more than I1 allows (counters that are not the same on all CPUs, a machine that
- *                was moved), the counter is not used any more.
+ *                by clearly more than I1 allows (counters that are not the same on all CPUs, a
+ *                machine that was moved), the counter is not used any more.
  * Locks       `busy`, only tried: who does not get it reads the system's clock for itself.
  * Source      The kernel's vDSO does the same, for an exact answer. Ours may be a little late.
  * Tests       tests/time.c
@@ -49,7 +49,7 @@ static uint64_t gor__clock_both(uint64_t *ticks, int64_t *ns)
 static void gor__clock_begin(void)
 {
     uint64_t best = UINT64_MAX;
-    if (gor__au32_xchg(&gor__clock.busy, 1) != 0)
+    if (gor__au32_xchg(&gor__clock.busy, 1) != 0)  /* acq clock.busy */
         return;
     for (int i = 0; i < 8 && !gor__au32_load_rlx(&gor__clock.on); i++) {
         uint64_t ticks, took;
@@ -66,7 +66,8 @@ static void gor__clock_begin(void)
     gor__au32_store_rel(&gor__clock.busy, 0);      /* rel clock.busy */
 }
 
-/* Is `ns`, read at `ticks`, what I1 promises of the reading before? Busy. */
+/* Is `ns`, read at `ticks`, what the reading before promised: not sooner than I1, and not later by
+ * more than four times its margin, for rate was measured once? Busy. */
 static bool gor__clock_agrees(uint64_t rate, uint64_t ticks, int64_t ns)
 {
     int64_t said = (int64_t)(gor__au64_load_rlx(&gor__clock.at) + gor__clock_ns(ticks, rate));

@@ -65,7 +65,8 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
 #define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
 
-static __thread struct { uint64_t last; int n; } gor__crowd;   /* of gor__lock_slow alone */
+/* Nobody switches between reading and writing it: so __thread is safe here. */
+static __thread struct { uint64_t last; int n; } gor__crowd;
 
 static void gor__lock_stay_away(uint64_t now)
 {

@@ -5,14 +5,14 @@
  * Tests       tests/trace.c
  */
 
-/* state has changed: from now on every choice of what is next is g0's; or no more. Who changes it
- * next comes here after us. */
+/* Pass state on to the scheduler: while it is ON, g0 makes every choice. It is looked at anew under
+ * the lock, so of two that change it the later one's word stays. */
 static void gor__trace_switch(void)
 {
     gor__m *m = gor__enter();
     gor__lock_sched();
     gor__au32_store_rlx(&gor__rt.tracing,
-                        gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON);
+                        gor__au32_load_sc(&gor__turns.state) == GOR__TURNS_ON);
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__leave(m);
@@ -31,7 +31,7 @@ static void gor__trace_string(FILE *f, const char *s)
     putc('"', f);
 }
 
-static void gor__trace_event(FILE *f, const gor__event *e)
+static void gor__trace_event(FILE *f, const gor__turn *e)
 {
     const char *then = gor__state_text[e->state <= GOR__DEAD ? e->state : (uint32_t)GOR__DEAD];
     if (e->state == GOR__WAITING && e->why != GOR__WHY_NONE && e->why < GOR__N_WHYS)
@@ -40,18 +40,18 @@ static void gor__trace_event(FILE *f, const gor__event *e)
     gor__trace_string(f, e->name);
     fprintf(f, ",\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"goroutine\":%llu,"
                "\"processor\":%d,\"then\":\"%s\"}},\n",
-            e->tid, (double)(e->from - gor__trace.began) / 1e3, (double)(e->to - e->from) / 1e3,
+            e->tid, (double)(e->from - gor__turns.began) / 1e3, (double)(e->to - e->from) / 1e3,
             (unsigned long long)e->id, e->p, then);
 }
 
 /* 0 or -errno. The last object has no comma. */
 static int gor__trace_write(FILE *f, uint64_t n)
 {
-    uint64_t kept = n < GOR__TRACE_CAP ? n : GOR__TRACE_CAP;
+    uint64_t kept = n < GOR__TURN_CAP ? n : GOR__TURN_CAP;
     int rc = 0;
     fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", f);
     for (uint64_t i = 0; i < kept; i++)
-        gor__trace_event(f, &gor__trace.events[i]);
+        gor__trace_event(f, &gor__turns.turn[i]);
     fprintf(f, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"gor\"}}\n"
                "],\"otherData\":{\"turns\":\"%llu\",\"not kept\":\"%llu\"}}\n",
             (unsigned long long)n, (unsigned long long)(n - kept));
@@ -65,7 +65,7 @@ static int gor__trace_write(FILE *f, uint64_t n)
 /* Stop, if a trace is on. */
 static bool gor__trace_close(void)
 {
-    return gor__au32_cas(&gor__trace.state, GOR__TRACE_ON, GOR__TRACE_CHANGING);
+    return gor__au32_cas(&gor__turns.state, GOR__TURNS_ON, GOR__TURNS_CHANGING);
 }
 
 /* Write what there is, after gor__trace_close. 0 or -errno. Not in a gor call: a file may be
@@ -73,28 +73,28 @@ static bool gor__trace_close(void)
 static int gor__trace_finish(void)
 {
     int rc;
-    while (gor__au32_load_acq(&gor__trace.busy) != 0)              /* acq trace.busy; I1 */
+    while (gor__au32_load_acq(&gor__turns.busy) != 0)              /* acq turns.busy; I1 */
         gor__os_yield();
-    rc = gor__trace_write(gor__trace.file, gor__au64_load_rlx(&gor__trace.n));
-    gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
-    gor__au32_store_rel(&gor__trace.state, GOR__TRACE_OFF);
+    rc = gor__trace_write(gor__turns.file, gor__au64_load_rlx(&gor__turns.n));
+    gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
+    gor__au32_store_rel(&gor__turns.state, GOR__TURNS_OFF);
     return rc;
 }
 
 /* Room for the events, and the file. 0 or -errno. */
 static int gor__trace_open(const char *path)
 {
-    int rc = 0;
-    gor__trace.events = (gor__event *)gor__os_reserve(GOR__TRACE_CAP * sizeof(gor__event));
-    gor__trace.file = gor__trace.events ? fopen(path, "we") : NULL;
-    if (gor__trace.file) {
-        gor__au64_store_rlx(&gor__trace.n, 0);
-        gor__trace.began = gor__os_now();
+    int rc;
+    gor__turns.turn = (gor__turn *)gor__os_reserve(GOR__TURN_CAP * sizeof(gor__turn));
+    gor__turns.file = gor__turns.turn ? fopen(path, "we") : NULL;
+    if (gor__turns.file) {
+        gor__au64_store_rlx(&gor__turns.n, 0);
+        gor__turns.began = gor__os_now();
         return 0;
     }
-    rc = gor__trace.events ? -gor__os_errno() : -ENOMEM;
-    if (gor__trace.events)
-        gor__os_release(gor__trace.events, GOR__TRACE_CAP * sizeof *gor__trace.events);
+    rc = gor__turns.turn ? -gor__os_errno() : -ENOMEM;
+    if (gor__turns.turn)
+        gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
     return rc;
 }
 
@@ -105,11 +105,11 @@ int gor_trace_start(const char *path)
         return -EINVAL;
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
         return -ESRCH;
-    if (!gor__au32_cas(&gor__trace.state, GOR__TRACE_OFF, GOR__TRACE_CHANGING))
+    if (!gor__au32_cas(&gor__turns.state, GOR__TURNS_OFF, GOR__TURNS_CHANGING))
         return -EBUSY;
     rc = gor__trace_open(path);
     gor__os_set_errno(err);
-    gor__au32_store_sc(&gor__trace.state, rc == 0 ? GOR__TRACE_ON : GOR__TRACE_OFF);
+    gor__au32_store_sc(&gor__turns.state, rc == 0 ? GOR__TURNS_ON : GOR__TURNS_OFF);
     if (rc == 0)
         gor__trace_switch();
     return rc;

@@ -76,8 +76,7 @@ static void *gor__g_finish(gor__g *g)
         gor__cancel_release(g->ctx_held);
         g->ctx_held = NULL;
     }
-    if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free_argument(g);
+    gor__free_argument(g);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
         gor__au32_store_rlx(&g->no_preempt, 0);
     if (g->done)

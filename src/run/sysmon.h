@@ -280,7 +280,7 @@ static void *gor__sysmon_thread(void *arg)
     gor__sysmon_tid = gor__os_tid();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
-        gor__watch_fresh();
+        gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
         gor__watch_poller();
         gor__tidy_some();

@@ -12,7 +12,8 @@
  *                stack has been left; a G may be made runnable before that, so who takes it from a
  *                queue waits for the bit to go. It does so off any goroutine's stack, or two could
  *                wait for each other. A G whose hold is 0 can be switched to at once.
- *             I2 Only the M that holds a P writes the P's own fields.
+ *             I2 Only the M that holds a P writes the P's own fields; but the slots of near are
+ *                emptied by who gathers an rwmutex's readers, while no window is open ([locks]).
  *             I3 A G never holds a spin lock across a switch.
  *             I4 Structures live until gor_stop: a stale pointer to a G or P is safe to read.
  *             I5 What two goroutines of one M touch without a lock is an atomic word, relaxed: in
@@ -80,7 +81,7 @@ typedef struct gor__g {
         void  *sp;                     /* saved stack pointer while off the CPU                */
         struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
     };
-    gor__aptr  link;                   /* next in a global queue or a free list                */
+    gor__aptr  link;                   /* next in a global queue or a free list; older in fresh */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
@@ -175,7 +176,7 @@ typedef struct gor__timers {           /* see [timer] */
 } gor__timers;
 
 typedef struct gor__p {
-    gor__near_p near;                  /* [fast]: readers of rwmutexes; owner writes, in a window */
+    gor__near_p near;                  /* readers of rwmutexes: owner in a window, or who gathers */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -263,6 +264,8 @@ GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] 
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
                    offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+GOR__STATIC_ASSERT(offsetof(gor__g, stack) == 64 && offsetof(gor__g, locked) == 128,
+                   "a switch touches one line of G, a start two");
 GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */

@@ -1,7 +1,7 @@
 /* ==== [machine] the life of an M =================================================================
  * What        A thread of ours: g0's loop picks a goroutine and switches to it, until the runtime
  *             stops.
- * Invariants  I1 *m->in_call is 1 whenever runtime code runs on m, at every switch too: so each
+ * Invariants  I1 *m->in_call is not 0 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
  *                a count kept: the chain of load and add would be the dearest part of a call. In a
  *                window it is the window's mark, which is not 0 either.
@@ -62,12 +62,12 @@ GOR__SWITCHES static void gor__execute(gor__m *m, gor__g *g)
 
 static GOR__NOINLINE void gor__execute_traced(gor__m *m, gor__g *g)
 {
-    gor__event e;
-    gor__trace_begin(&e, m, g);
+    gor__turn e;
+    gor__turn_begin(&e, m, g);
     gor__aptr_store_rlx(&m->prev, NULL);
     gor__execute(m, g);
     if (gor__aptr_load_rlx(&m->prev) == g)         /* and not others after it */
-        gor__trace_end(&e, g);
+        gor__turn_end(&e, g);
 }
 
 /* What g0 does between goroutines, until the runtime stops or the M is told to leave. */
@@ -89,7 +89,7 @@ static void gor__m_loop(gor__m *m)
             g = gor__find_work(m);
         if (!g)
             return;
-        if (gor__trace_is_on())
+        if (gor__turns_are_noted())
             gor__execute_traced(m, g);
         else
             gor__execute(m, g);

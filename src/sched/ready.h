@@ -12,6 +12,7 @@
  *                too, 128 each quantum: each has its turn however many newer ones there are.
  * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
  *             by Work Stealing" (1999), which bounds the space.
+ * Tests       tests/order.c
  */
 static void gor__urgent_update_locked(void)
 {

@@ -5,7 +5,9 @@
  *             sleep.
  * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
  *             times in a row, the global queue is looked at first every 61st turn, timers whenever
- *             some are pending and a few microseconds have passed, priorities by the clock.
+ *             some are pending and a few microseconds have passed, priorities by the clock. What
+ *             has not begun and was spilled comes after the global queue, the newest first; its
+ *             oldest are [sysmon]'s.
  * Order       gor__find_work lists its steps.
  * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
  *             (1999).
@@ -230,7 +232,8 @@ static gor__g *gor__try_next_of(gor__p *victim)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
 
-/* Take work from one victim. last: also what it would run next, and its timers. */
+/* Take work from one victim. last: also its next slot, unless it is about to run that, and its
+ * timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
     gor__g *g = gor__runq_steal(&p->runq, &victim->runq);

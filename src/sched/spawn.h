@@ -76,10 +76,11 @@ static void gor__unpromise_odd(uint32_t traits)
         gor__stack_unpromise(k, 1);
 }
 
-static void gor__free_argument(gor__g *g)
+GOR__INLINE void gor__free_argument(gor__g *g)
 {
-    if (GOR__UNLIKELY(g->copy_size != 0))
-        gor__free(g->arg, g->copy_size);
+    if (GOR__LIKELY(g->copy_size == 0))
+        return;
+    gor__free(g->arg, g->copy_size);
     g->copy_size = 0;
 }
 

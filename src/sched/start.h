@@ -1,6 +1,6 @@
 /* ==== [start] a new goroutine joins the queue ====================================================
- * What        gor__spawn makes a goroutine and has it run next on its P, as Go does: what it is to
- *             work on is still in the cache.
+ * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
+ *             is to work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most of them run to their ends: they then share a few warm stacks, and a loop that
  *             starts a million short goroutines never holds a million. If they park instead, the

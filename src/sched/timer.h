@@ -208,7 +208,10 @@ static size_t gor__timers_run(gor__timers *h)
 {
     int64_t first = gor__ai64_load_rlx(&h->first), now;
     size_t n = 0;
-    if (first == GOR_FOREVER || first > gor__now_above() || first > (now = gor__os_now()))
+    if (first == GOR_FOREVER || first > gor__now_above())
+        return 0;
+    now = gor__os_now();
+    if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (; h->n && h->heap[0].when <= now; n++)

@@ -5,33 +5,33 @@
  *             gor__rt.urgent sends every choice to g0, whose loop notes the turn.
  * Invariants  I1 Who writes an event counts itself in `busy` and then looks at state; who stops
  *                sets state and then waits for busy to be 0. So nobody writes into what is gone.
- * Limits      GOR__TRACE_CAP turns; later ones are counted, not kept.
+ * Limits      GOR__TURN_CAP turns; later ones are counted, not kept.
  * Tests       tests/trace.c
  */
-#define GOR__TRACE_CAP ((size_t)1 << 20)
+#define GOR__TURN_CAP ((size_t)1 << 20)
 
-typedef struct gor__event {            /* a turn                                               */
+typedef struct gor__turn {            /* a turn                                               */
     int64_t  from, to;
     uint64_t id;
     uint32_t tid;                      /* the thread                                           */
     int32_t  p;
     uint32_t state, why;               /* when it had been left; a moment later, if it was     */
     char     name[24];                 /* woken at once                                        */
-} gor__event;
+} gor__turn;
 
-enum gor__trace_state { GOR__TRACE_OFF, GOR__TRACE_CHANGING, GOR__TRACE_ON };
+enum gor__turns_state { GOR__TURNS_OFF, GOR__TURNS_CHANGING, GOR__TURNS_ON };
 
 static struct {
-    gor__au32   state;                 /* enum gor__trace_state                                */
+    gor__au32   state;                 /* enum gor__turns_state                                */
     gor__au32   busy;                  /* Ms that may be writing an event                      */
     gor__au64   n;
-    gor__event *events;                /* GOR__TRACE_CAP of them, as they are touched          */
+    gor__turn *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
     FILE       *file;
     int64_t     began;
-} gor__trace;
+} gor__turns;
 
 /* What is known of a turn before it begins: after it, g may be another's. */
-GOR__NO_TSAN static void gor__trace_begin(gor__event *e, gor__m *m, gor__g *g)
+GOR__NO_TSAN static void gor__turn_begin(gor__turn *e, gor__m *m, gor__g *g)
 {
     const char *name = gor__g_name(g);
     gor__p *p = gor__m_p(m);
@@ -45,22 +45,22 @@ GOR__NO_TSAN static void gor__trace_begin(gor__event *e, gor__m *m, gor__g *g)
     e->from = gor__os_now();
 }
 
-static void gor__trace_end(gor__event *e, gor__g *g)
+static void gor__turn_end(gor__turn *e, gor__g *g)
 {
     uint64_t i;
     e->to = gor__os_now();
     e->state = gor__au32_load_rlx(&g->state);
     e->why = gor__au32_load_rlx(&g->why);
-    gor__au32_add(&gor__trace.busy, 1);
-    if (gor__au32_load_sc(&gor__trace.state) == GOR__TRACE_ON) {
-        i = gor__au64_add(&gor__trace.n, 1);
-        if (i < GOR__TRACE_CAP)
-            gor__trace.events[i] = *e;
+    gor__au32_add(&gor__turns.busy, 1);
+    if (gor__au32_load_sc(&gor__turns.state) == GOR__TURNS_ON) {
+        i = gor__au64_add(&gor__turns.n, 1);
+        if (i < GOR__TURN_CAP)
+            gor__turns.turn[i] = *e;
     }
-    gor__au32_add(&gor__trace.busy, (uint32_t)-1);   /* rel trace.busy: the event */
+    gor__au32_add(&gor__turns.busy, (uint32_t)-1);   /* rel turns.busy: the event */
 }
 
-static bool gor__trace_is_on(void)
+static bool gor__turns_are_noted(void)
 {
     return GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.tracing) != 0);
 }

@@ -29,7 +29,7 @@ static GOR__NOINLINE bool gor__wg_zero(gor_wg *wg, uint64_t old)
     gor__node *list = NULL;
     bool done;
     gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    done = gor__wg_swap(wg, old, 0);               /* I2 */
+    done = gor__wg_swap(wg, old, 0);               /* I1 */
     if (done)
         list = gor__wq_take_all(&wg->waiters, 0);
     gor__unlock(&wg->lock, GOR__RANK_OBJECT);

@@ -141,12 +141,13 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 {
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
+        uint32_t cooler = s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE : GOR__LOCKED;
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
         if (s & GOR__QUEUED) {
             if (gor__mutex_unlock_queued(m))
                 return;
-        } else if (gor__state_swap(&m->state, s, s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE - 1 : 0)) {
+        } else if (gor__state_swap(&m->state, s, cooler & ~(uint32_t)GOR__LOCKED)) {
             return;
         }
     }
@@ -161,7 +162,7 @@ GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
     gor__window_open(&m->state);
     mine = gor__au32_load_rlx(&m->state) == GOR__LOCKED;
     if (mine)
-        gor__au32_store_rel(&m->state, 0);
+        gor__au32_store_rel(&m->state, 0);         /* rel state */
     gor__window_shut();
     return mine;
 }
@@ -335,7 +336,8 @@ static void gor__rw_gather_locked(gor_rwmutex *m)
     gor__ai64_store_rlx(&m->calm, gor__os_now() + 9 * (gor__os_now() - begin));
 }
 
-/* Change the state by add, if nobody waits and it fits, or, to unlock, it is held so. */
+/* Lock or unlock without the lock: a reader in its processor's slot, if m is spread; else in the
+ * state, if nobody waits and it fits, or, to unlock, it is held so. */
 GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
 {
     uint32_t one = gor__rw_one(write);

@@ -1,10 +1,11 @@
 /* ==== [select] wait for one of several ===========================================================
  * What        Look at all cases at one moment, and run one of those that can, at random; if none
  *             can, queue at all of them and block.
- * Steps       1 check; ask for fds; 2 lock all channels, by rising address; 3 count the cases that
- *             can run, take one; 4 default; 5 queue at the channels, unlock; 6 queue at contexts,
- *             tasks and fds, arm the deadline; 7 block; 8 leave all queues. What woke an fd's case
- *             may have gone again: then from the beginning.
+ * Steps       1 check, and sort the channel cases by address; ask for fds; 2 lock all channels in
+ *             that order; 3 draw one of the cases that can run; 4 default; 5 queue at the
+ *             channels, unlock; 6 queue at contexts, tasks and fds, arm the deadline; 7 block;
+ *             8 leave all queues. What woke an fd's case may have gone again: then from the
+ *             beginning.
  * Why         Locking all channels makes looking and queueing one step: between two selects that
  *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
  *             so they are queued at one by one.
@@ -88,7 +89,7 @@ static int gor__select_sort_in(gor__selection *s, size_t i)
     }
 }
 
-/* Step 1: refuse before anything moves. */
+/* Step 1: refuse before anything moves; the channel cases in the order of their addresses. */
 static int gor__select_check(gor__selection *s)
 {
     int rc = 0;
@@ -174,13 +175,14 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
     int at;
     while ((at = gor__select_draw(s)) >= 0) {
-        gor__lane *l = &s->lane[at];
-        size_t i = (size_t)at - s->n_lanes;
+        gor__lane *l;
         int rc;
         if ((size_t)at >= s->n_lanes) {
+            size_t i = (size_t)at - s->n_lanes;
             *result = gor__select_done(s, i, gor__case_is_fd(&s->cases[i]) ? s->cases[i].rc : 0);
             return true;
         }
+        l = &s->lane[at];
         rc = gor__chan_transfer(l->c, l->send, s->cases[l->i].value, woken);
         if (rc != GOR__WAIT) {
             *result = gor__select_done(s, l->i, rc);

@@ -39,7 +39,8 @@ static void gor__timer_run(void *p)
         call->fn(call->arg);
 }
 
-/* Take back a run that has been started and has not begun. */
+/* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
+ * of the runtime has: what its `run` says is no G. */
 static bool gor__timer_revoke(gor_timer *t)
 {
     gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
