@@ -3742,10 +3742,10 @@ static void gor__free_aligned(void *memory, size_t size)
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
- *                resident anyway. If the list is long, and stacks are used deeper than that page
- *                these days, everything below it has been given back. The rest is [tidy]'s: a call
- *                of madvise for each stack, and what it costs the other processors to forget its
- *                pages, is more than all else that a short goroutine takes.
+ *                resident anyway. If the list is long, and some stacks are used deeper than that
+ *                page these days, everything below it has been given back. The rest is [tidy]'s: a
+ *                call of madvise for each stack, and what it costs the other processors to forget
+ *                its pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
  *                from when it was made, others while their goroutine lives, a processor for each
  *                stack that its cache may hold. There are never more promises than stacks, so a
@@ -3769,6 +3769,7 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* a list that is not long                     */
 #define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
+#define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
@@ -3798,7 +3799,8 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
-    gor__au32   n_put, deep;           /* I2: how many, beyond a list that is long */
+    gor__au32   n_put;                 /* I2: how many, beyond a list that is long */
+    gor__au32   deep;                  /* of so many more the pages go             */
 } gor__stack_class;
 
 static struct {
@@ -4040,13 +4042,20 @@ static char *gor__stack_get(int k)
     }
 }
 
-/* Have stacks of this class, lo's for one, been used below their first page? */
+/* Is some stack of this class, lo's for one, used below its first page these days? A few that are
+ * make it so for all, or in time each stack would have been one of them. Who is asked steps by the
+ * golden ratio: no pattern of the program's escapes that. */
 static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
 {
     size_t page = gor__stacks.page_size;
-    if (gor__au32_count(&cls->n_put, 1) % GOR__STACK_ASK == 0)
-        gor__au32_store_rlx(&cls->deep, gor__os_resident(lo + size - 2 * page, page) != 0);
-    return gor__au32_load_rlx(&cls->deep) != 0;
+    uint32_t ask = gor__au32_count(&cls->n_put, 1) * 2654435769u, left;
+    if (ask < UINT32_MAX / GOR__STACK_ASK && gor__os_resident(lo + size - 2 * page, page) != 0)
+        gor__au32_store_rlx(&cls->deep, GOR__STACK_DEEP);
+    left = gor__au32_load_rlx(&cls->deep);
+    if (left == 0)
+        return false;
+    gor__au32_store_rlx(&cls->deep, left - 1);
+    return true;
 }
 
 /* Give a stack back to its class: I2. */
@@ -5428,6 +5437,15 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
+/* The dead Gs that p, which nobody runs on, keeps go to the global list. */
+static void gor__p_drop_gs_locked(gor__p *p)
+{
+    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+    gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
+    gor__aptr_store_rlx(&p->gfree, NULL);
+    gor__au32_store_rlx(&p->n_gfree, 0);
+}
+
 /* No more can be made: from now on dead Gs are left where every processor finds them, and those
  * that idle processors keep come there at once. False: there were none. */
 static bool gor__g_collect(void)
@@ -5435,12 +5453,8 @@ static bool gor__g_collect(void)
     bool found;
     gor__lock_sched();
     gor__au32_store_rlx(&gor__rt.g_cap, 0);
-    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
-        gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-        gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
-        gor__aptr_store_rlx(&p->gfree, NULL);
-        gor__au32_store_rlx(&p->n_gfree, 0);
-    }
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next)
+        gor__p_drop_gs_locked(p);
     found = gor__rt.gfree != NULL;
     gor__unlock_sched();
     return found;
@@ -5567,6 +5581,19 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     }
     gor__aptr_store_rlx(&p->stacks[n], lo);
     gor__au32_store_rlx(&p->n_stacks, n + 1);
+}
+
+/* The stacks that p, which nobody runs on, keeps go to the list, where they may become cold. */
+static void gor__p_drop_stacks(gor__p *p)
+{
+    int k = gor__rt.stack_class;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    gor__lock_stacks();
+    while (n > 0)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[--n]));
+    gor__unlock_stacks();
+    gor__au32_store_rlx(&p->n_stacks, 0);
 }
 
 static size_t gor__stack_size_of(const gor__g *g)
@@ -6916,7 +6943,8 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
 }
 
 /* p, in transit, is not wanted any more: its timers go to the first P, which always is, and its
- * goroutines to all. Without memory for that it stays, one more than was asked for. */
+ * goroutines, and what it keeps for new ones, to all. Without memory for that it stays, one more
+ * than was asked for. */
 static void gor__p_retire(gor__p *p)
 {
     bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
@@ -6929,6 +6957,9 @@ static void gor__p_retire(gor__p *p)
     if (gor__au32_load_rlx(&p->retire)) {
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
+        gor__p_drop_gs_locked(p);
+        if (!GOR__STACK_QUARANTINE)
+            gor__p_drop_stacks(p);
         gor__aptr_store_rlx(&p->m, NULL);
     } else {
         gor__p_idle_push_locked(p);
@@ -7259,7 +7290,7 @@ static struct {
     gor__au32   state;                 /* enum gor__turns_state                                */
     gor__au32   busy;                  /* Ms that may be writing an event                      */
     gor__au64   n;
-    gor__turn *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
+    gor__turn  *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
     FILE       *file;
     int64_t     began;
 } gor__turns;
@@ -11024,7 +11055,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
-    if (period >= 1 && t->c) {
+    if (period >= 1 && t->c && gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__timer_claim(&t->timer);
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
@@ -11907,25 +11938,18 @@ static void gor__tidy_batch(void)
 /* What an idle P keeps goes to the list, and may become cold there. */
 static void gor__tidy_caches(void)
 {
-    int k = gor__rt.stack_class;
     if (GOR__STACK_QUARANTINE)
         return;
     gor__lock_sched();
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
-        uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-        if (n == 0)
+        if (gor__au32_load_rlx(&p->n_stacks) == 0)
             continue;
         gor__tidy.young = true;
         if (gor__au32_load_rlx(&p->tick) != p->tidy_tick) {
             p->tidy_tick = gor__au32_load_rlx(&p->tick);
             continue;
         }
-        gor__lock_stacks();
-        while (n > 0)
-            gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
-                                   (char *)gor__aptr_load_rlx(&p->stacks[--n]));
-        gor__unlock_stacks();
-        gor__au32_store_rlx(&p->n_stacks, 0);
+        gor__p_drop_stacks(p);
     }
     gor__unlock_sched();
 }
@@ -13988,29 +14012,75 @@ static void gor__retake(gor__p *p, gor__m *m)
  */
 
 /* Pass state on to the scheduler: while it is ON, g0 makes every choice. It is looked at anew under
- * the lock, so of two that change it the later one's word stays. */
+ * the lock, so of two that change it the later one's word stays. In a gor call, while the runtime
+ * runs. */
 static void gor__trace_switch(void)
 {
-    gor__m *m = gor__enter();
     gor__lock_sched();
     gor__au32_store_rlx(&gor__rt.tracing,
                         gor__au32_load_sc(&gor__turns.state) == GOR__TURNS_ON);
     gor__urgent_update_locked();
     gor__unlock_sched();
-    gor__leave(m);
+}
+
+/* Begin a call that does not yield. A run that ends never comes back to who yields, and then the
+ * state would be CHANGING for ever. So the P is not touched, which may have been taken. */
+static gor__m *gor__trace_enter(void)
+{
+    gor__m *m;
+    gor__call_begin();
+    m = gor__self();
+    if (!m)
+        return gor__enter();
+    gor__asked(m);
+    return m;
+}
+
+/* In a gor call: is this a run? It does not end before the call does, or finds what that has left:
+ * gor__shut_down. */
+static bool gor__trace_in_run(void)
+{
+    return gor__au32_load_sc(&gor__rt.running) == GOR__ON;
 }
 
 /* -- the file ------------------------------------------------------------------------------ */
 
+/* How many bytes at s are one character in UTF-8; 0: none is, as where a long name was cut. */
+static int gor__trace_utf8(const char *s)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    int n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 :
+            u[0] < 0xf5 ? 4 : 0;
+    for (int i = 1; i < n; i++)
+        if (u[i] >> 6 != 2)
+            return 0;
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
+        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
+        return 0;                                  /* too long a form, surrogates, too large */
+    return n;
+}
+
 static void gor__trace_string(FILE *f, const char *s)
 {
     putc('"', f);
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\' || (unsigned char)*s < ' ')
+    while (*s) {
+        int n = gor__trace_utf8(s);
+        if (n == 0)
+            fputs("\\ufffd", f);
+        else if (*s == '"' || *s == '\\' || (unsigned char)*s < ' ')
             fprintf(f, "\\u%04x", (unsigned char)*s);
         else
-            putc(*s, f);
+            fwrite(s, 1, (size_t)n, f);
+        s += n ? n : 1;
+    }
     putc('"', f);
+}
+
+/* In us. By whole numbers, for the user's locale may write a comma for the point. */
+static void gor__trace_time(FILE *f, const char *key, int64_t ns)
+{
+    uint64_t t = ns > 0 ? (uint64_t)ns : 0;        /* a turn may have begun before the trace */
+    fprintf(f, ",\"%s\":%llu.%03u", key, (unsigned long long)(t / 1000), (unsigned)(t % 1000));
 }
 
 static void gor__trace_event(FILE *f, const gor__turn *e)
@@ -14020,9 +14090,10 @@ static void gor__trace_event(FILE *f, const gor__turn *e)
         then = gor__why_text[e->why];
     fputs("{\"ph\":\"X\",\"pid\":1,\"name\":", f);
     gor__trace_string(f, e->name);
-    fprintf(f, ",\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"goroutine\":%llu,"
-               "\"processor\":%d,\"then\":\"%s\"}},\n",
-            e->tid, (double)(e->from - gor__turns.began) / 1e3, (double)(e->to - e->from) / 1e3,
+    fprintf(f, ",\"tid\":%u", e->tid);
+    gor__trace_time(f, "ts", e->from - gor__turns.began);
+    gor__trace_time(f, "dur", e->to - e->from);
+    fprintf(f, ",\"args\":{\"goroutine\":%llu,\"processor\":%d,\"then\":\"%s\"}},\n",
             (unsigned long long)e->id, e->p, then);
 }
 
@@ -14032,16 +14103,21 @@ static int gor__trace_write(FILE *f, uint64_t n)
     uint64_t kept = n < GOR__TURN_CAP ? n : GOR__TURN_CAP;
     int rc = 0;
     fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", f);
-    for (uint64_t i = 0; i < kept; i++)
+    for (uint64_t i = 0; i < kept && !ferror(f); i++)
         gor__trace_event(f, &gor__turns.turn[i]);
     fprintf(f, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"gor\"}}\n"
                "],\"otherData\":{\"turns\":\"%llu\",\"not kept\":\"%llu\"}}\n",
             (unsigned long long)n, (unsigned long long)(n - kept));
     if (ferror(f))
-        rc = -EIO;
+        rc = -gor__os_errno();
     if (fclose(f) != 0 && rc == 0)
         rc = -gor__os_errno();
     return rc;
+}
+
+static void gor__trace_drop(void)
+{
+    gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
 }
 
 /* Stop, if a trace is on. */
@@ -14055,10 +14131,10 @@ static bool gor__trace_close(void)
 static int gor__trace_finish(void)
 {
     int rc;
-    while (gor__au32_load_acq(&gor__turns.busy) != 0)              /* acq turns.busy; I1 */
+    while (gor__au32_load_sc(&gor__turns.busy) != 0)   /* sc: after state was changed; I1 */
         gor__os_yield();
     rc = gor__trace_write(gor__turns.file, gor__au64_load_rlx(&gor__turns.n));
-    gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
+    gor__trace_drop();
     gor__au32_store_rel(&gor__turns.state, GOR__TURNS_OFF);
     return rc;
 }
@@ -14068,18 +14144,60 @@ static int gor__trace_open(const char *path)
 {
     int rc;
     gor__turns.turn = (gor__turn *)gor__os_reserve(GOR__TURN_CAP * sizeof(gor__turn));
-    gor__turns.file = gor__turns.turn ? fopen(path, "we") : NULL;
+    if (!gor__turns.turn)
+        return -ENOMEM;
+    gor__turns.file = fopen(path, "we");
     if (gor__turns.file) {
         gor__au64_store_rlx(&gor__turns.n, 0);
         gor__turns.began = gor__os_now();
         return 0;
     }
-    rc = gor__turns.turn ? -gor__os_errno() : -ENOMEM;
-    if (gor__turns.turn)
-        gor__os_release(gor__turns.turn, GOR__TURN_CAP * sizeof *gor__turns.turn);
+    rc = -gor__os_errno();
+    gor__trace_drop();
     return rc;
 }
 
+/* All is there: begin. The run may have ended meanwhile: -ESRCH. */
+static int gor__trace_turn_on(void)
+{
+    gor__m *m = gor__trace_enter();
+    bool in_run = gor__trace_in_run();
+    if (in_run) {
+        gor__au32_store_sc(&gor__turns.state, GOR__TURNS_ON);
+        gor__trace_switch();
+    }
+    gor__leave(m);
+    return in_run ? 0 : -ESRCH;
+}
+
+static int gor__trace_try_start(const char *path)
+{
+    int rc;
+    if (!gor__au32_cas(&gor__turns.state, GOR__TURNS_OFF, GOR__TURNS_CHANGING))
+        return -EBUSY;
+    rc = gor__trace_open(path);
+    if (rc == 0 && (rc = gor__trace_turn_on()) != 0) {
+        fclose(gor__turns.file);
+        gor__trace_drop();
+    }
+    if (rc != 0)
+        gor__au32_store_sc(&gor__turns.state, GOR__TURNS_OFF);
+    return rc;
+}
+
+static int gor__trace_try_stop(void)
+{
+    gor__m *m;
+    if (!gor__trace_close())
+        return -ESRCH;
+    m = gor__trace_enter();
+    if (gor__trace_in_run())
+        gor__trace_switch();
+    gor__leave(m);
+    return gor__trace_finish();
+}
+
+/* Not switched off in place meanwhile, which the end of a run does too: as above. */
 int gor_trace_start(const char *path)
 {
     int rc, err = gor__os_errno();
@@ -14087,25 +14205,30 @@ int gor_trace_start(const char *path)
         return -EINVAL;
     if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
         return -ESRCH;
-    if (!gor__au32_cas(&gor__turns.state, GOR__TURNS_OFF, GOR__TURNS_CHANGING))
-        return -EBUSY;
-    rc = gor__trace_open(path);
+    gor_preempt_off();
+    rc = gor__trace_try_start(path);
     gor__os_set_errno(err);
-    gor__au32_store_sc(&gor__turns.state, rc == 0 ? GOR__TURNS_ON : GOR__TURNS_OFF);
-    if (rc == 0)
-        gor__trace_switch();
+    gor_preempt_on();
     return rc;
 }
 
 int gor_trace_stop(void)
 {
     int rc, err = gor__os_errno();
-    if (!gor__trace_close())
-        return -ESRCH;
-    gor__trace_switch();
-    rc = gor__trace_finish();
+    gor_preempt_off();
+    rc = gor__trace_try_stop();
     gor__os_set_errno(err);
+    gor_preempt_on();
     return rc;
+}
+
+/* In the child of a fork, which has its parent's trace on: the file is the parent's, nothing has
+ * been written to it, and it stays as it is. */
+static void gor__trace_forget(void)
+{
+    if (gor__au32_load_rlx(&gor__turns.state) == GOR__TURNS_ON)
+        gor__trace_drop();
+    memset(&gor__turns, 0, sizeof gor__turns);
 }
 
 /* ==== [sysmon] the watch =====================================================================
@@ -14564,6 +14687,7 @@ static void gor__forked(void)
     gor__arch_set_self(NULL);
     gor__poll_close();                             /* the child's copies; the parent has its own */
     gor__packs_close();
+    gor__trace_forget();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     gor__stacks_forget();

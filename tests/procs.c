@@ -342,3 +342,40 @@ TESTF(the_default_number_is_bounded_by_the_quota_of_the_control_group)
 }
 
 #endif
+
+static void deep_for_a_while(void *wg)
+{
+    for (int i = 0; i < 3; i++) {
+        volatile char words[100 << 10];
+        for (size_t at = 0; at < sizeof words; at += 1024)
+            words[at] = (char)at;
+        gor_yield();
+    }
+    gor_wg_done((gor_wg *)wg);
+}
+
+static int have_many_for_a_while(void *p)
+{
+    gor_wg wg = { 0 };
+    (void)p;
+    for (int i = 0; i < 2000; i++) {
+        gor_wg_add(&wg, 1);
+        IS(gor_go(deep_for_a_while, &wg), 0);
+    }
+    gor_wg_wait(&wg);
+    IS(gor_procs(1), 16);
+    for (uint32_t i = 1; i < 16; i++)
+        WAIT_FOR(gor__au32_load_rlx(&gor__p_at(i)->n_gfree) == 0 &&
+                 gor__au32_load_rlx(&gor__p_at(i)->n_stacks) == 0);
+    /* what the first keeps, and main's */
+    WAIT_FOR(test_stats().stack_bytes <= (GOR__CACHE_CAP + 1) * (size_t)(112 << 10));
+    return 0;
+}
+
+TESTF(a_processor_that_was_given_back_keeps_no_memory)
+{
+    gor_options o = { .procs = 16 };
+    if (TEST_TSAN || TEST_ASAN)
+        SKIP("sanitizer: stacks rest where they are, and are larger");
+    IS(gor_run_with(&o, have_many_for_a_while, NULL), 0);
+}

@@ -191,6 +191,42 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     gor_chan_release(gate);
 }
 
+#if !TEST_TSAN && !TEST_ASAN               /* whose stacks rest, and are larger */
+struct crowd {
+    gor_chan *gate;
+    gor_wg    wg;
+};
+
+static void stand_in_crowd(void *p)
+{
+    struct crowd *c = (struct crowd *)p;
+    uint64_t draw = gor_id() + test_seed;
+    if (test_random_r(&draw) % 16 == 0)
+        OK(dig(100u << 10) > 0);
+    gor_chan_recv(c->gate, NULL, 0);
+    gor_wg_done(&c->wg);
+}
+
+TEST(a_few_deep_goroutines_in_each_crowd_do_not_make_all_free_stacks_deep)
+{
+    enum { N = 4000, DEEP = N / 16 };
+    size_t page = gor__stacks.page_size, once = N * page + DEEP * (100u << 10);
+    for (int round = 0; round < 20; round++) {
+        struct crowd c = { .gate = gor_chan_new(0, 0) };
+        for (int i = 0; i < N; i++) {
+            gor_wg_add(&c.wg, 1);
+            IS(gor_go(stand_in_crowd, &c), 0);
+        }
+        wait_until_parked(N);
+        if (round == 19)
+            OK(test_stats().stack_bytes < 3 * once);
+        gor_chan_close(c.gate);
+        gor_wg_wait(&c.wg);
+        gor_chan_release(c.gate);
+    }
+}
+#endif
+
 TEST(free_stacks_give_all_pages_back)
 {
     gor_wg wg = { 0 };

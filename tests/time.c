@@ -592,3 +592,28 @@ TESTF(a_counter_that_jumps_is_not_used_any_more)
         OK(gor__now_above() >= before);
     }
 }
+
+static int tick_once(void *p)
+{
+    int64_t t;
+    IS(gor_chan_recv(gor_ticker_start((gor_ticker *)p, GOR_MS), &t, sizeof t), 0);
+    return 0;
+}
+
+static int tick_slowly(void *p)
+{
+    int64_t t;
+    gor_ticker_reset((gor_ticker *)p, GOR_MS);
+    IS(gor_chan_recv(((gor_ticker *)p)->c, &t, sizeof t), 0);
+    IS(gor_chan_recv(((gor_ticker *)p)->c, &t, sizeof t), 0);
+    return 0;
+}
+
+TESTF(a_ticker_may_be_reset_after_its_run)
+{
+    gor_ticker t = { 0 };
+    IS(gor_run(tick_once, &t), 0);
+    gor_ticker_reset(&t, GOR_MS);
+    IS(gor_run(tick_slowly, &t), 0);
+    gor_ticker_stop(&t);
+}

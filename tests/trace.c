@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 
 static char path[64];
 
@@ -157,5 +158,125 @@ TESTF(the_end_of_a_run_writes_the_trace)
     char *text = text_of(path);
     OK(strstr(text, "\"name\":\"play\"") != NULL);
     free(text);
+    unlink(path);
+}
+
+static int yield_once(void *p)
+{
+    (void)p;
+    gor_yield();
+    return 0;
+}
+
+static size_t count_of(const char *text, const char *what)
+{
+    size_t n = 0;
+    while ((text = strstr(text, what)) != NULL) {
+        text++;
+        n++;
+    }
+    return n;
+}
+
+static int trace_over_a_fork(void *p)
+{
+    int status = -1;
+    IS(gor_trace_start((const char *)p), 0);
+    ping_pong(10);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(gor_run(yield_once, NULL) != 0 || gor_trace_stop() != -ESRCH);
+    IS(waitpid(child, &status, 0), child);
+    IS(status, 0);
+    IS(gor_trace_stop(), 0);
+    return 0;
+}
+
+TESTF(the_child_of_a_fork_leaves_the_trace_of_its_parent_alone)
+{
+    if (TEST_TSAN)                     /* no thread after a fork there */
+        return;
+    trace_path();
+    IS(gor_run(trace_over_a_fork, path), 0);
+    char *text = text_of(path);
+    IS(count_of(text, "displayTimeUnit"), 1);
+    IS(text[strlen(text) - 2], '}');
+    free(text);
+    unlink(path);
+}
+
+/* In many turns: the last may end after the trace. */
+static void finish(void *wg)
+{
+    for (int i = 0; i < 10; i++)
+        gor_yield();
+    gor_wg_done((gor_wg *)wg);
+}
+
+TEST(names_that_are_cut_or_no_utf_8_make_json_all_the_same)
+{
+    static const char *const names[] = {
+        "123456789012345678901 \xc3\xbc", "\xff\xc0\x80|", "\xed\xa0\x80|\xf5|\xe2\x82",
+        "\"\\\n\x7f", "\xe2\x82\xac \xf0\x9f\x90\xb9"
+    };
+    gor_wg wg = { 0 };
+    gor_attr a = { 0 };
+
+    IS(gor_trace_start(trace_path()), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        a.name = names[i];
+        gor_wg_add(&wg, 1);
+        IS(gor_go_with(&a, finish, &wg), 0);
+    }
+    gor_wg_wait(&wg);
+    IS(gor_trace_stop(), 0);
+
+    char *text = text_of(path);
+    OK(strstr(text, "\"123456789012345678901 \\ufffd\"") != NULL);
+    OK(strstr(text, "\"\\ufffd\\ufffd\\ufffd|\"") != NULL);
+    OK(strstr(text, "\"\\ufffd\\ufffd\\ufffd|\\ufffd|\\ufffd\\ufffd\"") != NULL);
+    OK(strstr(text, "\"\\u0022\\u005c\\u000a\x7f\"") != NULL);
+    OK(strstr(text, "\"\xe2\x82\xac \xf0\x9f\x90\xb9\"") != NULL);
+    free(text);
+    unlink(path);
+}
+
+TEST(a_trace_that_cannot_be_written_says_why)
+{
+    for (int turns = 10; turns <= 1000; turns *= 100) {
+        IS(gor_trace_start("/dev/full"), 0);
+        ping_pong(turns);
+        IS(gor_trace_stop(), -ENOSPC);
+    }
+}
+
+static void stop_trace(void *p)
+{
+    atomic_store((_Atomic int *)p, 1);
+    gor_trace_stop();
+}
+
+static int stop_trace_and_leave(void *p)
+{
+    _Atomic int begun = 0;
+    (void)p;
+    IS(gor_trace_start(path), 0);
+    ping_pong(scaled(20000));
+    IS(gor_go(stop_trace, &begun), 0);
+    WAIT_FOR(atomic_load(&begun));
+    return 0;
+}
+
+/* Wherever the goroutine is that stops it. */
+TESTF(a_trace_that_is_stopped_as_the_run_ends_is_written)
+{
+    gor_options o = { .procs = 2 };
+    trace_path();
+    for (int i = 0; i < 10; i++) {
+        IS(gor_run_with(&o, stop_trace_and_leave, NULL), 0);
+        for (int k = 0; k < 5000 && gor__au32_load_acq(&gor__turns.state) != GOR__TURNS_OFF; k++)
+            usleep(1000);
+        IS(gor__au32_load_acq(&gor__turns.state), GOR__TURNS_OFF);
+    }
     unlink(path);
 }

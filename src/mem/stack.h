@@ -4,10 +4,10 @@
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
- *                resident anyway. If the list is long, and stacks are used deeper than that page
- *                these days, everything below it has been given back. The rest is [tidy]'s: a call
- *                of madvise for each stack, and what it costs the other processors to forget its
- *                pages, is more than all else that a short goroutine takes.
+ *                resident anyway. If the list is long, and some stacks are used deeper than that
+ *                page these days, everything below it has been given back. The rest is [tidy]'s: a
+ *                call of madvise for each stack, and what it costs the other processors to forget
+ *                its pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
  *                from when it was made, others while their goroutine lives, a processor for each
  *                stack that its cache may hold. There are never more promises than stacks, so a
@@ -31,6 +31,7 @@
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    1024                /* a list that is not long                     */
 #define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
+#define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
@@ -60,7 +61,8 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
-    gor__au32   n_put, deep;           /* I2: how many, beyond a list that is long */
+    gor__au32   n_put;                 /* I2: how many, beyond a list that is long */
+    gor__au32   deep;                  /* of so many more the pages go             */
 } gor__stack_class;
 
 static struct {
@@ -302,13 +304,20 @@ static char *gor__stack_get(int k)
     }
 }
 
-/* Have stacks of this class, lo's for one, been used below their first page? */
+/* Is some stack of this class, lo's for one, used below its first page these days? A few that are
+ * make it so for all, or in time each stack would have been one of them. Who is asked steps by the
+ * golden ratio: no pattern of the program's escapes that. */
 static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
 {
     size_t page = gor__stacks.page_size;
-    if (gor__au32_count(&cls->n_put, 1) % GOR__STACK_ASK == 0)
-        gor__au32_store_rlx(&cls->deep, gor__os_resident(lo + size - 2 * page, page) != 0);
-    return gor__au32_load_rlx(&cls->deep) != 0;
+    uint32_t ask = gor__au32_count(&cls->n_put, 1) * 2654435769u, left;
+    if (ask < UINT32_MAX / GOR__STACK_ASK && gor__os_resident(lo + size - 2 * page, page) != 0)
+        gor__au32_store_rlx(&cls->deep, GOR__STACK_DEEP);
+    left = gor__au32_load_rlx(&cls->deep);
+    if (left == 0)
+        return false;
+    gor__au32_store_rlx(&cls->deep, left - 1);
+    return true;
 }
 
 /* Give a stack back to its class: I2. */

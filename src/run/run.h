@@ -156,6 +156,7 @@ static void gor__forked(void)
     gor__arch_set_self(NULL);
     gor__poll_close();                             /* the child's copies; the parent has its own */
     gor__packs_close();
+    gor__trace_forget();
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     gor__stacks_forget();

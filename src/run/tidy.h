@@ -124,25 +124,18 @@ static void gor__tidy_batch(void)
 /* What an idle P keeps goes to the list, and may become cold there. */
 static void gor__tidy_caches(void)
 {
-    int k = gor__rt.stack_class;
     if (GOR__STACK_QUARANTINE)
         return;
     gor__lock_sched();
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
-        uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-        if (n == 0)
+        if (gor__au32_load_rlx(&p->n_stacks) == 0)
             continue;
         gor__tidy.young = true;
         if (gor__au32_load_rlx(&p->tick) != p->tidy_tick) {
             p->tidy_tick = gor__au32_load_rlx(&p->tick);
             continue;
         }
-        gor__lock_stacks();
-        while (n > 0)
-            gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
-                                   (char *)gor__aptr_load_rlx(&p->stacks[--n]));
-        gor__unlock_stacks();
-        gor__au32_store_rlx(&p->n_stacks, 0);
+        gor__p_drop_stacks(p);
     }
     gor__unlock_sched();
 }

@@ -201,6 +201,15 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
+/* The dead Gs that p, which nobody runs on, keeps go to the global list. */
+static void gor__p_drop_gs_locked(gor__p *p)
+{
+    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+    gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
+    gor__aptr_store_rlx(&p->gfree, NULL);
+    gor__au32_store_rlx(&p->n_gfree, 0);
+}
+
 /* No more can be made: from now on dead Gs are left where every processor finds them, and those
  * that idle processors keep come there at once. False: there were none. */
 static bool gor__g_collect(void)
@@ -208,12 +217,8 @@ static bool gor__g_collect(void)
     bool found;
     gor__lock_sched();
     gor__au32_store_rlx(&gor__rt.g_cap, 0);
-    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next) {
-        gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-        gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
-        gor__aptr_store_rlx(&p->gfree, NULL);
-        gor__au32_store_rlx(&p->n_gfree, 0);
-    }
+    for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next)
+        gor__p_drop_gs_locked(p);
     found = gor__rt.gfree != NULL;
     gor__unlock_sched();
     return found;
@@ -340,6 +345,19 @@ static void gor__stack_drop(gor__p *p, char *lo, int k)
     }
     gor__aptr_store_rlx(&p->stacks[n], lo);
     gor__au32_store_rlx(&p->n_stacks, n + 1);
+}
+
+/* The stacks that p, which nobody runs on, keeps go to the list, where they may become cold. */
+static void gor__p_drop_stacks(gor__p *p)
+{
+    int k = gor__rt.stack_class;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
+    gor__lock_stacks();
+    while (n > 0)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[--n]));
+    gor__unlock_stacks();
+    gor__au32_store_rlx(&p->n_stacks, 0);
 }
 
 static size_t gor__stack_size_of(const gor__g *g)

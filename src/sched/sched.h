@@ -449,7 +449,8 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
 }
 
 /* p, in transit, is not wanted any more: its timers go to the first P, which always is, and its
- * goroutines to all. Without memory for that it stays, one more than was asked for. */
+ * goroutines, and what it keeps for new ones, to all. Without memory for that it stays, one more
+ * than was asked for. */
 static void gor__p_retire(gor__p *p)
 {
     bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
@@ -462,6 +463,9 @@ static void gor__p_retire(gor__p *p)
     if (gor__au32_load_rlx(&p->retire)) {
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
+        gor__p_drop_gs_locked(p);
+        if (!GOR__STACK_QUARANTINE)
+            gor__p_drop_stacks(p);
         gor__aptr_store_rlx(&p->m, NULL);
     } else {
         gor__p_idle_push_locked(p);

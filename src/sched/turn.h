@@ -25,7 +25,7 @@ static struct {
     gor__au32   state;                 /* enum gor__turns_state                                */
     gor__au32   busy;                  /* Ms that may be writing an event                      */
     gor__au64   n;
-    gor__turn *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
+    gor__turn  *turn;                  /* GOR__TURN_CAP of them, as they are touched          */
     FILE       *file;
     int64_t     began;
 } gor__turns;

@@ -220,7 +220,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
-    if (period >= 1 && t->c) {
+    if (period >= 1 && t->c && gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__timer_claim(&t->timer);
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
