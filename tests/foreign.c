@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 
 /* -- helpers ----------------------------------------------------------------------------------- */
@@ -22,15 +23,31 @@ static void in_threads(int n, void *(*fn)(void *), void *arg)
         pthread_join(t[i], NULL);
 }
 
-static int n_threads(void)
+static int n_entries(const char *dir)
 {
     int n = 0;
-    DIR *d = opendir("/proc/self/task");
+    DIR *d = opendir(dir);
     if (d == NULL)
         return -1;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
         n += e->d_name[0] != '.';
     closedir(d);
+    return n;
+}
+
+static int n_threads(void) { return n_entries("/proc/self/task"); }
+static int n_descriptors(void) { return n_entries("/proc/self/fd"); }
+
+/* Areas of address space: stacks, rings and what else was mapped. Without stdio, whose buffer may be
+ * one. */
+static int n_mappings(void)
+{
+    char text[4096];
+    int n = 0, fd = open("/proc/self/maps", O_RDONLY);
+    for (ssize_t got; (got = read(fd, text, sizeof text)) > 0;)
+        for (ssize_t i = 0; i < got; i++)
+            n += text[i] == '\n';
+    close(fd);
     return n;
 }
 
@@ -489,6 +506,12 @@ TESTF(runs_come_and_go_while_threads_lock)
 static int spawn_some(void *p)
 {
     gor_wg wg = { 0 };
+    char c;
+    int fd[2];
+    IS(pipe(fd), 0);
+    IS(gor_read_until(fd[0], &c, 1, gor_now() + GOR_US), -ETIMEDOUT);      /* there is a poller */
+    IS(gor_fd_close(fd[0]), 0);
+    close(fd[1]);
     for (int i = 0; i < 20; i++)
         START(&wg, nothing_to_do, NULL);
     for (int i = 0; i < 5; i++) {
@@ -502,19 +525,26 @@ static int spawn_some(void *p)
 TESTF(a_thousand_starts_and_stops_leave_nothing_behind)
 {
     const int n = TEST_TSAN ? scaled(1000) : 1000;     /* few would measure warming up only */
-    int threads = n_threads();
+    int threads = n_threads(), descriptors = 0, mappings = 0;
     long warm = 0;
     for (int i = 0; i < n; i++) {
         gor_options o = { .procs = 1 + i % 4 };
         IS(gor_run_with(&o, spawn_some, &i), i);
+        if (i == 20) {                 /* libc has what it keeps, most of it */
+            WAIT_FOR(n_threads() <= threads);
+            descriptors = n_descriptors();
+            mappings = n_mappings();
+        }
         if (i == n / 2)
             warm = resident_kib();
     }
     WAIT_FOR(n_threads() <= threads);
+    IS(n_descriptors(), descriptors);
     if (TEST_TSAN || TEST_ASAN)
         SKIP("sanitizer: its allocator keeps what is freed");
     if (test_emulated())
         SKIP("emulator: its own memory is in our figures");
+    OK(n_mappings() - mappings < 32);  /* libc's arenas and stacks: as of the most threads at once */
     OK(resident_kib() - warm < 4096);
 }
 

@@ -1,6 +1,10 @@
 /* Stacks: as deep as reserved, of every size, reused, with every kind of guard. */
 #include "test.h"
 
+#if defined(__GLIBC__)
+#include <execinfo.h>
+#endif
+
 /* Use about n bytes of stack, a page at a time. Each frame is seen by the next: no compiler makes one
  * of them all. At the bottom call at, if there is one. */
 static __attribute__((noinline)) int dig_to(size_t n, volatile char *above, void (*at)(void *),
@@ -79,6 +83,90 @@ TESTF(of_a_stack_of_one_gibibyte_300_megabytes_are_used)
     if (test_scale == 1 && !TEST_ASAN && !TEST_TSAN)
         IS(gor_run_with(&o, dig_in_a_gibibyte, NULL), 0);
 }
+
+/* -- where stacks begin ------------------------------------------------------------------------ */
+
+struct beginning {
+    gor_wg   *wg;
+    gor_chan *gate;
+    uintptr_t frame;
+};
+
+static void note_frame(void *p)
+{
+    struct beginning *b = (struct beginning *)p;
+    b->frame = (uintptr_t)__builtin_frame_address(0);
+    gor_chan_recv(b->gate, NULL, 0);
+    gor_wg_done(b->wg);
+}
+
+/* So that the hot lines of a thousand parked goroutines do not fall into the same sets of caches. */
+TEST(of_64_stacks_the_frames_begin_at_16_offsets_within_a_page)
+{
+    enum { N = 64 };
+    struct beginning b[N];
+    gor_wg wg = { 0 };
+    gor_chan *gate = gor_chan_new(0, 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int n_offsets = 0;
+    gor_wg_add(&wg, N);
+    for (int i = 0; i < N; i++) {
+        b[i] = (struct beginning){ &wg, gate, 0 };
+        IS(gor_go(note_frame, &b[i]), 0);
+    }
+    wait_until_parked(N);
+    for (int i = 0; i < N; i++) {
+        bool seen = false;
+        for (int k = 0; k < i; k++)
+            seen |= b[k].frame % page == b[i].frame % page;
+        n_offsets += !seen;
+    }
+    IS(n_offsets, 16);
+    gor_chan_close(gate);
+    gor_wg_wait(&wg);
+    gor_chan_release(gate);
+}
+
+#if defined(__GLIBC__) && defined(__x86_64__)
+enum { MAX_FRAMES = 64 };
+
+static __attribute__((noinline)) void unwind_from_below(void *p)
+{
+    void *pc[MAX_FRAMES];
+    int n = backtrace(pc, MAX_FRAMES);
+    OK(n > 2 && n < MAX_FRAMES);
+    if (n > 0) {
+        uintptr_t last = (uintptr_t)pc[n - 1], entry = (uintptr_t)gor__arch_entry;
+        OK(last > entry && last < entry + 16);
+    }
+    *(int *)p = n;
+}
+
+/* Where a caller's return address would be there is one: nothing but the tables ends the list. */
+static void unwind(void *wg)
+{
+    char *lo = (char *)gor__aptr_load_rlx(&gor__running()->stack);
+    volatile uintptr_t *above = (uintptr_t *)(void *)
+        gor__stack_top(lo, gor__stack_size_of(gor__running()));
+    uintptr_t before = *above;
+    volatile int n = 0;
+    *above = (uintptr_t)unwind_from_below + 1;
+    unwind_from_below((void *)&n);
+    OK(dig_to(8 * 2048, NULL, unwind_from_below, (void *)&n) >= 0);
+    OK(n > 8);
+    *above = before;
+    gor_wg_done((gor_wg *)wg);
+}
+
+/* Debuggers, profilers and C++ exceptions go by the same tables. */
+TEST(unwinding_ends_at_a_goroutines_entry)
+{
+    gor_wg wg = { 0 };
+    gor_wg_add(&wg, 1);
+    IS(gor_go(unwind, &wg), 0);
+    gor_wg_wait(&wg);
+}
+#endif
 
 struct waiter {
     gor_wg    wg;
