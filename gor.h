@@ -118,7 +118,9 @@
  *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
  *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
- *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
+ *   for names link with -rdynamic (functions that are static: addr2line -fe app OFFSET). The end
+ *   is by _exit: what printf holds for a pipe or a file is lost, unless options.on_panic or
+ *   on_deadlock flush it. GOR_REPORT_LEAKS names the goroutines that are abandoned at
  *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
@@ -137,7 +139,8 @@
  *   them there, and they do not come. At the first write to something that is no socket, SIGPIPE
  *   gets an empty handler if it had none, so that writing to a closed pipe is -EPIPE; it is not
  *   inherited through exec. GOR_NO_SIGNALS: it is left alone, and sockets alone are safe. While
- *   a signal is asked for, or an fd waited for, there is no report of a deadlock.
+ *   a signal is asked for, or an fd waited for, there is no report of a deadlock. raise and
+ *   pthread_kill are for one thread, and ours block signals: use kill(getpid(), sig).
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
@@ -1301,8 +1304,9 @@ GOR_API int gor_signal_notify(gor_chan *c, const int *sigs, size_t n);
 GOR_API int gor_signal_stop(gor_chan *c);
 
 /* A context that is cancelled when one of the signals comes, and until then holds them off; the
- * first one only: a second Ctrl-C has its usual effect. NULL: out of memory, no runtime, or a
- * signal that cannot be had. */
+ * first one only: a second Ctrl-C has its usual effect. Cancel it before you release it: a release
+ * alone leaves the signals held off, and a goroutine that waits for them. NULL: out of memory, no
+ * runtime, or a signal that cannot be had. */
 GOR_API struct gor_ctx *gor_signal_ctx(struct gor_ctx *parent, const int *sigs, size_t n);
 
 /* ==== [debug] failing well, and looking inside ============================================== */
@@ -3632,16 +3636,19 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
 #define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
 
-/* Nobody switches between reading and writing it: so __thread is safe here. */
-static __thread struct { uint64_t last; int n; } gor__crowd;
+/* Nobody switches between reading and writing it: so __thread is safe here. Atomic, because two
+ * goroutines of a thread are two threads to ThreadSanitizer. */
+static __thread struct { gor__au64 last; gor__au32 n; } gor__crowd;
 
 static void gor__lock_stay_away(uint64_t now)
 {
-    if (now - gor__crowd.last >= GOR__CROWD_SOON)
-        gor__crowd.n -= gor__crowd.n > 0;
-    else if (gor__crowd.n < 2 * GOR__CROWD)
-        gor__crowd.n++;
-    if (gor__crowd.n >= GOR__CROWD)
+    uint32_t n = gor__au32_load_rlx(&gor__crowd.n);
+    if (now - gor__au64_load_rlx(&gor__crowd.last) >= GOR__CROWD_SOON)
+        n -= n > 0;
+    else if (n < 2 * GOR__CROWD)
+        n++;
+    gor__au32_store_rlx(&gor__crowd.n, n);
+    if (n >= GOR__CROWD)
         while (gor__arch_ticks() - now < GOR__CROWD_AWAY)
             gor__arch_pause();
 }
@@ -3654,7 +3661,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
             gor__arch_pause();
         else
             gor__os_yield();
-    gor__crowd.last = gor__arch_ticks();
+    gor__au64_store_rlx(&gor__crowd.last, gor__arch_ticks());
 }
 
 /* Never elided: for what threads without a processor touch too. */
@@ -4508,6 +4515,7 @@ static struct {
     gor__au32   result;                /* an int                                               */
     gor__m     *main_m;                /* of the thread that called gor_run                    */
     gor__au32   main_home;             /* it has left its loop                                 */
+    gor__au32   main_returned;         /* it is no leak, wherever it is                        */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 
@@ -8594,7 +8602,19 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-#ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
+/* dladdr is declared for _GNU_SOURCE only, which may have come too late for this file. */
+#if defined(__GLIBC__) && !defined(__USE_GNU)
+static bool gor__code_known(uintptr_t pc) { return pc != 0; }
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
+#else
+/* Is there code of a loaded object at pc? */
+static bool gor__code_known(uintptr_t pc)
+{
+    Dl_info info;
+    return dladdr((void *)pc, &info) != 0;
+}
+
+/* A name, or what addr2line wants. */
 static bool gor__print_symbol(gor__out *o, uintptr_t pc)
 {
     Dl_info info;
@@ -8604,12 +8624,10 @@ static bool gor__print_symbol(gor__out *o, uintptr_t pc)
         gor__print(o, "        %s+0x%lx\n", info.dli_sname,
                    (unsigned long)(pc - (uintptr_t)info.dli_saddr));
     else
-        gor__print(o, "        %s(+0x%lx)\n", info.dli_fname,
+        gor__print(o, "        %s+0x%lx\n", info.dli_fname,
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
     return true;
 }
-#else
-static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
 
 static void gor__print_address(gor__out *o, uintptr_t pc)
@@ -8618,8 +8636,8 @@ static void gor__print_address(gor__out *o, uintptr_t pc)
         gor__print(o, "        0x%lx\n", (unsigned long)pc);
 }
 
-/* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it
- * early. */
+/* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it early:
+ * what looks like a frame there does not return to code. */
 __attribute__((no_sanitize("address"))) GOR__NO_TSAN
 static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t lo, uintptr_t hi)
 {
@@ -8629,7 +8647,7 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
         if (fp < lo || fp + 2 * sizeof *frame > hi || fp % sizeof *frame)
             return;
         pc = frame[1];
-        if (frame[0] <= fp)
+        if (frame[0] <= fp || !gor__code_known(pc))
             return;
         fp = frame[0];
     }
@@ -8673,13 +8691,19 @@ GOR__NO_TSAN static void gor__print_g(gor__out *o, const gor__g *g)
     gor__print_stack(o, g);
 }
 
+/* Has main returned? Its goroutine may never come to its end, since the run comes to its own. */
+GOR__NO_TSAN static bool gor__main_is_over(const gor__g *g)
+{
+    return gor__au32_load_rlx(&gor__rt.main_returned) && gor__au64_load_rlx(&g->id) == 1;
+}
+
 /* Call fn for every goroutine alive. */
 GOR__NO_TSAN static int gor__each_g(void (*fn)(gor__out *, const gor__g *), gor__out *o)
 {
     int n = 0;
     for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
-            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD) {
+            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD && !gor__main_is_over(&s->g[i])) {
                 n++;
                 if (fn)
                     fn(o, &s->g[i]);
@@ -14967,6 +14991,7 @@ static void gor__main_run(void *p)
     int result = call->fn(call->arg);
     gor__enter();
     gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
+    gor__au32_store_rlx(&gor__rt.main_returned, 1);
     gor__stop_now();
     gor__leave(gor__self());
 }

@@ -118,7 +118,9 @@
  *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
  *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
  *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
- *   for names link with -rdynamic. GOR_REPORT_LEAKS names the goroutines that are abandoned at
+ *   for names link with -rdynamic (functions that are static: addr2line -fe app OFFSET). The end
+ *   is by _exit: what printf holds for a pipe or a file is lost, unless options.on_panic or
+ *   on_deadlock flush it. GOR_REPORT_LEAKS names the goroutines that are abandoned at
  *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
@@ -137,7 +139,8 @@
  *   them there, and they do not come. At the first write to something that is no socket, SIGPIPE
  *   gets an empty handler if it had none, so that writing to a closed pipe is -EPIPE; it is not
  *   inherited through exec. GOR_NO_SIGNALS: it is left alone, and sockets alone are safe. While
- *   a signal is asked for, or an fd waited for, there is no report of a deadlock.
+ *   a signal is asked for, or an fd waited for, there is no report of a deadlock. raise and
+ *   pthread_kill are for one thread, and ours block signals: use kill(getpid(), sig).
  *
  * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
  *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:

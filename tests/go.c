@@ -1361,3 +1361,22 @@ TESTF(a_locked_main_goroutine_keeps_the_thread_that_called_run)
     gor_wg_add(&copies, 50);
     IS(gor_run(main_on_its_thread, &a), 0);
 }
+
+static int return_at_once(void *p) { return p != NULL; }
+
+/* What they print goes to stderr, which is a file meanwhile. */
+TESTF(a_main_goroutine_that_has_returned_is_no_leak)
+{
+    gor_options o = { .flags = GOR_REPORT_LEAKS };
+    FILE *f = tmpfile();
+    int old = dup(2);
+    IS(dup2(fileno(f), 2), 2);
+    for (int i = 0; i < scaled(200); i++) {
+        o.procs = 1 + i % 2;
+        IS(gor_run_with(&o, return_at_once, NULL), 0);
+    }
+    IS(dup2(old, 2), 2);
+    IS(lseek(fileno(f), 0, SEEK_END), 0);
+    close(old);
+    fclose(f);
+}

@@ -130,6 +130,7 @@ GOR_API int gor_signal_notify(gor_chan *c, const int *sigs, size_t n);
 GOR_API int gor_signal_stop(gor_chan *c);
 
 /* A context that is cancelled when one of the signals comes, and until then holds them off; the
- * first one only: a second Ctrl-C has its usual effect. NULL: out of memory, no runtime, or a
- * signal that cannot be had. */
+ * first one only: a second Ctrl-C has its usual effect. Cancel it before you release it: a release
+ * alone leaves the signals held off, and a goroutine that waits for them. NULL: out of memory, no
+ * runtime, or a signal that cannot be had. */
 GOR_API struct gor_ctx *gor_signal_ctx(struct gor_ctx *parent, const int *sigs, size_t n);

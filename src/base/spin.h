@@ -65,16 +65,19 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
 #define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
 
-/* Nobody switches between reading and writing it: so __thread is safe here. */
-static __thread struct { uint64_t last; int n; } gor__crowd;
+/* Nobody switches between reading and writing it: so __thread is safe here. Atomic, because two
+ * goroutines of a thread are two threads to ThreadSanitizer. */
+static __thread struct { gor__au64 last; gor__au32 n; } gor__crowd;
 
 static void gor__lock_stay_away(uint64_t now)
 {
-    if (now - gor__crowd.last >= GOR__CROWD_SOON)
-        gor__crowd.n -= gor__crowd.n > 0;
-    else if (gor__crowd.n < 2 * GOR__CROWD)
-        gor__crowd.n++;
-    if (gor__crowd.n >= GOR__CROWD)
+    uint32_t n = gor__au32_load_rlx(&gor__crowd.n);
+    if (now - gor__au64_load_rlx(&gor__crowd.last) >= GOR__CROWD_SOON)
+        n -= n > 0;
+    else if (n < 2 * GOR__CROWD)
+        n++;
+    gor__au32_store_rlx(&gor__crowd.n, n);
+    if (n >= GOR__CROWD)
         while (gor__arch_ticks() - now < GOR__CROWD_AWAY)
             gor__arch_pause();
 }
@@ -87,7 +90,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
             gor__arch_pause();
         else
             gor__os_yield();
-    gor__crowd.last = gor__arch_ticks();
+    gor__au64_store_rlx(&gor__crowd.last, gor__arch_ticks());
 }
 
 /* Never elided: for what threads without a processor touch too. */

@@ -61,7 +61,19 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-#ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
+/* dladdr is declared for _GNU_SOURCE only, which may have come too late for this file. */
+#if defined(__GLIBC__) && !defined(__USE_GNU)
+static bool gor__code_known(uintptr_t pc) { return pc != 0; }
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
+#else
+/* Is there code of a loaded object at pc? */
+static bool gor__code_known(uintptr_t pc)
+{
+    Dl_info info;
+    return dladdr((void *)pc, &info) != 0;
+}
+
+/* A name, or what addr2line wants. */
 static bool gor__print_symbol(gor__out *o, uintptr_t pc)
 {
     Dl_info info;
@@ -71,12 +83,10 @@ static bool gor__print_symbol(gor__out *o, uintptr_t pc)
         gor__print(o, "        %s+0x%lx\n", info.dli_sname,
                    (unsigned long)(pc - (uintptr_t)info.dli_saddr));
     else
-        gor__print(o, "        %s(+0x%lx)\n", info.dli_fname,
+        gor__print(o, "        %s+0x%lx\n", info.dli_fname,
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
     return true;
 }
-#else
-static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
 
 static void gor__print_address(gor__out *o, uintptr_t pc)
@@ -85,8 +95,8 @@ static void gor__print_address(gor__out *o, uintptr_t pc)
         gor__print(o, "        0x%lx\n", (unsigned long)pc);
 }
 
-/* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it
- * early. */
+/* The chain of frame pointers from fp, inside [lo, hi). Code without frame pointers ends it early:
+ * what looks like a frame there does not return to code. */
 __attribute__((no_sanitize("address"))) GOR__NO_TSAN
 static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t lo, uintptr_t hi)
 {
@@ -96,7 +106,7 @@ static void gor__print_frames(gor__out *o, uintptr_t pc, uintptr_t fp, uintptr_t
         if (fp < lo || fp + 2 * sizeof *frame > hi || fp % sizeof *frame)
             return;
         pc = frame[1];
-        if (frame[0] <= fp)
+        if (frame[0] <= fp || !gor__code_known(pc))
             return;
         fp = frame[0];
     }
@@ -140,13 +150,19 @@ GOR__NO_TSAN static void gor__print_g(gor__out *o, const gor__g *g)
     gor__print_stack(o, g);
 }
 
+/* Has main returned? Its goroutine may never come to its end, since the run comes to its own. */
+GOR__NO_TSAN static bool gor__main_is_over(const gor__g *g)
+{
+    return gor__au32_load_rlx(&gor__rt.main_returned) && gor__au64_load_rlx(&g->id) == 1;
+}
+
 /* Call fn for every goroutine alive. */
 GOR__NO_TSAN static int gor__each_g(void (*fn)(gor__out *, const gor__g *), gor__out *o)
 {
     int n = 0;
     for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
-            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD) {
+            if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD && !gor__main_is_over(&s->g[i])) {
                 n++;
                 if (fn)
                     fn(o, &s->g[i]);

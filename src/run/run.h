@@ -436,6 +436,7 @@ static void gor__main_run(void *p)
     int result = call->fn(call->arg);
     gor__enter();
     gor__au32_store_rel(&gor__rt.result, (uint32_t)result);
+    gor__au32_store_rlx(&gor__rt.main_returned, 1);
     gor__stop_now();
     gor__leave(gor__self());
 }

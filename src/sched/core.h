@@ -330,6 +330,7 @@ static struct {
     gor__au32   result;                /* an int                                               */
     gor__m     *main_m;                /* of the thread that called gor_run                    */
     gor__au32   main_home;             /* it has left its loop                                 */
+    gor__au32   main_returned;         /* it is no leak, wherever it is                        */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
 } gor__rt;
 
