@@ -61,7 +61,8 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-#ifdef RTLD_DL_SYMENT                           /* dladdr is declared */
+/* Where dladdr is declared. RTLD_DL_SYMENT says nothing: it is an enumerator in glibc. */
+#if defined(RTLD_DEFAULT) && (defined(_GNU_SOURCE) || defined(__APPLE__))
 static bool gor__print_symbol(gor__out *o, uintptr_t pc)
 {
     Dl_info info;
