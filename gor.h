@@ -6702,15 +6702,16 @@ static gor__g *gor__try_priority(gor__p *p)
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
+    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
+        gor__ai64_store_rlx(&p->normal_ns, now);
     if (gor__au32_load_rlx(&gor__rt.low.n) &&
         now - gor__ai64_load_rlx(&gor__rt.low_since) > GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.low);
     if (g) {
         gor__ai64_store_rlx(&gor__rt.low_since, now);
+        gor__au32_store_rlx(&p->high_tick, tick);  /* no turn of normal priority: that waits on */
         return g;
     }
-    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
-        gor__ai64_store_rlx(&p->normal_ns, now);
     if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (g)
@@ -8602,11 +8603,9 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-/* dladdr is declared for _GNU_SOURCE only, which may have come too late for this file. */
-#if defined(__GLIBC__) && !defined(__USE_GNU)
-static bool gor__code_known(uintptr_t pc) { return pc != 0; }
-static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
-#else
+/* RTLD_DEFAULT is defined where dladdr is declared: for _GNU_SOURCE, which may have come too late
+ * for this file. */
+#ifdef RTLD_DEFAULT
 /* Is there code of a loaded object at pc? */
 static bool gor__code_known(uintptr_t pc)
 {
@@ -8628,6 +8627,9 @@ static bool gor__print_symbol(gor__out *o, uintptr_t pc)
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
     return true;
 }
+#else
+static bool gor__code_known(uintptr_t pc) { return pc != 0; }
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
 
 static void gor__print_address(gor__out *o, uintptr_t pc)
@@ -9602,6 +9604,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
                      void (*fn)(size_t lo, size_t hi, void *arg), void *arg)
 {
     gor__range r;
+    gor__leave(gor__need_goroutine(gor__enter(), "gor_parallel_for"));
     if (!fn)
         return -EINVAL;
     if (begin >= end)
@@ -10102,11 +10105,11 @@ static void gor__mutex_leave(gor_mutex *m)
 
 /* Queue and wait once. True: *rc is the answer; false: woken to compete. */
 static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t deadline,
-                            gor__cancel *own, int *rc)
+                            gor__cancel *own, enum gor__why why, int *rc)
 {
     gor__wait w;
     gor__node n;
-    gor__wait_init(&w, GOR__WHY_MUTEX, m, own || deadline != GOR_FOREVER);
+    gor__wait_init(&w, why, m, own || deadline != GOR_FOREVER);
     gor__node_init(&n, &w, 0, NULL);
     n.amount = since;
     *rc = gor__wait_in(&m->lock, &m->waiters, &n, deadline, own, again);
@@ -10117,7 +10120,7 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
-static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own)
+static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own, enum gor__why why)
 {
     int64_t since = gor__os_now();
     int rc;
@@ -10132,7 +10135,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
             gor__mutex_leave(m);
             return -ETIMEDOUT;
         }
-        if (gor__mutex_wait(m, since, again, deadline, own, &rc))
+        if (gor__mutex_wait(m, since, again, deadline, own, why, &rc))
             return rc;
     }
 }
@@ -10141,7 +10144,7 @@ static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
 {
     if (GOR__LIKELY(gor__mutex_take(m)))
         return 0;
-    return gor__mutex_lock_slow(m, deadline, own);
+    return gor__mutex_lock_slow(m, deadline, own, GOR__WHY_MUTEX);
 }
 
 /* With QUEUED set. False: those who were queued have left, unlock as if there had been none. */
@@ -10614,12 +10617,24 @@ static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
     return 0;
 }
 
+/* As gor_mutex_lock, but a report says what is waited for. */
+static int gor__once_lock(gor_once *o)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0 && !gor__mutex_take(&o->mutex))
+        rc = gor__mutex_lock_slow(&o->mutex, GOR_FOREVER, gor__own_ctx(), GOR__WHY_ONCE);
+    gor__leave(gor__self());
+    return rc;
+}
+
 int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
 {
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_try_lock(&o->mutex) ? 0 : (gor_mutex_lock)(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor__once_lock(o);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))

@@ -38,8 +38,7 @@ static int n_entries(const char *dir)
 static int n_threads(void) { return n_entries("/proc/self/task"); }
 static int n_descriptors(void) { return n_entries("/proc/self/fd"); }
 
-/* Areas of address space: stacks, rings and what else was mapped. Without stdio, whose buffer may be
- * one. */
+/* Areas of address space that are mapped. Not read by stdio, whose buffer may be one. */
 static int n_mappings(void)
 {
     char text[4096];
@@ -544,7 +543,7 @@ TESTF(a_thousand_starts_and_stops_leave_nothing_behind)
         SKIP("sanitizer: its allocator keeps what is freed");
     if (test_emulated())
         SKIP("emulator: its own memory is in our figures");
-    OK(n_mappings() - mappings < 32);  /* libc's arenas and stacks: as of the most threads at once */
+    OK(n_mappings() - mappings < 32);  /* libc's arenas and stacks, of the most threads ever */
     OK(resident_kib() - warm < 4096);
 }
 

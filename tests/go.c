@@ -824,6 +824,71 @@ TEST(low_priority_is_not_starved)
     WAIT_FOR(test_stats().goroutines == 1);
 }
 
+/* Nor by both at once: a turn of low priority is not one of normal. */
+TEST(normal_priority_is_not_starved_by_high_and_low)
+{
+    _Atomic int flag = 0;
+    gor_attr high = { .priority = GOR_HIGH }, low = { .priority = GOR_LOW };
+    for (int i = 0; i < gor_procs(0); i++) {
+        IS(gor_go_with(&high, spin_until_set, &flag), 0);
+        IS(gor_go_with(&low, spin_until_set, &flag), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        gor_yield();
+    atomic_store(&flag, 1);
+    WAIT_FOR(test_stats().goroutines == 1);
+}
+
+struct starved {
+    _Atomic int stop;
+    int64_t     begin, worst, noise;   /* ns between turns; of a thread that sleeps */
+};
+
+static void *measure_noise(void *p)
+{
+    struct starved *s = (struct starved *)p;
+    while (!atomic_load(&s->stop)) {
+        int64_t due = gor_now() + GOR_MS;
+        usleep(1000);
+        if (gor_now() - due > s->noise)
+            s->noise = gor_now() - due;
+    }
+    return NULL;
+}
+
+static void take_turns(void *p)
+{
+    struct starved *s = (struct starved *)p;
+    for (int64_t now, last = s->begin; !atomic_load(&s->stop); last = now) {
+        now = gor_now();
+        if (now - last > s->worst)
+            s->worst = now - last;
+        gor_yield();
+    }
+    if (gor_now() - s->begin > s->worst && s->worst == 0)
+        s->worst = gor_now() - s->begin;           /* not one turn until the end */
+}
+
+/* With high priority everywhere, always. Noise counts for each of the turns before. */
+TEST(low_priority_waits_100_ms_at_most)
+{
+    struct starved s = { .begin = gor_now() };
+    gor_attr high = { .priority = GOR_HIGH }, low = { .priority = GOR_LOW };
+    pthread_t t;
+    IS(pthread_create(&t, NULL, measure_noise, &s), 0);
+    for (int i = 0; i < 100; i++)      /* more than there are processors */
+        IS(gor_go_with(&high, spin_until_set, &s.stop), 0);
+    IS(gor_go_with(&low, take_turns, &s), 0);
+    gor_sleep(500 * GOR_MS);
+    atomic_store(&s.stop, 1);
+    pthread_join(t, NULL);
+    WAIT_FOR(test_stats().goroutines == 1);
+    OK(s.worst > 0);
+    if (!OK(s.worst <= 100 * GOR_MS * test_scale + 4 * s.noise))
+        test_say("# %lld us, noise %lld us\n", (long long)s.worst / 1000,
+                 (long long)s.noise / 1000);
+}
+
 /* -- blocking calls ---------------------------------------------------------------------------- */
 
 static int read_one_byte(void *p)

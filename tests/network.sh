@@ -16,6 +16,7 @@ next_port() { port=$((port + 1)); addr=127.0.0.1:$port; }
 serve() {
     what=$1
     shift
+    have python3 || { skip "$what listens" 'no python3 to ask it'; finish; }
     "$@" >"$dir/$what.out" 2>"$dir/$what.err" &
     pid=$!
     pids="$pids $pid"

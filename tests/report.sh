@@ -92,6 +92,50 @@ expect 'a deadlock after the main goroutine has exited is reported' 2 \
 run deadlock gone
 expect 'a deadlock is reported once the thread that might have sent is gone' 2 \
     "$asleep" stuck_receiver
+run deadlock dead all
+# listed KIND FUNCTION SITE: that goroutine waits so, and the next line says where it was started
+listed() {
+    grep -A1 -E "^goroutine [0-9]+ \"$2\" \[waiting: $1( 0x[0-9a-f]+)?[],]" "$dir/err" |
+        grep -q "started at .*$(line deadlock "all $3")\$" || {
+            echo "# not listed: $2, waiting: $1, started at $(line deadlock "all $3")"
+            false
+        }
+}
+bad=0
+while IFS=: read -r kind function site; do
+    listed "$kind" "$function" "$site" || bad=1
+done <<END
+send on channel:wait_send:send
+receive on channel:wait_receive:receive
+NULL channel:wait_receive:NULL
+select:stuck_selector:select
+select without cases:wait_nowhere:nowhere
+mutex:wait_mutex:mutex
+rwmutex, reading:wait_reading:reading
+rwmutex, writing:wait_writing:writing
+cond:wait_cond:cond
+semaphore:wait_sem:sem
+barrier:wait_barrier:barrier
+wait group:wait_wg:wg
+join:wait_join:join
+receive on channel:wait_inside:inside
+once:wait_once:once
+END
+[ $bad = 0 ] || sed 's/^/#   | /' "$dir/err" | head -60
+[ $bad = 0 ] && [ "$status" = 2 ]
+result $? 'a deadlock names each kind of wait, who waits so and where that was started'
+case ${VARIANT:-gcc-O2} in gcc-O2)         # one is enough: the implementation is compiled again
+    # shellcheck disable=SC2086
+    if $CC -std=c11 -D_GNU_SOURCE $CFLAGS -I"$ROOT" -DGOR_IMPLEMENTATION -rdynamic \
+            -fno-omit-frame-pointer tests/report_deadlock.c -o "$dir/report_frames" -pthread $LDFLAGS
+    then
+        run frames dead deep
+        expect 'a report names the functions that a goroutine is in' 2 \
+            '^ +deep_in_the_users_code\+0x[0-9a-f]+$'
+    else
+        result 1 'report_deadlock.c compiles with -rdynamic'
+    fi ;;
+esac
 run deadlock hook receive
 expect 'the deadlock hook is called before the report' 2 'hook saw the deadlock' "$asleep"
 
@@ -129,10 +173,12 @@ grep -q 'went on' "$dir/out" || status="$status, did not go on"
 expect 'a recovered panic leaves no report' 0 'recovered in time' '!hard worker' '!bystander'
 run panic thread
 expect 'a panic of a foreign thread ends the program' 2 'a thread gave up' "$(line panic thread)"
-run panic yield
-expect 'gor_yield outside of goroutines says so' 2 gor_yield
-run panic exit
-expect 'gor_exit outside of goroutines says so' 2 gor_exit
+for call in yield exit fork join parallel_for local_get local_set lock_thread unlock_thread \
+        ctx_enter; do
+    run panic gor_$call
+    expect "gor_$call outside of goroutines says so" 2 \
+        "panic: gor_$call called outside of a goroutine"
+done
 run panic format hook
 expect 'the panic hook is called with the message' 2 'hook on_panic heard: .*it went wrong 42 times'
 

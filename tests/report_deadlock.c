@@ -6,6 +6,7 @@
 #include "gor.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,12 @@
 static gor_chan *c;
 static gor_mutex mutex;
 static gor_wg group;
+static gor_rwmutex rwmutex;
+static gor_cond cond;
+static gor_sem sem = GOR_SEM_INIT(1);
+static gor_once once;
+static gor_barrier barrier = GOR_BARRIER_INIT(2);
+static _Atomic int stage;              /* of the join */
 
 static void nap(void)
 {
@@ -27,6 +34,20 @@ static void stuck_receiver(void *p)
 {
     (void)p;
     gor_recv(c, &(int){ 0 });
+}
+
+/* Not static: a symbol that the dynamic linker can find. */
+void deep_in_the_users_code(void *p);
+__attribute__((noinline)) void deep_in_the_users_code(void *p)
+{
+    stuck_receiver(p);
+    __asm__ volatile("");              /* no tail call: its frame stays */
+}
+
+static void stuck_deeply(void *p)
+{
+    deep_in_the_users_code(p);
+    __asm__ volatile("");
 }
 
 static void stuck_sender(void *p)
@@ -46,6 +67,86 @@ static void stuck_selector(void *p)
     int v;
     (void)p;
     gor_select(gor_on_recv(c, &v), gor_on_recv((gor_chan *)NULL, &v));
+}
+
+/* -- every kind of wait at once, each in a goroutine of its own -------------------------------- */
+
+static void wait_send(void *p)    { gor_send((gor_chan *)p, &(int){ 0 }); }
+static void wait_receive(void *p) { gor_recv((gor_chan *)p, &(int){ 0 }); }
+static void wait_mutex(void *p)   { gor_mutex_lock(&mutex); (void)p; }
+static void wait_reading(void *p) { gor_rwmutex_rlock(&rwmutex); (void)p; }
+static void wait_writing(void *p) { gor_rwmutex_lock(&rwmutex); (void)p; }
+static void wait_sem(void *p)     { gor_sem_acquire(&sem, 2); (void)p; }
+static void wait_barrier(void *p) { gor_barrier_wait(&barrier); (void)p; }
+static void wait_wg(void *p)      { gor_wg_wait((gor_wg *)p); }
+static void wait_nowhere(void *p) { gor_select_n(NULL, 0); (void)p; }
+
+static void wait_cond(void *p)
+{
+    static gor_mutex own;
+    gor_mutex_lock(&own);
+    gor_cond_wait(&cond, &own);
+    (void)p;
+}
+
+/* The first waits in the once's function, so the second one waits for that. */
+static void hold_once(void *p)
+{
+    atomic_store(&stage, 2);
+    wait_receive(p);
+}
+
+static void wait_inside(void *p) { gor_once_do(&once, hold_once, p); }
+static void wait_once(void *p)
+{
+    while (atomic_load(&stage) != 2)
+        gor_yield();
+    gor_once_do(&once, hold_once, p);
+}
+
+static void *never_return(void *p)
+{
+    atomic_store(&stage, 1);
+    gor_recv((gor_chan *)p, &(int){ 0 });
+    return NULL;
+}
+
+/* Only a task that another processor has taken is waited for. */
+static void wait_join(void *p)
+{
+    gor_task t;
+    gor_fork(&t, never_return, p);
+    while (atomic_load(&stage) == 0)
+        ;
+    gor_join(&t);
+}
+
+static void deadlock_of_all_kinds(void)
+{
+    gor_chan *nobody = gor_chan_new(sizeof(int), 0);
+    gor_chan *unread = gor_chan_new(sizeof(int), 0);
+    static gor_wg one;
+    gor_wg_add(&one, 1);
+    gor_mutex_lock(&mutex);
+    gor_rwmutex_lock(&rwmutex);
+    gor_go(wait_join, nobody);         /* site: all join */
+    while (atomic_load(&stage) == 0)
+        gor_yield();
+    gor_go(wait_send, unread);         /* site: all send */
+    gor_go(wait_receive, nobody);      /* site: all receive */
+    gor_go(wait_receive, NULL);        /* site: all NULL */
+    gor_go(stuck_selector, NULL);      /* site: all select */
+    gor_go(wait_nowhere, NULL);        /* site: all nowhere */
+    gor_go(wait_mutex, NULL);          /* site: all mutex */
+    gor_go(wait_reading, NULL);        /* site: all reading */
+    gor_go(wait_writing, NULL);        /* site: all writing */
+    gor_go(wait_cond, NULL);           /* site: all cond */
+    gor_go(wait_sem, NULL);            /* site: all sem */
+    gor_go(wait_barrier, NULL);        /* site: all barrier */
+    gor_go(wait_wg, &one);             /* site: all wg */
+    gor_go(wait_inside, nobody);       /* site: all inside */
+    gor_go(wait_once, nobody);         /* site: all once */
+    gor_exit();
 }
 
 static int deadlock(const char *how)
@@ -69,6 +170,10 @@ static int deadlock(const char *how)
     } else if (strcmp(how, "exit") == 0) {
         gor_go(stuck_receiver, NULL);                  /* site: exit */
         gor_exit();
+    } else if (strcmp(how, "deep") == 0) {
+        gor_wg_go(&group, stuck_deeply, NULL);
+    } else if (strcmp(how, "all") == 0) {
+        deadlock_of_all_kinds();
     }
     gor_wg_wait(&group);
     return 0;

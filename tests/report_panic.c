@@ -70,14 +70,42 @@ static void worker(void *p)
     }
 }
 
+static void *no_task(void *p) { return p; }
+static void no_range(size_t lo, size_t hi, void *p) { (void)lo, (void)hi, (void)p; }
+
+/* What goroutines alone may do. */
+static void call_from_thread(void)
+{
+    static gor_local slot;
+    gor_task t;
+    memset(&t, 0, sizeof t);
+    if (strcmp(how, "gor_yield") == 0)
+        gor_yield();
+    if (strcmp(how, "gor_exit") == 0)
+        gor_exit();
+    if (strcmp(how, "gor_fork") == 0)
+        gor_fork(&t, no_task, NULL);
+    if (strcmp(how, "gor_join") == 0)
+        gor_join(&t);
+    if (strcmp(how, "gor_parallel_for") == 0)
+        gor_parallel_for(0, 1, 1, no_range, NULL);     /* too little to fork */
+    if (strcmp(how, "gor_local_get") == 0)
+        gor_local_get(&slot);
+    if (strcmp(how, "gor_local_set") == 0)
+        gor_local_set(&slot, NULL);
+    if (strcmp(how, "gor_lock_thread") == 0)
+        gor_lock_thread();
+    if (strcmp(how, "gor_unlock_thread") == 0)
+        gor_unlock_thread();
+    if (strcmp(how, "gor_ctx_enter") == 0)
+        gor_ctx_enter(NULL);
+}
+
 static void *from_thread(void *p)
 {
     if (strcmp(how, "thread") == 0)
         gor_panic("a thread gave up");                 /* site: thread */
-    if (strcmp(how, "yield") == 0)
-        gor_yield();
-    if (strcmp(how, "exit") == 0)
-        gor_exit();
+    call_from_thread();
     return p;
 }
 
@@ -104,8 +132,10 @@ static int start(void *p)
     gor_yield();
     if (strcmp(how, "main") == 0)
         gor_panic("the main goroutine gave up");       /* site: main */
-    if (strcmp(how, "thread") == 0 || strcmp(how, "yield") == 0 || strcmp(how, "exit") == 0)
+    if (strcmp(how, "thread") == 0 || strncmp(how, "gor_", 4) == 0) {
         gor_block(run_thread, NULL);
+        return 0;
+    }
     if (strcmp(how, "recovered") == 0) {
         gor_wg_go(&wg, worker, NULL);
         gor_wg_wait(&wg);

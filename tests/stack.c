@@ -100,7 +100,7 @@ static void note_frame(void *p)
     gor_wg_done(b->wg);
 }
 
-/* So that the hot lines of a thousand parked goroutines do not fall into the same sets of caches. */
+/* So that the hot lines of a thousand parked goroutines do not meet in the same sets of caches. */
 TEST(of_64_stacks_the_frames_begin_at_16_offsets_within_a_page)
 {
     enum { N = 64 };

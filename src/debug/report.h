@@ -61,11 +61,9 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-/* dladdr is declared for _GNU_SOURCE only, which may have come too late for this file. */
-#if defined(__GLIBC__) && !defined(__USE_GNU)
-static bool gor__code_known(uintptr_t pc) { return pc != 0; }
-static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
-#else
+/* RTLD_DEFAULT is defined where dladdr is declared: for _GNU_SOURCE, which may have come too late
+ * for this file. */
+#ifdef RTLD_DEFAULT
 /* Is there code of a loaded object at pc? */
 static bool gor__code_known(uintptr_t pc)
 {
@@ -87,6 +85,9 @@ static bool gor__print_symbol(gor__out *o, uintptr_t pc)
                    (unsigned long)(pc - (uintptr_t)info.dli_fbase));
     return true;
 }
+#else
+static bool gor__code_known(uintptr_t pc) { return pc != 0; }
+static bool gor__print_symbol(gor__out *o, uintptr_t pc) { return (void)o, (void)pc, false; }
 #endif
 
 static void gor__print_address(gor__out *o, uintptr_t pc)

@@ -200,15 +200,16 @@ static gor__g *gor__try_priority(gor__p *p)
     if (!gor__au32_load_rlx(&gor__rt.urgent))
         return NULL;
     now = gor__os_now();
+    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
+        gor__ai64_store_rlx(&p->normal_ns, now);
     if (gor__au32_load_rlx(&gor__rt.low.n) &&
         now - gor__ai64_load_rlx(&gor__rt.low_since) > GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.low);
     if (g) {
         gor__ai64_store_rlx(&gor__rt.low_since, now);
+        gor__au32_store_rlx(&p->high_tick, tick);  /* no turn of normal priority: that waits on */
         return g;
     }
-    if (tick - gor__au32_load_rlx(&p->high_tick) > 1)   /* the last turn was another's */
-        gor__ai64_store_rlx(&p->normal_ns, now);
     if (now - gor__ai64_load_rlx(&p->normal_ns) <= GOR__PRIORITY_NS)
         g = gor__try_queue(&gor__rt.high);
     if (g)

@@ -129,6 +129,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
                      void (*fn)(size_t lo, size_t hi, void *arg), void *arg)
 {
     gor__range r;
+    gor__leave(gor__need_goroutine(gor__enter(), "gor_parallel_for"));
     if (!fn)
         return -EINVAL;
     if (begin >= end)

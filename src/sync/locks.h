@@ -78,11 +78,11 @@ static void gor__mutex_leave(gor_mutex *m)
 
 /* Queue and wait once. True: *rc is the answer; false: woken to compete. */
 static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t deadline,
-                            gor__cancel *own, int *rc)
+                            gor__cancel *own, enum gor__why why, int *rc)
 {
     gor__wait w;
     gor__node n;
-    gor__wait_init(&w, GOR__WHY_MUTEX, m, own || deadline != GOR_FOREVER);
+    gor__wait_init(&w, why, m, own || deadline != GOR_FOREVER);
     gor__node_init(&n, &w, 0, NULL);
     n.amount = since;
     *rc = gor__wait_in(&m->lock, &m->waiters, &n, deadline, own, again);
@@ -93,7 +93,7 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
-static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own)
+static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own, enum gor__why why)
 {
     int64_t since = gor__os_now();
     int rc;
@@ -108,7 +108,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
             gor__mutex_leave(m);
             return -ETIMEDOUT;
         }
-        if (gor__mutex_wait(m, since, again, deadline, own, &rc))
+        if (gor__mutex_wait(m, since, again, deadline, own, why, &rc))
             return rc;
     }
 }
@@ -117,7 +117,7 @@ static int gor__mutex_lock(gor_mutex *m, int64_t deadline, gor__cancel *own)
 {
     if (GOR__LIKELY(gor__mutex_take(m)))
         return 0;
-    return gor__mutex_lock_slow(m, deadline, own);
+    return gor__mutex_lock_slow(m, deadline, own, GOR__WHY_MUTEX);
 }
 
 /* With QUEUED set. False: those who were queued have left, unlock as if there had been none. */
@@ -590,12 +590,24 @@ static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
     return 0;
 }
 
+/* As gor_mutex_lock, but a report says what is waited for. */
+static int gor__once_lock(gor_once *o)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    if (rc == 0 && !gor__mutex_take(&o->mutex))
+        rc = gor__mutex_lock_slow(&o->mutex, GOR_FOREVER, gor__own_ctx(), GOR__WHY_ONCE);
+    gor__leave(gor__self());
+    return rc;
+}
+
 int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
 {
     int rc;
     if (gor__au32_load_acq(&o->done))              /* acq once.done: what fn did */
         return 0;
-    rc = gor_mutex_try_lock(&o->mutex) ? 0 : (gor_mutex_lock)(&o->mutex);
+    rc = gor_mutex_try_lock(&o->mutex) ? 0 : gor__once_lock(o);
     if (rc != 0)
         return rc;
     if (!gor__au32_load_rlx(&o->done))
