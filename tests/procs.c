@@ -368,7 +368,7 @@ static int have_many_for_a_while(void *p)
         WAIT_FOR(gor__au32_load_rlx(&gor__p_at(i)->n_gfree) == 0 &&
                  gor__au32_load_rlx(&gor__p_at(i)->n_stacks) == 0);
     /* what the first keeps, and main's */
-    WAIT_FOR(test_stats().stack_bytes <= (GOR__CACHE_CAP + 1) * (size_t)(112 << 10));
+    WAIT_FOR(test_stack_bytes() <= (GOR__CACHE_CAP + 1) * (size_t)(112 << 10));
     return 0;
 }
 

@@ -361,16 +361,6 @@ TESTF(a_sleeper_takes_a_timer_more_than_who_is_parked)
         IS(gor_run_with(&o, sleepers, &s), 0);
 }
 
-/* Every stack counted: gor_stats goes by a sample of so many, whose error is a few hundred pages. */
-static size_t resident_pages(void)
-{
-    size_t page = gor__stacks.page_size, bytes = 0;
-    for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next)
-        for (size_t at = 0; at < c->cut; at += c->stack_size)
-            bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
-    return bytes / page;
-}
-
 static int burst(void *arg)
 {
     struct scene *s = (struct scene *)arg;
@@ -387,7 +377,7 @@ static int burst(void *arg)
         gor_chan_release(gate);
     }
     /* A fiftieth, and what the processors keep for the next ones. */
-    WAIT_FOR(resident_pages() <= (size_t)s->n / 50 + 512);
+    WAIT_FOR(test_stack_bytes() / page <= (size_t)s->n / 50 + 512);
     return 0;
 }
 

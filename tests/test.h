@@ -194,6 +194,17 @@ static inline gor_stats test_stats(void)
     return s;
 }
 
+/* Memory in stacks, every one counted: gor_stats goes by a sample, whose error is a few hundred
+ * pages. */
+static inline size_t test_stack_bytes(void)
+{
+    size_t page = gor__stacks.page_size, bytes = 0;
+    for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next)
+        for (size_t at = 0; at < c->cut; at += c->stack_size)
+            bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
+    return bytes;
+}
+
 /* No timer is pending. One that has just fired may still be counted for a moment. */
 static inline void no_timers_left(void)
 {
