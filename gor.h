@@ -8867,11 +8867,10 @@ static void gor__tie(gor__m *m, gor__g *g)
  * are about the next stack by then. */
 static void *gor__g_main(void)
 {
-    gor__g *g;
+    gor__g *g = gor__m_g(gor__self());
+    gor__san_take_over(gor__aptr_load_rlx(&g->stack));         /* before any frame of ours */
     gor__after_switch();
     gor__eh_load(gor__self(), &gor__eh_none);
-    g = gor__m_g(gor__self());
-    gor__san_take_over(gor__aptr_load_rlx(&g->stack));
     gor__resumed(g);
     if (GOR__UNLIKELY(g->lock_depth))
         gor__tie(gor__self(), g);
