@@ -10167,7 +10167,7 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 {
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
-        uint32_t cooler = s > GOR__HEAT_ONE ? s - GOR__HEAT_ONE : GOR__LOCKED;
+        uint32_t cooler = s - (s > GOR__HEAT_ONE ? (uint32_t)GOR__HEAT_ONE : 0);
         if (!(s & GOR__LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
         if (s & GOR__QUEUED) {
