@@ -61,9 +61,8 @@ GOR__NO_TSAN static void gor__print_state(gor__out *o, const gor__g *g)
         gor__print(o, ", packed");
 }
 
-/* RTLD_DEFAULT is defined where dladdr is declared: for _GNU_SOURCE, which may have come too late
- * for this file. */
-#ifdef RTLD_DEFAULT
+/* dladdr is declared for _GNU_SOURCE, which may have come too late for this file; glibc says so. */
+#if !defined(__GLIBC__) || defined(__USE_GNU)
 /* Is there code of a loaded object at pc? */
 static bool gor__code_known(uintptr_t pc)
 {
