@@ -6726,9 +6726,10 @@ static gor__g *gor__try_priority(gor__p *p)
 static gor__g *gor__try_next_of(gor__p *victim)
 {
     uint32_t tick = gor__au32_load_rlx(&victim->tick);
-    uint64_t begin = gor__arch_ticks();
+    uint64_t begin;
     if (!gor__aptr_load_rlx(&victim->runq.next))
         return NULL;
+    begin = gor__arch_ticks();
     while (gor__arch_ticks() - begin < GOR__ARCH_TICKS / 4)
         gor__arch_pause();
     return tick == gor__au32_load_rlx(&victim->tick)

@@ -470,13 +470,6 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
-}
-
 /* More processors than that keep the CPUs from each other. These are busy all the time: share is
  * how much longer they took than they would have with a CPU each. */
 static void check_lateness(struct patience *t, double share)
@@ -503,7 +496,7 @@ TEST(deadlines_of_a_millisecond_hold_under_load)
     static struct patience t;
     pthread_t thread;
     gor_wg wg = { 0 }, busy = { 0 };
-    int64_t took = gor_now(), cpu = cpu_ns();
+    int64_t took = gor_now(), cpu = test_cpu_ns();
     memset(&t, 0, sizeof t);
     t.n = scaled(PATIENCES);
     IS(pthread_create(&thread, NULL, impatient_thread, &t), 0);
@@ -513,7 +506,7 @@ TEST(deadlines_of_a_millisecond_hold_under_load)
         START(&wg, impatient, &t);
     gor_wg_wait(&wg);
     took = gor_now() - took;
-    cpu = cpu_ns() - cpu;
+    cpu = test_cpu_ns() - cpu;
     atomic_store(&t.stop, 1);
     gor_wg_wait(&busy);
     pthread_join(thread, NULL);
@@ -1612,9 +1605,9 @@ TEST(a_wait_for_a_descriptor_costs_no_cpu)
     pthread_t t;
     make_pair(fd);
     IS(pthread_create(&t, NULL, thread_later, &fd[1]), 0);
-    int64_t before = cpu_ns();
+    int64_t before = test_cpu_ns();
     IS(gor_read(fd[0], &c, 1), 1);
-    OK(cpu_ns() - before < 100 * GOR_MS);
+    OK(test_cpu_ns() - before < 100 * GOR_MS);
     IS(pthread_join(t, NULL), 0);
     close_both(fd);
 }

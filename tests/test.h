@@ -205,6 +205,14 @@ static inline size_t test_stack_bytes(void)
     return bytes;
 }
 
+/* CPU time of the whole process so far. */
+static inline int64_t test_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
 /* No timer is pending. One that has just fired may still be counted for a moment. */
 static inline void no_timers_left(void)
 {
