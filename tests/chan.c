@@ -29,7 +29,7 @@ static void recv_one(void *p)
 /* Start n goroutines that do fn on c, each parked before the next one starts. Values are 0..n-1. */
 static void park_in_order(gor_wg *wg, struct peer *p, int n, gor_chan *c, void (*fn)(void *))
 {
-    int before = gor__n_parked();
+    int before = test_n_parked();
     for (int i = 0; i < n; i++) {
         p[i] = (struct peer){ .c = c, .value = i, .rc = 1 };
         START(wg, fn, &p[i]);

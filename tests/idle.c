@@ -40,7 +40,7 @@ static void nap(int64_t ns)
 static void *watch(void *p)
 {
     struct rest *r = (struct rest *)p;
-    while (gor__n_parked() < PARKED + (r->further == A_DESCRIPTOR) + 1)
+    while (test_n_parked() < PARKED + (r->further == A_DESCRIPTOR) + 1)
         nap(GOR_MS);
     nap(50 * GOR_MS);                  /* threads have looked for work a last time */
     int64_t before = test_cpu_ns();

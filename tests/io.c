@@ -1,6 +1,7 @@
 /* File descriptors: reading, writing, waiting, closing, reuse. Network, files, processes and
  * signals are in tests/net.c. What passes between the two ends of a socket says that it is over;
  * nothing here waits for a time. */
+#define TEST_INSIDE
 #include "test.h"
 
 #include <fcntl.h>

@@ -83,16 +83,40 @@ usable() {
 
 # Is the program newer than all it is made of?
 fresh() {
-    for part in "tests/$1.c" tests/test.h tests/matrix.sh gor.h; do
+    for part in "tests/$1.c" tests/test.h tests/runtime.[ch] tests/matrix.sh gor.h; do
         [ "$BUILD/$1" -nt "$part" ] || return 1
     done
 }
 
+# Those that name what is the runtime's own have it compiled into them, the others share one object.
+inside() { grep -q '^#define TEST_INSIDE' "tests/$1.c"; }
+
 compile() {                             # compile NAME: on failure nothing is left to run
+    common="-std=c11 -D_GNU_SOURCE -Wall -Wextra $CFLAGS -I."
     rm -f "$BUILD/$1"
     # shellcheck disable=SC2086
-    $CC -std=c11 -D_GNU_SOURCE -Wall -Wextra $CFLAGS -I. "tests/$1.c" -o "$BUILD/$1" \
-        -pthread $LDFLAGS
+    if [ "$1" = runtime.o ]; then
+        $CC $common -c tests/runtime.c -o "$BUILD/$1"
+    elif inside "$1"; then
+        $CC $common "tests/$1.c" -o "$BUILD/$1" -pthread $LDFLAGS
+    else
+        $CC $common "tests/$1.c" "$BUILD/runtime.o" -o "$BUILD/$1" -pthread $LDFLAGS
+    fi
+}
+
+# Compile those of NAME... that are not up to date, many at once: what takes long first, and what
+# others are linked with before them.
+compile_all() {
+    first= then=
+    for name in "$@"; do
+        if fresh "$name"; then continue
+        elif inside "$name"; then first="$first $name"
+        else then="$then $name"; fi
+    done
+    [ -z "$then" ] || first="runtime.o$first"
+    for batch in "$first" "$then"; do
+        echo $batch | xargs -r -n 1 -P "$jobs" "$0" --compile
+    done
 }
 
 # may_skip WHY: of what kind a skip is, "kind: why", which the variant may have where nothing may
@@ -199,8 +223,7 @@ variant() {
         names=$programs
         [ "$names" != yes ] || names=$(grep -l '"test\.h"' tests/*.c | sed 's,.*/,,; s,\.c$,,')
         names=$(for name in $names; do [ "${ONLY:-$name}" = "$name" ] && echo "$name"; done)
-        for name in $names; do fresh "$name" || echo "$name"; done |
-            xargs -r -P "$jobs" -I{} "$0" --compile {}
+        compile_all $names
         for name in $names; do files="$files $BUILD/$name"; done
     fi
     for name in $also; do
@@ -226,7 +249,7 @@ variant() {
 case ${1:-} in
 --list)    echo $all; exit ;;
 --run)     run "$2"; exit ;;
---compile) compile "$2" || echo "matrix.sh: $VARIANT: $2.c does not compile"; exit 0 ;;
+--compile) compile "$2" || echo "matrix.sh: $VARIANT: $2 does not compile"; exit 0 ;;
 esac
 
 mkdir -p build

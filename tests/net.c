@@ -31,6 +31,7 @@ static int slow_getaddrinfo(const char *host, const char *port, const struct add
 static int refuse_pidfd(long number);
 #define syscall(number, ...)                                                                       \
     (refuse_pidfd(number) ? -1L : syscall(number, ##__VA_ARGS__))
+#define TEST_INSIDE
 #include "test.h"
 
 #include <arpa/inet.h>
@@ -719,6 +720,36 @@ TEST(a_silent_address_is_overtaken_after_a_quarter_second)
     }
     IS(n_fds(), before);
     no_timers_left();
+}
+
+static void cancel_it(void *ctx)
+{
+    gor_ctx_cancel((gor_ctx *)ctx, 0);
+}
+
+/* The turn of the second address comes, and the cancel, before who dials runs again. */
+static int cancel_when_the_next_is_due(void *p)
+{
+    struct race r = { .ctx = gor_ctx_with_cancel(NULL) };
+    gor_wg wg = { 0 };
+    (void)p;
+    open_two(&r.t, IS_SILENT, IS_SILENT);
+    START(&wg, run_race, &r);
+    wait_until_parked(2);                          /* he, and his first attempt */
+    START(&wg, cancel_it, r.ctx);
+    for (int64_t end = gor_now() + 300 * GOR_MS; gor_now() < end;)
+        ;
+    gor_wg_wait(&wg);
+    IS(r.fd, -ECANCELED);
+    gor_ctx_release(r.ctx);
+    close_two(&r.t);
+    return 0;
+}
+
+TESTF(a_dial_that_is_cancelled_as_its_next_attempt_is_due_says_so)
+{
+    gor_options o = { .procs = 1, .preempt = GOR_PREEMPT_OFF };
+    IS(gor_run_with(&o, cancel_when_the_next_is_due, NULL), 0);
 }
 
 /* -- files ------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* Stacks of idle goroutines in small blocks (gor_attr.compact_idle): a goroutine does not notice,
  * and neither does who touches its stack. */
+#define TEST_INSIDE
 #include "test.h"
 
 #include <sys/time.h>

@@ -1,4 +1,5 @@
 /* The number of processors, changed while goroutines run. */
+#define TEST_INSIDE
 #include "test.h"
 
 #include <sched.h>

@@ -185,7 +185,7 @@ TEST(random_programs_conserve_their_values)
     uint64_t only = (uint64_t)test_env("GORTEST_PROGRAM", 0), rng = test_random();
     for (int i = 0; i < scaled(200); i++) {
         run_program(only != 0 ? only : test_random_r(&rng));
-        IS(gor__check_world(), 0);
+        IS(test_check_world(), 0);
     }
     no_timers_left();
 }

@@ -1,6 +1,7 @@
 /* A switch in place loses no register: goroutines that hold patterns in all of them are switched
  * off thousands of times. What a goroutine holds is loaded, kept and dumped in assembly, in between
  * it only counts down, without touching the flags. */
+#define TEST_INSIDE
 #include "test.h"
 
 #define SWITCHES  10000

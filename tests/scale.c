@@ -4,6 +4,7 @@
  * (MADV_GUARD_INSTALL). Nothing of this under a
  * sanitizer, whose own memory for each stack is many times ours. bench/memory.go has the same rows
  * for Go. */
+#define TEST_INSIDE
 #include "test.h"
 
 #include <malloc.h>

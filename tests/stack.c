@@ -1,4 +1,5 @@
 /* Stacks: as deep as reserved, of every size, reused, with every kind of guard. */
+#define TEST_INSIDE
 #include "test.h"
 
 #if defined(__GLIBC__)

@@ -1,4 +1,5 @@
 /* Locks, conditions, once, wait groups, semaphores, barriers. */
+#define TEST_INSIDE
 #include "test.h"
 #include <sched.h>
 #include <sys/mman.h>
@@ -16,7 +17,7 @@ struct caller {
 static void started_in_order(gor_wg *wg, struct caller *c, int n, struct caller same,
                              void (*fn)(void *))
 {
-    int before = gor__n_parked();
+    int before = test_n_parked();
     for (int i = 0; i < n; i++) {
         c[i] = same;
         c[i].rc = 99;

@@ -7,7 +7,8 @@
  * A test proves one sentence, its name, and waits for states (WAIT_FOR, wait_until_parked), never
  * for times. It leaves no goroutine behind; the harness checks that, and the runtime's invariants.
  * Where it cannot prove its sentence it says so: SKIP("kind: why"). With CI=true matrix.sh accepts
- * only the kinds that it lists for the variant.
+ * only the kinds that it lists for the variant. A program that names what is the runtime's own
+ * defines TEST_INSIDE, and the runtime is compiled into it; the others use it from another file.
  *
  * Environment   GORTEST_PROCS=1,2   instead of 1,2,8,64
  *               GORTEST_ONLY=text   only the tests with this in their name
@@ -21,8 +22,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#define GOR_IMPLEMENTATION
+#ifdef TEST_INSIDE
+#include "runtime.c"
+#else
 #include "gor.h"
+#include "runtime.h"
+#endif
 
 #include <pthread.h>
 #include <signal.h>
@@ -31,6 +36,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TEST_TSAN 0
@@ -162,7 +169,7 @@ static inline bool test_light_guards(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     void *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    bool has = p != MAP_FAILED && madvise(p, page, MADV_GUARD_INSTALL) == 0;
+    bool has = p != MAP_FAILED && madvise(p, page, 102 /* MADV_GUARD_INSTALL */) == 0;
     munmap(p, page);
     if (test_emulated())
         test_skip("emulator: knows no MADV_GUARD_INSTALL");
@@ -183,7 +190,7 @@ static inline bool test_light_guards(void)
 /* Wait until n goroutines other than the caller are parked. */
 static inline void wait_until_parked(int n)
 {
-    WAIT_FOR(gor__n_parked() >= n);
+    WAIT_FOR(test_n_parked() >= n);
 }
 
 /* A snapshot of the runtime; all zero without one. */
@@ -192,17 +199,6 @@ static inline gor_stats test_stats(void)
     gor_stats s;
     gor_stats(&s);
     return s;
-}
-
-/* Memory in stacks, every one counted: gor_stats goes by a sample, whose error is a few hundred
- * pages. */
-static inline size_t test_stack_bytes(void)
-{
-    size_t page = gor__stacks.page_size, bytes = 0;
-    for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next)
-        for (size_t at = 0; at < c->cut; at += c->stack_size)
-            bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
-    return bytes;
 }
 
 /* CPU time of the whole process so far. */
@@ -284,7 +280,7 @@ static inline int test_as_main(void *arg)
         gor_sleep(100 * GOR_US);
     if (!test_is((long long)test_stats().goroutines, 1, "goroutines left", t->name))
         gor_dump(2);
-    test_is(gor__check_world(), 0, "gor__check_world()", t->name);
+    test_is(test_check_world(), 0, "gor__check_world()", t->name);
     return 77;
 }
 

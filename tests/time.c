@@ -1,5 +1,6 @@
 /* Sleeping, timers, tickers, rate limits. Nothing here measures how late something comes: only
  * that it comes, in the right number, and never early. */
+#define TEST_INSIDE
 #include "test.h"
 
 TEST(the_clock_never_goes_back)

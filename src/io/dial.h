@@ -358,6 +358,15 @@ static int gor__race_start(gor__race *race)
     return gor__go(&spec);
 }
 
+/* No result came, for rc: maybe it is only the turn of the next one, and nobody cancelled us in the
+ * meantime. 0, or the error that ends the race. */
+static int gor__race_ended(const gor__race *race, int rc)
+{
+    if (rc != -ETIMEDOUT || gor__os_now() >= race->deadline)
+        return rc;
+    return gor__own_ctx_err();
+}
+
 /* Start them in turn until one has connected, or all have failed, or we have to end. Returns how
  * many have not reported. */
 static int gor__race_watch(gor__race *race, int n, int *result)
@@ -384,9 +393,10 @@ static int gor__race_watch(gor__race *race, int n, int *result)
                 *result = got;
             if (got >= 0)
                 return running;
-        } else if (rc != -ETIMEDOUT || gor__own_ctx_err() != 0 ||
-                   gor__os_now() >= race->deadline) {
-            break;
+        } else {
+            rc = gor__race_ended(race, rc);
+            if (rc != 0)
+                break;
         }
     }
     if (rc != 0)
