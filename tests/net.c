@@ -722,27 +722,39 @@ TEST(a_silent_address_is_overtaken_after_a_quarter_second)
     no_timers_left();
 }
 
-static void cancel_it(void *ctx)
+struct late_cancel { struct race r; int turns; };
+
+static void cancel_after_turns(void *p)
 {
-    gor_ctx_cancel((gor_ctx *)ctx, 0);
+    struct late_cancel *c = (struct late_cancel *)p;
+    for (int i = 0; i < c->turns; i++)
+        gor_yield();
+    gor_ctx_cancel(c->r.ctx, 0);
 }
 
 /* The turn of the second address comes, and the cancel, before who dials runs again. */
 static int cancel_when_the_next_is_due(void *p)
 {
-    struct race r = { .ctx = gor_ctx_with_cancel(NULL) };
+    struct late_cancel c[4] = { 0 };
     gor_wg wg = { 0 };
     (void)p;
-    open_two(&r.t, IS_SILENT, IS_SILENT);
-    START(&wg, run_race, &r);
-    wait_until_parked(2);                          /* he, and his first attempt */
-    START(&wg, cancel_it, r.ctx);
+    for (int i = 0; i < 4; i++) {
+        c[i].turns = i;
+        c[i].r.ctx = gor_ctx_with_cancel(NULL);
+        open_two(&c[i].r.t, IS_SILENT, IS_SILENT);
+        START(&wg, run_race, &c[i].r);
+    }
+    wait_until_parked(8);                          /* with the first attempt of each */
+    for (int i = 0; i < 4; i++)
+        START(&wg, cancel_after_turns, &c[i]);
     for (int64_t end = gor_now() + 300 * GOR_MS; gor_now() < end;)
         ;
     gor_wg_wait(&wg);
-    IS(r.fd, -ECANCELED);
-    gor_ctx_release(r.ctx);
-    close_two(&r.t);
+    for (int i = 0; i < 4; i++) {
+        IS(c[i].r.fd, -ECANCELED);
+        gor_ctx_release(c[i].r.ctx);
+        close_two(&c[i].r.t);
+    }
     return 0;
 }
 
