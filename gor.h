@@ -1760,6 +1760,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__LIKELY(x)   __builtin_expect(!!(x), 1)
 #define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GOR__CACHE_LINE 64
+#define GOR__OWN_LINE  __attribute__((aligned(GOR__CACHE_LINE)))   /* begins one */
 
 /* A function that leaves for another goroutine: the compiler must see an ordinary call in it, which
  * may clobber all that the ABI allows, whatever it finds out about the body. */
@@ -3683,6 +3684,20 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
     gor__lock_always(l, rank);
 }
 
+/* For a few lines that take no other lock. */
+GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
+{
+    bool free = gor__au32_load_acq(&l->word) == 0;         /* acq spin.word: the last holder */
+    if (GOR__UNLIKELY(!free))
+        return false;
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        gor__au32_store_rlx(&l->word, 1);
+    else if (gor__au32_xchg(&l->word, 1) != 0)
+        return false;
+    gor__rank_push(rank);
+    return true;
+}
+
 GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)
 {
     gor__rank_pop(rank);
@@ -4262,11 +4277,8 @@ typedef struct gor__cancel {
  * that is as a new goroutine needs it whenever the G is dead: who starts one does not touch it. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
-    union {
-        void  *sp;                     /* saved stack pointer while off the CPU                */
-        struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
-    };
-    gor__aptr  link;                   /* next in a global queue or a free list; older in fresh */
+    void      *sp;                     /* saved stack pointer while off the CPU                */
+    gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
@@ -4337,6 +4349,16 @@ enum gor__hold {
 #define GOR__TASKQ_CAP 256
 #define GOR__CACHE_CAP 64              /* stacks, Gs that a P keeps                            */
 
+/* Gs that change the processor together, dead ones or such as have not begun. Who takes a crate
+ * touches none of the Gs, whose lines are in another's cache; a linked list would fetch each, one
+ * after the other. */
+#define GOR__CRATE_CAP (GOR__CACHE_CAP / 2)
+typedef struct gor__crate {
+    struct gor__crate *older, *newer;  /* in a list; newer: in gor__rt.fresh                   */
+    gor__au32 n;
+    gor__aptr g[GOR__CRATE_CAP];
+} gor__crate;
+
 typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
@@ -4367,8 +4389,7 @@ typedef struct gor__p {
     gor__au32   streak;                /* taken from runq.next in a row                        */
     gor__au32   retire;                /* gor_procs wants it back                              */
     gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
-    gor__aptr   gfree;                 /* dead Gs                                              */
-    gor__au32   n_gfree;
+    gor__aptr   dead, spare;           /* dead Gs: one crate is used up or filled, then the other */
     gor__au32   n_stacks;
     gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
@@ -4390,8 +4411,9 @@ typedef struct gor__p {
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     uint32_t    tidy_tick;             /* [tidy]'s                                             */
-    gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
-    gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__crate  crate[2];              /* its first two: they wander                           */
+    gor__taskq  taskq GOR__OWN_LINE;
+    gor__timers timers GOR__OWN_LINE;
 } gor__p;
 
 /* What an M must look at when it next enters a gor call. */
@@ -4410,9 +4432,9 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
-typedef struct gor__gstack {           /* Gs by age, linked both ways                          */
-    gor__g   *newest, *oldest;         /* link: the next older one                             */
-    gor__au32 n;                       /* as in gor__gqueue                                    */
+typedef struct gor__gstack {           /* Gs by age, in crates                                 */
+    gor__crate *newest, *oldest;       /* none is empty                                        */
+    gor__au32   n;                     /* Gs; as in gor__gqueue                                */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -4458,62 +4480,67 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g g[64];
+    gor__g     g[64];
+    gor__crate crate[64 / GOR__CRATE_CAP];     /* so there are enough if all are full          */
 } gor__gslab;
 
-/* The runtime. One at a time. */
+/* The runtime. One at a time. A line of the cache each for what is read all the time, for what is
+ * written when a processor finds nothing to do, and for what the lock guards. */
 static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
     uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
     bool        with_main;             /* by gor_run                                           */
-    int         stack_class;           /* of goroutines without a size of their own            */
-    gor__au32   n_procs;               /* wanted                                               */
-    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
-    bool        membarrier;
+    gor__m     *main_m;                /* of the thread that called gor_run                    */
     int         preempt_signal;        /* 0: none is used                                      */
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
-    gor__au32   stopping;
+
+    gor__au32   stopping GOR__OWN_LINE;        /* read at each switch, start or call           */
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
+    int         stack_class;           /* of goroutines without a size of their own            */
+    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
+    gor__au32   poller;                /* it exists: fds are waited for                        */
+    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
+    bool        membarrier;
 
-    gor__spin   lock;                  /* SCHED: all below                                     */
-    gor__p     *idle_p;
-    gor__au32   n_idle_p;              /* written under the lock                               */
-    gor__m     *idle_m;
-    int         n_m;
-    gor__au32   n_idle_m;
-    gor__m     *all_m;
+    gor__au32   n_idle_p GOR__OWN_LINE;        /* read at each ready; written under the lock   */
     gor__au32   n_spinning;
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
+    gor__ai64   sleep_until;
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
+    gor__au32   sysmon_idle;
+
+    gor__spin   lock GOR__OWN_LINE;            /* SCHED: all until slabs                       */
+    gor__au32   n_idle_m;
+    gor__p     *idle_p;
+    gor__m     *idle_m;
+    gor__m     *all_m;
+    int         n_m;
     gor__gqueue global, high, low;
     gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
     int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
-    gor__g     *gfree;
+    gor__crate *full, *empty;          /* full: of dead Gs, at least one                       */
+    gor__g     *gfree;                 /* dead, in no crate                                    */
     gor__g     *gbare;                 /* there was no address space for a stack               */
-    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
     gor__gslab *slabs;
-    gor__au64   next_id;
-    gor__au64   outside_started;       /* goroutines started from foreign threads              */
 
-    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
-    gor__ai64   sleep_until;
+    gor__au64   next_id GOR__OWN_LINE;
+    gor__au64   outside_started;       /* goroutines started from foreign threads              */
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
+    gor__au32   polls;                 /* how often somebody looked for fds                    */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
-    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
-    gor__ai64   standby_until;         /* it asks again by then                                */
-    gor__au32   poller;                /* it exists: fds are waited for                        */
-    gor__au32   polls;                 /* how often somebody looked there                      */
-    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
     gor__au32   signals;               /* channels that wait for signals                       */
     gor__au32   sysmon_park;
-    gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
-    gor__m     *main_m;                /* of the thread that called gor_run                    */
     gor__au32   main_home;             /* it has left its loop                                 */
     gor__au32   main_returned;         /* it is no leak, wherever it is                        */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
@@ -4599,33 +4626,83 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
-GOR__INLINE void gor__gs_push(gor__gstack *s, gor__g *g)
+GOR__INLINE void gor__crate_push(gor__crate **list, gor__crate *c)
 {
-    gor__aptr_store_rlx(&g->link, s->newest);
-    g->newer = NULL;
-    if (s->newest)
-        s->newest->newer = g;
-    else
-        s->oldest = g;
-    s->newest = g;
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    c->older = *list;
+    *list = c;
 }
 
-/* Take g, the newest or the oldest, or, if there is none, NULL. */
-GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__g *g)
+GOR__INLINE gor__crate *gor__crate_pop(gor__crate **list)
 {
-    gor__g *older;
-    if (!g)
+    gor__crate *c = *list;
+    if (c)
+        *list = c->older;
+    return c;
+}
+
+GOR__INLINE uint32_t gor__crate_n(const gor__crate *c) { return gor__au32_load_rlx(&c->n); }
+
+GOR__INLINE const gor__g *gor__crate_first(const gor__crate *c)
+{
+    return (const gor__g *)gor__aptr_load_rlx(&c->g[0]);
+}
+
+/* c is not full. */
+GOR__INLINE void gor__crate_put(gor__crate *c, gor__g *g)
+{
+    uint32_t n = gor__crate_n(c);
+    gor__aptr_store_rlx(&c->g[n], g);
+    gor__au32_store_rlx(&c->n, n + 1);
+}
+
+/* The last that was put in; c is not empty. */
+GOR__INLINE gor__g *gor__crate_take(gor__crate *c)
+{
+    uint32_t n = gor__crate_n(c) - 1;
+    gor__au32_store_rlx(&c->n, n);
+    return (gor__g *)gor__aptr_load_rlx(&c->g[n]);
+}
+
+/* c, empty, becomes the newest. */
+static void gor__gs_extend(gor__gstack *s, gor__crate *c)
+{
+    c->older = s->newest;
+    c->newer = NULL;
+    *(s->newest ? &s->newest->newer : &s->oldest) = c;
+    s->newest = c;
+}
+
+static void gor__gs_remove(gor__gstack *s, gor__crate *c)
+{
+    *(c->newer ? &c->newer->older : &s->newest) = c->older;
+    *(c->older ? &c->older->newer : &s->oldest) = c->newer;
+}
+
+/* Put g on top; an empty crate comes from, or goes to, `empty`. False: there is none. */
+GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
+{
+    if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
+        gor__crate *c = gor__crate_pop(empty);
+        if (!c)
+            return false;
+        gor__gs_extend(s, c);
+    }
+    gor__crate_put(s->newest, g);
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    return true;
+}
+
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate *c)
+{
+    gor__g *g;
+    if (!c)
         return NULL;
-    older = (gor__g *)gor__aptr_load_rlx(&g->link);
-    if (older)
-        older->newer = g->newer;
-    else
-        s->oldest = g->newer;
-    if (g->newer)
-        gor__aptr_store_rlx(&g->newer->link, older);
-    else
-        s->newest = older;
+    g = gor__crate_take(c);
+    if (gor__crate_n(c) == 0) {
+        gor__gs_remove(s, c);
+        gor__crate_push(empty, c);
+    }
     gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;
 }
@@ -4677,9 +4754,12 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 #if !GOR__TSAN
     const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
     uintptr_t sp;                              /* of one that has not run yet: anything */
+    const gor__g *g;
     if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
         return;
-    __builtin_prefetch(gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]));
+    g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
+    __builtin_prefetch(g);
+    __builtin_prefetch(&g->fn);                /* it may begin */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
     for (uintptr_t i = 0; i < 3; i++)
         __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
@@ -5260,10 +5340,11 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  */
 static void gor__urgent_update_locked(void)
 {
-    gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
-                                         gor__au32_load_rlx(&gor__rt.poll_due) ||
-                                         gor__au32_load_rlx(&gor__rt.tracing) ||
-                                         gor__au32_load_rlx(&gor__rt.stopping));
+    uint32_t urgent = gor__rt.high.head || gor__rt.low.head ||
+                      gor__au32_load_rlx(&gor__rt.poll_due) ||
+                      gor__au32_load_rlx(&gor__rt.tracing) || gor__au32_load_rlx(&gor__rt.stopping);
+    if (urgent != gor__au32_load_rlx(&gor__rt.urgent))         /* all read its line */
+        gor__au32_store_rlx(&gor__rt.urgent, urgent);
 }
 
 /* The queue of a G's priority; the first in it starts its clock. */
@@ -5289,9 +5370,8 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 /* I4 */
 static void gor__spill_locked(gor__g *g)
 {
-    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
-        gor__gs_push(&gor__rt.fresh, g);
-    else
+    bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
+    if (!fresh || !gor__gs_push(&gor__rt.fresh, &gor__rt.empty, g))
         gor__gq_push(&gor__rt.global, g);
 }
 
@@ -5419,13 +5499,30 @@ static gor__g *gor__g_slab(uint32_t *n)
         gor__lock_sched();
         s->next = gor__rt.slabs;
         gor__rt.slabs = s;
+        for (size_t i = 0; i < sizeof s->crate / sizeof s->crate[0]; i++)
+            gor__crate_push(&gor__rt.empty, &s->crate[i]);
         gor__unlock_sched();
     }
     return list;
 }
 
-/* More Gs for the global list, each with the promise of a stack ([stack] I3). Those for which
- * there is none stay bare. False: out of memory or address space. */
+/* Dead Gs, linked, into crates as long as they fill them. */
+static void gor__crates_fill_locked(gor__g **list, uint32_t n)
+{
+    for (; n >= GOR__CRATE_CAP && gor__rt.empty; n -= GOR__CRATE_CAP) {
+        gor__crate *c = gor__crate_pop(&gor__rt.empty);
+        while (gor__crate_n(c) < GOR__CRATE_CAP) {
+            gor__g *g = *list;
+            *list = (gor__g *)gor__aptr_load_rlx(&g->link);
+            gor__crate_put(c, g);
+        }
+        gor__crate_push(&gor__rt.full, c);
+    }
+    gor__g_move(list, &gor__rt.gfree, n);
+}
+
+/* More Gs, each with the promise of a stack ([stack] I3). Those for which there is none stay bare.
+ * False: out of memory or address space. */
 static bool gor__g_more(void)
 {
     gor__g *list = NULL;
@@ -5437,7 +5534,7 @@ static bool gor__g_more(void)
         list = gor__g_slab(&n);
     promised = n ? (uint32_t)gor__stack_promise(gor__rt.stack_class, n) : 0;
     gor__lock_sched();
-    gor__g_move(&list, &gor__rt.gfree, promised);
+    gor__crates_fill_locked(&list, promised);
     gor__g_move(&list, &gor__rt.gbare, n);
     if (promised)
         gor__au32_store_rlx(&gor__rt.g_cap, GOR__CACHE_CAP);
@@ -5445,13 +5542,41 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
+static void gor__g_give_back_locked(gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+    gor__rt.gfree = g;
+}
+
+static void gor__g_give_back(gor__g *g)
+{
+    gor__lock_sched();
+    gor__g_give_back_locked(g);
+    gor__unlock_sched();
+}
+
+GOR__INLINE gor__crate *gor__p_dead(gor__p *p)
+{
+    return (gor__crate *)gor__aptr_load_rlx(&p->dead);
+}
+
+/* The other crate is p's first now. */
+static gor__crate *gor__p_swap_crates(gor__p *p)
+{
+    gor__crate *c = (gor__crate *)gor__aptr_load_rlx(&p->spare);
+    gor__aptr_store_rlx(&p->spare, gor__p_dead(p));
+    gor__aptr_store_rlx(&p->dead, c);
+    return c;
+}
+
 /* The dead Gs that p, which nobody runs on, keeps go to the global list. */
 static void gor__p_drop_gs_locked(gor__p *p)
 {
-    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-    gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
-    gor__aptr_store_rlx(&p->gfree, NULL);
-    gor__au32_store_rlx(&p->n_gfree, 0);
+    for (int i = 0; i < 2; i++) {
+        gor__crate *c = gor__p_swap_crates(p);
+        while (gor__crate_n(c))
+            gor__g_give_back_locked(gor__crate_take(c));
+    }
 }
 
 /* No more can be made: from now on dead Gs are left where every processor finds them, and those
@@ -5463,76 +5588,119 @@ static bool gor__g_collect(void)
     gor__au32_store_rlx(&gor__rt.g_cap, 0);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next)
         gor__p_drop_gs_locked(p);
-    found = gor__rt.gfree != NULL;
+    found = gor__rt.gfree || gor__rt.full;
     gor__unlock_sched();
     return found;
 }
 
-/* Up to n Gs from the global list, linked; *got of them. */
-static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
+/* A single one from where all look, or NULL. */
+static gor__g *gor__g_single_locked(void)
 {
-    gor__g *list = NULL;
+    gor__g *g = gor__rt.gfree;
+    gor__crate *c = gor__rt.full;
+    if (g) {
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+    } else if (c) {
+        g = gor__crate_take(c);
+        if (gor__crate_n(c) == 0)
+            gor__crate_push(&gor__rt.empty, gor__crate_pop(&gor__rt.full));
+    }
+    return g;
+}
+
+/* What a start writes of those that come next; another processor has written it last. */
+static void gor__crate_fetch(const gor__crate *c)
+{
+    for (uint32_t i = gor__crate_n(c); i-- > 0;) {
+        const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+        __builtin_prefetch(g, 1);
+        __builtin_prefetch(&g->fn, 1);
+    }
+}
+
+/* From p's other crate, from a full one, or a single one. p NULL: a foreign thread. */
+static gor__g *gor__g_find(gor__p *p)
+{
+    gor__crate *c = p ? gor__p_swap_crates(p) : NULL;
+    gor__g *g;
+    if (c && gor__crate_n(c))
+        return gor__crate_take(c);
     gor__lock_sched();
-    *got = gor__g_move(&gor__rt.gfree, &list, n);
+    if (c && gor__rt.full && gor__au32_load_rlx(&gor__rt.g_cap)) {
+        gor__crate_push(&gor__rt.empty, c);
+        c = gor__crate_pop(&gor__rt.full);
+        gor__aptr_store_rlx(&p->dead, c);
+        g = gor__crate_take(c);
+    } else {
+        g = gor__g_single_locked();
+    }
     gor__unlock_sched();
-    return list;
+    if (c)
+        gor__crate_fetch(c);
+    return g;
 }
 
 static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
 {
-    uint32_t n, cap = p ? gor__au32_load_rlx(&gor__rt.g_cap) : 0;
     gor__g *g;
-    if (p && cap == 0 && gor__au64_load_rlx(&p->started) % 1024 == 0)
+    if (p && gor__au32_load_rlx(&gor__rt.g_cap) == 0 &&
+        gor__au64_load_rlx(&p->started) % 1024 == 0)
         gor__g_more();                             /* there may be room again */
-    while ((g = gor__g_batch(cap ? cap / 2 : 1, &n)) == NULL)
+    while ((g = gor__g_find(p)) == NULL)
         if (!gor__g_more() && !gor__g_collect())
             return NULL;
-    if (p) {
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__au32_store_rlx(&p->n_gfree, n - 1);
-    }
     return g;
 }
 
 /* A dead G for a new goroutine; NULL: out of memory. p NULL: from a foreign thread. */
 GOR__INLINE gor__g *gor__g_get(gor__p *p)
 {
-    gor__g *g = p ? (gor__g *)gor__aptr_load_rlx(&p->gfree) : NULL;
-    if (GOR__LIKELY(g != NULL)) {
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - 1);
-    } else {
-        g = gor__g_get_slow(p);
-    }
+    gor__crate *c = p ? gor__p_dead(p) : NULL;
+    gor__g *g = GOR__LIKELY(c && gor__crate_n(c)) ? gor__crate_take(c) : gor__g_get_slow(p);
     if (g)
         gor__san_take_over(g);
     return g;
 }
 
-/* g and half of the dead Gs that the P has go to the global list; all, if none can be made. */
-static GOR__NOINLINE void gor__gfree_spill(gor__p *p, gor__g *g)
+/* p's first crate, c, goes to where all look. An empty one instead, or NULL: there is none. */
+static gor__crate *gor__p_send_off(gor__p *p, gor__crate *c)
 {
-    uint32_t keep = gor__au32_load_rlx(&gor__rt.g_cap) / 2;
-    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+    gor__crate *other;
     gor__lock_sched();
-    gor__g_move(&list, &gor__rt.gfree, gor__au32_load_rlx(&p->n_gfree) - keep);
-    gor__g_move(&g, &gor__rt.gfree, 1);
+    other = gor__crate_pop(&gor__rt.empty);
+    if (other) {
+        gor__crate_push(&gor__rt.full, c);
+        gor__aptr_store_rlx(&p->dead, other);
+    }
     gor__unlock_sched();
-    gor__aptr_store_rlx(&p->gfree, list);
-    gor__au32_store_rlx(&p->n_gfree, keep);
+    return other;
+}
+
+/* p's crate is full, or it may keep none. */
+static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
+{
+    gor__crate *c;
+    if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
+        gor__g_give_back(g);
+        return;
+    }
+    c = gor__p_swap_crates(p);
+    if (gor__crate_n(c) == GOR__CRATE_CAP)
+        c = gor__p_send_off(p, c);
+    if (c)
+        gor__crate_put(c, g);
+    else
+        gor__g_give_back(g);
 }
 
 GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 {
-    uint32_t n = gor__au32_load_rlx(&p->n_gfree);
-    if (GOR__UNLIKELY(n >= gor__au32_load_rlx(&gor__rt.g_cap))) {
-        gor__aptr_store_rlx(&g->link, NULL);
-        gor__gfree_spill(p, g);
-        return;
-    }
-    gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
-    gor__aptr_store_rlx(&p->gfree, g);
-    gor__au32_store_rlx(&p->n_gfree, n + 1);
+    gor__crate *c = gor__p_dead(p);
+    if (GOR__UNLIKELY(gor__crate_n(c) == GOR__CRATE_CAP ||
+                      gor__au32_load_rlx(&gor__rt.g_cap) == 0))
+        gor__g_put_slow(p, g);
+    else
+        gor__crate_put(c, g);
 }
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */
@@ -6341,14 +6509,6 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     return 0;
 }
 
-static void gor__g_give_back(gor__g *g)
-{
-    gor__lock_sched();
-    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-    gor__rt.gfree = g;
-    gor__unlock_sched();
-}
-
 /* One goroutine more: call it when it is certain that it will run. m NULL: foreign thread. */
 static void gor__count_start(gor__m *m)
 {
@@ -6669,7 +6829,7 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
-        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
+        g = fresh ? gor__gs_take(&gor__rt.fresh, &gor__rt.empty, gor__rt.fresh.newest)
                   : gor__gq_pop(&gor__rt.global);
         if (!first)
             first = g;
@@ -9251,22 +9411,23 @@ GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
     }
 }
 
-GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i)
+/* size, here and below: c->elem_size, or what is known to be that. */
+GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i, size_t size)
 {
     size_t at = c->first + i;
-    return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
+    return c->ring + (at >= c->cap ? at - c->cap : at) * size;
 }
 
-GOR__INLINE void gor__chan_push(gor_chan *c, const void *v)
+GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
 {
     size_t n = gor__au64_load_rlx(&c->count);
-    gor__value_copy(gor__chan_slot(c, n), v, c->elem_size);
+    gor__value_copy(gor__chan_slot(c, n, size), v, size);
     gor__au64_store_rlx(&c->count, n + 1);
 }
 
-GOR__INLINE void gor__chan_shift(gor_chan *c, void *v)
+GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
-    gor__value_copy(v, gor__chan_slot(c, 0), c->elem_size);
+    gor__value_copy(v, gor__chan_slot(c, 0, size), size);
     c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
     gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
 }
@@ -9285,17 +9446,17 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
         if (other)
             gor__value_copy(other->value, v, c->elem_size);
         else if (n < c->cap)
-            gor__chan_push(c, v);
+            gor__chan_push(c, v, c->elem_size);
         else
             return GOR__WAIT;
         return 0;
     }
     if (n > 0)
-        gor__chan_shift(c, v);
+        gor__chan_shift(c, v, c->elem_size);
     other = c->senders.head ? gor__wq_take(&c->senders, 0) : NULL;
     *woken = other;
     if (other && n > 0)
-        gor__chan_push(c, other->value);           /* the room just made is the oldest sender's */
+        gor__chan_push(c, other->value, c->elem_size);     /* the room is the oldest sender's */
     else if (other)
         gor__value_copy(v, other->value, c->elem_size);
     else if (n == 0 && !gor__au32_load_rlx(&c->closed))
@@ -9384,6 +9545,40 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
+/* A value that is a word or half of one goes into c, or comes out, if nobody waits. */
+GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    if (send ? n >= c->cap || gor__au32_load_rlx(&c->closed) || c->receivers.head
+             : n == 0 || c->senders.head)
+        return false;
+    if (send)
+        gor__chan_push(c, v, size);
+    else
+        gor__chan_shift(c, v, size);
+    return true;
+}
+
+/* The usual case of a channel with a buffer: its lock is free. Nothing is called here, so that no
+ * register is saved. False: nothing has happened. */
+GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
+{
+    gor__m *m;
+    bool done = false;
+    if (!c || !v || !c->cap || size != c->elem_size)
+        return false;
+    gor__call_begin();
+    m = gor__self();
+    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(16) && !gor__m_g(m)->ctx &&
+        gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        done = size == 8 ? gor__chan_pass(c, send, v, 8) :
+               size == 4 ? gor__chan_pass(c, send, v, 4) : false;
+        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    }
+    gor__call_end();
+    return done;
+}
+
 GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
 {
     gor__m *m = gor__self();
@@ -9408,9 +9603,15 @@ static void *gor__unconst(const void *p)
     return u.to;
 }
 
+static GOR__NOINLINE int gor__chan_send(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_call(c, true, v, n, GOR_FOREVER);
+}
+
 int gor_chan_send(gor_chan *c, const void *v, size_t n)
 {
-    return gor__chan_call(c, true, gor__unconst(v), n, GOR_FOREVER);
+    void *value = gor__unconst(v);
+    return gor__chan_quick(c, true, value, n) ? 0 : gor__chan_send(c, value, n);
 }
 
 int gor_chan_send_until(gor_chan *c, const void *v, size_t n, int64_t deadline)
@@ -9423,9 +9624,14 @@ int gor_chan_try_send(gor_chan *c, const void *v, size_t n)
     return gor__chan_try_call(c, true, gor__unconst(v), n);
 }
 
-int gor_chan_recv(gor_chan *c, void *v, size_t n)
+static GOR__NOINLINE int gor__chan_recv(gor_chan *c, void *v, size_t n)
 {
     return gor__chan_call(c, false, v, n, GOR_FOREVER);
+}
+
+int gor_chan_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_quick(c, false, v, n) ? 0 : gor__chan_recv(c, v, n);
 }
 
 int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline)
@@ -10119,10 +10325,30 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
+/* Nobody queues, so who has it most likely runs on another processor, and not for long. Stay away
+ * for a microsecond, a few times: it then locks and unlocks in its own cache, as often as it likes,
+ * instead of sending the line to and fro at each try. True: taken. */
+#define GOR__MUTEX_TRIES 4
+#define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 4)
+static bool gor__mutex_outlast(gor_mutex *m)
+{
+    for (int i = 0; i < GOR__MUTEX_TRIES && gor__au32_load_rlx(&gor__shared) &&
+                    !(gor__au32_load_rlx(&m->state) & GOR__QUEUED); i++) {
+        uint64_t begin = gor__arch_ticks();
+        while (gor__arch_ticks() - begin < GOR__MUTEX_AWAY)
+            gor__arch_pause();
+        if (gor__mutex_take(m))
+            return true;
+    }
+    return false;
+}
+
 static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own, enum gor__why why)
 {
     int64_t since = gor__os_now();
     int rc;
+    if (gor__mutex_outlast(m))
+        return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
         gor__mutex_queue_locked(m);
@@ -10685,6 +10911,7 @@ GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
 {
     uint64_t old, to;
     bool done;
+    __builtin_prefetch(&wg->state, 1);             /* its line comes once, to be written */
     do {
         old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
         if (GOR__UNLIKELY(n > 0 ? (int64_t)old / 2 > INT64_MAX / 2 - n
@@ -14478,10 +14705,10 @@ static void gor__watch_fresh(void)
     gor__rt.fresh_ns = now;
     gor__lock_sched();
     for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
-        gor__g *g = gor__rt.fresh.oldest;
-        if (!g || now - gor__ai64_load_rlx(&g->since) < gor__rt.opt.quantum)
+        gor__crate *c = gor__rt.fresh.oldest;
+        if (!c || now - gor__ai64_load_rlx(&gor__crate_first(c)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, g));
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, &gor__rt.empty, c));
     }
     gor__unlock_sched();
 }
@@ -14656,6 +14883,8 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
+    gor__aptr_store_rlx(&p->dead, &p->crate[0]);
+    gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
     gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
@@ -15211,13 +15440,17 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
 
 GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
 {
-    const gor__g *newer = NULL;
+    const gor__crate *newer = NULL;
     uint32_t n = 0;
-    for (const gor__g *g = s->newest; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++) {
-        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE || g->newer != newer ||
-            !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
-            return 10;                             /* [ready] I4 */
-        newer = g;
+    for (const gor__crate *c = s->newest; c; newer = c, c = c->older) {
+        if (c->newer != newer || gor__crate_n(c) == 0)
+            return 10;
+        for (uint32_t i = 0; i < gor__crate_n(c); i++, n++) {
+            const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+            if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE ||
+                !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
+                return 10;                         /* [ready] I4 */
+        }
     }
     return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }

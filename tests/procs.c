@@ -355,6 +355,14 @@ static void deep_for_a_while(void *wg)
     gor_wg_done((gor_wg *)wg);
 }
 
+static bool keeps_nothing(const gor__p *p)
+{
+    const gor__crate *dead = (const gor__crate *)gor__aptr_load_rlx(&p->dead);
+    const gor__crate *spare = (const gor__crate *)gor__aptr_load_rlx(&p->spare);
+    return gor__crate_n(dead) == 0 && gor__crate_n(spare) == 0 &&
+           gor__au32_load_rlx(&p->n_stacks) == 0;
+}
+
 static int have_many_for_a_while(void *p)
 {
     gor_wg wg = { 0 };
@@ -366,8 +374,7 @@ static int have_many_for_a_while(void *p)
     gor_wg_wait(&wg);
     IS(gor_procs(1), 16);
     for (uint32_t i = 1; i < 16; i++)
-        WAIT_FOR(gor__au32_load_rlx(&gor__p_at(i)->n_gfree) == 0 &&
-                 gor__au32_load_rlx(&gor__p_at(i)->n_stacks) == 0);
+        WAIT_FOR(keeps_nothing(gor__p_at(i)));
     /* what the first keeps, and main's */
     WAIT_FOR(test_stack_bytes() <= (GOR__CACHE_CAP + 1) * (size_t)(112 << 10));
     return 0;

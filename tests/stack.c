@@ -269,7 +269,7 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
         START(&wg, dig_and_park, &d);
     for (int round = 0; round < 2; round++) {
         wait_until_parked(N);
-        OK(test_stats().stack_bytes > N * d.n);
+        OK(test_stack_bytes() > N * d.n);
         for (int i = 0; i < N; i++)
             gor_chan_send(gate, NULL, 0);
         WAIT_FOR(test_stats().stack_bytes <= (N + 1) * 4 * page);

@@ -10,6 +10,7 @@
 #define GOR__LIKELY(x)   __builtin_expect(!!(x), 1)
 #define GOR__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GOR__CACHE_LINE 64
+#define GOR__OWN_LINE  __attribute__((aligned(GOR__CACHE_LINE)))   /* begins one */
 
 /* A function that leaves for another goroutine: the compiler must see an ordinary call in it, which
  * may clobber all that the ABI allows, whatever it finds out about the body. */

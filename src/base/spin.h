@@ -112,6 +112,20 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
     gor__lock_always(l, rank);
 }
 
+/* For a few lines that take no other lock. */
+GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
+{
+    bool free = gor__au32_load_acq(&l->word) == 0;         /* acq spin.word: the last holder */
+    if (GOR__UNLIKELY(!free))
+        return false;
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        gor__au32_store_rlx(&l->word, 1);
+    else if (gor__au32_xchg(&l->word, 1) != 0)
+        return false;
+    gor__rank_push(rank);
+    return true;
+}
+
 GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)
 {
     gor__rank_pop(rank);

@@ -111,13 +111,17 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
 
 GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
 {
-    const gor__g *newer = NULL;
+    const gor__crate *newer = NULL;
     uint32_t n = 0;
-    for (const gor__g *g = s->newest; g; g = (const gor__g *)gor__aptr_load_rlx(&g->link), n++) {
-        if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE || g->newer != newer ||
-            !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
-            return 10;                             /* [ready] I4 */
-        newer = g;
+    for (const gor__crate *c = s->newest; c; newer = c, c = c->older) {
+        if (c->newer != newer || gor__crate_n(c) == 0)
+            return 10;
+        for (uint32_t i = 0; i < gor__crate_n(c); i++, n++) {
+            const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+            if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE ||
+                !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
+                return 10;                         /* [ready] I4 */
+        }
     }
     return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }

@@ -197,10 +197,10 @@ static void gor__watch_fresh(void)
     gor__rt.fresh_ns = now;
     gor__lock_sched();
     for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
-        gor__g *g = gor__rt.fresh.oldest;
-        if (!g || now - gor__ai64_load_rlx(&g->since) < gor__rt.opt.quantum)
+        gor__crate *c = gor__rt.fresh.oldest;
+        if (!c || now - gor__ai64_load_rlx(&gor__crate_first(c)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, g));
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, &gor__rt.empty, c));
     }
     gor__unlock_sched();
 }

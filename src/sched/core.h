@@ -77,11 +77,8 @@ typedef struct gor__cancel {
  * that is as a new goroutine needs it whenever the G is dead: who starts one does not touch it. */
 typedef struct gor__g {
     gor__cancel *ctx;                  /* own context: ends its waits                          */
-    union {
-        void  *sp;                     /* saved stack pointer while off the CPU                */
-        struct gor__g *newer;          /* without a stack, in gor__rt.fresh                    */
-    };
-    gor__aptr  link;                   /* next in a global queue or a free list; older in fresh */
+    void      *sp;                     /* saved stack pointer while off the CPU                */
+    gor__aptr  link;                   /* next in a global queue or a free list                */
     gor__au32  hold;                   /* I1: why it cannot just be switched to                */
     gor__au32  state;                  /* enum gor__g_state                                    */
     gor__au32  traits;                 /* stack class, priority, flags: see below              */
@@ -152,6 +149,16 @@ enum gor__hold {
 #define GOR__TASKQ_CAP 256
 #define GOR__CACHE_CAP 64              /* stacks, Gs that a P keeps                            */
 
+/* Gs that change the processor together, dead ones or such as have not begun. Who takes a crate
+ * touches none of the Gs, whose lines are in another's cache; a linked list would fetch each, one
+ * after the other. */
+#define GOR__CRATE_CAP (GOR__CACHE_CAP / 2)
+typedef struct gor__crate {
+    struct gor__crate *older, *newer;  /* in a list; newer: in gor__rt.fresh                   */
+    gor__au32 n;
+    gor__aptr g[GOR__CRATE_CAP];
+} gor__crate;
+
 typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
@@ -182,8 +189,7 @@ typedef struct gor__p {
     gor__au32   streak;                /* taken from runq.next in a row                        */
     gor__au32   retire;                /* gor_procs wants it back                              */
     gor__au64   id_next, id_end;       /* goroutine numbers taken in advance                   */
-    gor__aptr   gfree;                 /* dead Gs                                              */
-    gor__au32   n_gfree;
+    gor__aptr   dead, spare;           /* dead Gs: one crate is used up or filled, then the other */
     gor__au32   n_stacks;
     gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
@@ -205,8 +211,9 @@ typedef struct gor__p {
     bool        asked;
     gor__au64   fd_waits;              /* fd waits begun less those ended here: sum up all Ps  */
     uint32_t    tidy_tick;             /* [tidy]'s                                             */
-    gor__taskq  taskq __attribute__((aligned(GOR__CACHE_LINE)));
-    gor__timers timers __attribute__((aligned(GOR__CACHE_LINE)));
+    gor__crate  crate[2];              /* its first two: they wander                           */
+    gor__taskq  taskq GOR__OWN_LINE;
+    gor__timers timers GOR__OWN_LINE;
 } gor__p;
 
 /* What an M must look at when it next enters a gor call. */
@@ -225,9 +232,9 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
-typedef struct gor__gstack {           /* Gs by age, linked both ways                          */
-    gor__g   *newest, *oldest;         /* link: the next older one                             */
-    gor__au32 n;                       /* as in gor__gqueue                                    */
+typedef struct gor__gstack {           /* Gs by age, in crates                                 */
+    gor__crate *newest, *oldest;       /* none is empty                                        */
+    gor__au32   n;                     /* Gs; as in gor__gqueue                                */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -273,62 +280,67 @@ enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g g[64];
+    gor__g     g[64];
+    gor__crate crate[64 / GOR__CRATE_CAP];     /* so there are enough if all are full          */
 } gor__gslab;
 
-/* The runtime. One at a time. */
+/* The runtime. One at a time. A line of the cache each for what is read all the time, for what is
+ * written when a processor finds nothing to do, and for what the lock guards. */
 static struct {
     gor__au32   running;               /* enum gor__run_state                                  */
     uint64_t    epoch;                 /* which start this is, of all                          */
     gor_options opt;
     bool        with_main;             /* by gor_run                                           */
-    int         stack_class;           /* of goroutines without a size of their own            */
-    gor__au32   n_procs;               /* wanted                                               */
-    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     gor__aptr   allp[GOR__MAX_PROCS];
-    bool        membarrier;
+    gor__m     *main_m;                /* of the thread that called gor_run                    */
     int         preempt_signal;        /* 0: none is used                                      */
     int64_t     keep_thread_ns;        /* a spare idle M leaves after that time                */
-    gor__au32   stopping;
+
+    gor__au32   stopping GOR__OWN_LINE;        /* read at each switch, start or call           */
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
+    int         stack_class;           /* of goroutines without a size of their own            */
+    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
+    gor__au32   poller;                /* it exists: fds are waited for                        */
+    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
+    bool        membarrier;
 
-    gor__spin   lock;                  /* SCHED: all below                                     */
-    gor__p     *idle_p;
-    gor__au32   n_idle_p;              /* written under the lock                               */
-    gor__m     *idle_m;
-    int         n_m;
-    gor__au32   n_idle_m;
-    gor__m     *all_m;
+    gor__au32   n_idle_p GOR__OWN_LINE;        /* read at each ready; written under the lock   */
     gor__au32   n_spinning;
+    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
+    gor__ai64   sleep_until;
+    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
+    gor__ai64   standby_until;         /* it asks again by then                                */
+    gor__au32   sysmon_idle;
+
+    gor__spin   lock GOR__OWN_LINE;            /* SCHED: all until slabs                       */
+    gor__au32   n_idle_m;
+    gor__p     *idle_p;
+    gor__m     *idle_m;
+    gor__m     *all_m;
+    int         n_m;
     gor__gqueue global, high, low;
     gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
     int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
-    gor__g     *gfree;
+    gor__crate *full, *empty;          /* full: of dead Gs, at least one                       */
+    gor__g     *gfree;                 /* dead, in no crate                                    */
     gor__g     *gbare;                 /* there was no address space for a stack               */
-    gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
     gor__gslab *slabs;
-    gor__au64   next_id;
-    gor__au64   outside_started;       /* goroutines started from foreign threads              */
 
-    gor__aptr   sleeper;               /* the idle M that wakes for the first timer, and fds   */
-    gor__ai64   sleep_until;
+    gor__au64   next_id GOR__OWN_LINE;
+    gor__au64   outside_started;       /* goroutines started from foreign threads              */
     gor__au32   n_blocked;             /* goroutines that have a thread and no P               */
+    gor__au32   polls;                 /* how often somebody looked for fds                    */
     gor__au64   retaken;               /* Ps taken from Ms; sysmon writes                      */
-    gor__aptr   standby;               /* the idle M that asks now and then: [idle] I6         */
-    gor__ai64   standby_until;         /* it asks again by then                                */
-    gor__au32   poller;                /* it exists: fds are waited for                        */
-    gor__au32   polls;                 /* how often somebody looked there                      */
-    gor__au32   poll_due;              /* nobody did for long: who schedules next should       */
     gor__au32   signals;               /* channels that wait for signals                       */
     gor__au32   sysmon_park;
-    gor__au32   sysmon_idle;
     gor__au32   sysmon_gone;
     gor__au32   stopped;               /* futex: the main M's word to return                   */
     gor__au32   result;                /* an int                                               */
-    gor__m     *main_m;                /* of the thread that called gor_run                    */
     gor__au32   main_home;             /* it has left its loop                                 */
     gor__au32   main_returned;         /* it is no leak, wherever it is                        */
     gor__au32   main_left;             /* by gor_exit: the last goroutine's end stops the run  */
@@ -414,33 +426,83 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
-GOR__INLINE void gor__gs_push(gor__gstack *s, gor__g *g)
+GOR__INLINE void gor__crate_push(gor__crate **list, gor__crate *c)
 {
-    gor__aptr_store_rlx(&g->link, s->newest);
-    g->newer = NULL;
-    if (s->newest)
-        s->newest->newer = g;
-    else
-        s->oldest = g;
-    s->newest = g;
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    c->older = *list;
+    *list = c;
 }
 
-/* Take g, the newest or the oldest, or, if there is none, NULL. */
-GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__g *g)
+GOR__INLINE gor__crate *gor__crate_pop(gor__crate **list)
 {
-    gor__g *older;
-    if (!g)
+    gor__crate *c = *list;
+    if (c)
+        *list = c->older;
+    return c;
+}
+
+GOR__INLINE uint32_t gor__crate_n(const gor__crate *c) { return gor__au32_load_rlx(&c->n); }
+
+GOR__INLINE const gor__g *gor__crate_first(const gor__crate *c)
+{
+    return (const gor__g *)gor__aptr_load_rlx(&c->g[0]);
+}
+
+/* c is not full. */
+GOR__INLINE void gor__crate_put(gor__crate *c, gor__g *g)
+{
+    uint32_t n = gor__crate_n(c);
+    gor__aptr_store_rlx(&c->g[n], g);
+    gor__au32_store_rlx(&c->n, n + 1);
+}
+
+/* The last that was put in; c is not empty. */
+GOR__INLINE gor__g *gor__crate_take(gor__crate *c)
+{
+    uint32_t n = gor__crate_n(c) - 1;
+    gor__au32_store_rlx(&c->n, n);
+    return (gor__g *)gor__aptr_load_rlx(&c->g[n]);
+}
+
+/* c, empty, becomes the newest. */
+static void gor__gs_extend(gor__gstack *s, gor__crate *c)
+{
+    c->older = s->newest;
+    c->newer = NULL;
+    *(s->newest ? &s->newest->newer : &s->oldest) = c;
+    s->newest = c;
+}
+
+static void gor__gs_remove(gor__gstack *s, gor__crate *c)
+{
+    *(c->newer ? &c->newer->older : &s->newest) = c->older;
+    *(c->older ? &c->older->newer : &s->oldest) = c->newer;
+}
+
+/* Put g on top; an empty crate comes from, or goes to, `empty`. False: there is none. */
+GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
+{
+    if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
+        gor__crate *c = gor__crate_pop(empty);
+        if (!c)
+            return false;
+        gor__gs_extend(s, c);
+    }
+    gor__crate_put(s->newest, g);
+    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    return true;
+}
+
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate *c)
+{
+    gor__g *g;
+    if (!c)
         return NULL;
-    older = (gor__g *)gor__aptr_load_rlx(&g->link);
-    if (older)
-        older->newer = g->newer;
-    else
-        s->oldest = g->newer;
-    if (g->newer)
-        gor__aptr_store_rlx(&g->newer->link, older);
-    else
-        s->newest = older;
+    g = gor__crate_take(c);
+    if (gor__crate_n(c) == 0) {
+        gor__gs_remove(s, c);
+        gor__crate_push(empty, c);
+    }
     gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;
 }

@@ -16,10 +16,11 @@
  */
 static void gor__urgent_update_locked(void)
 {
-    gor__au32_store_rlx(&gor__rt.urgent, gor__rt.high.head != NULL || gor__rt.low.head != NULL ||
-                                         gor__au32_load_rlx(&gor__rt.poll_due) ||
-                                         gor__au32_load_rlx(&gor__rt.tracing) ||
-                                         gor__au32_load_rlx(&gor__rt.stopping));
+    uint32_t urgent = gor__rt.high.head || gor__rt.low.head ||
+                      gor__au32_load_rlx(&gor__rt.poll_due) ||
+                      gor__au32_load_rlx(&gor__rt.tracing) || gor__au32_load_rlx(&gor__rt.stopping);
+    if (urgent != gor__au32_load_rlx(&gor__rt.urgent))         /* all read its line */
+        gor__au32_store_rlx(&gor__rt.urgent, urgent);
 }
 
 /* The queue of a G's priority; the first in it starts its clock. */
@@ -45,9 +46,8 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 /* I4 */
 static void gor__spill_locked(gor__g *g)
 {
-    if (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK)
-        gor__gs_push(&gor__rt.fresh, g);
-    else
+    bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
+    if (!fresh || !gor__gs_push(&gor__rt.fresh, &gor__rt.empty, g))
         gor__gq_push(&gor__rt.global, g);
 }
 
@@ -175,13 +175,30 @@ static gor__g *gor__g_slab(uint32_t *n)
         gor__lock_sched();
         s->next = gor__rt.slabs;
         gor__rt.slabs = s;
+        for (size_t i = 0; i < sizeof s->crate / sizeof s->crate[0]; i++)
+            gor__crate_push(&gor__rt.empty, &s->crate[i]);
         gor__unlock_sched();
     }
     return list;
 }
 
-/* More Gs for the global list, each with the promise of a stack ([stack] I3). Those for which
- * there is none stay bare. False: out of memory or address space. */
+/* Dead Gs, linked, into crates as long as they fill them. */
+static void gor__crates_fill_locked(gor__g **list, uint32_t n)
+{
+    for (; n >= GOR__CRATE_CAP && gor__rt.empty; n -= GOR__CRATE_CAP) {
+        gor__crate *c = gor__crate_pop(&gor__rt.empty);
+        while (gor__crate_n(c) < GOR__CRATE_CAP) {
+            gor__g *g = *list;
+            *list = (gor__g *)gor__aptr_load_rlx(&g->link);
+            gor__crate_put(c, g);
+        }
+        gor__crate_push(&gor__rt.full, c);
+    }
+    gor__g_move(list, &gor__rt.gfree, n);
+}
+
+/* More Gs, each with the promise of a stack ([stack] I3). Those for which there is none stay bare.
+ * False: out of memory or address space. */
 static bool gor__g_more(void)
 {
     gor__g *list = NULL;
@@ -193,7 +210,7 @@ static bool gor__g_more(void)
         list = gor__g_slab(&n);
     promised = n ? (uint32_t)gor__stack_promise(gor__rt.stack_class, n) : 0;
     gor__lock_sched();
-    gor__g_move(&list, &gor__rt.gfree, promised);
+    gor__crates_fill_locked(&list, promised);
     gor__g_move(&list, &gor__rt.gbare, n);
     if (promised)
         gor__au32_store_rlx(&gor__rt.g_cap, GOR__CACHE_CAP);
@@ -201,13 +218,41 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
+static void gor__g_give_back_locked(gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
+    gor__rt.gfree = g;
+}
+
+static void gor__g_give_back(gor__g *g)
+{
+    gor__lock_sched();
+    gor__g_give_back_locked(g);
+    gor__unlock_sched();
+}
+
+GOR__INLINE gor__crate *gor__p_dead(gor__p *p)
+{
+    return (gor__crate *)gor__aptr_load_rlx(&p->dead);
+}
+
+/* The other crate is p's first now. */
+static gor__crate *gor__p_swap_crates(gor__p *p)
+{
+    gor__crate *c = (gor__crate *)gor__aptr_load_rlx(&p->spare);
+    gor__aptr_store_rlx(&p->spare, gor__p_dead(p));
+    gor__aptr_store_rlx(&p->dead, c);
+    return c;
+}
+
 /* The dead Gs that p, which nobody runs on, keeps go to the global list. */
 static void gor__p_drop_gs_locked(gor__p *p)
 {
-    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
-    gor__g_move(&list, &gor__rt.gfree, UINT32_MAX);
-    gor__aptr_store_rlx(&p->gfree, NULL);
-    gor__au32_store_rlx(&p->n_gfree, 0);
+    for (int i = 0; i < 2; i++) {
+        gor__crate *c = gor__p_swap_crates(p);
+        while (gor__crate_n(c))
+            gor__g_give_back_locked(gor__crate_take(c));
+    }
 }
 
 /* No more can be made: from now on dead Gs are left where every processor finds them, and those
@@ -219,76 +264,119 @@ static bool gor__g_collect(void)
     gor__au32_store_rlx(&gor__rt.g_cap, 0);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next)
         gor__p_drop_gs_locked(p);
-    found = gor__rt.gfree != NULL;
+    found = gor__rt.gfree || gor__rt.full;
     gor__unlock_sched();
     return found;
 }
 
-/* Up to n Gs from the global list, linked; *got of them. */
-static gor__g *gor__g_batch(uint32_t n, uint32_t *got)
+/* A single one from where all look, or NULL. */
+static gor__g *gor__g_single_locked(void)
 {
-    gor__g *list = NULL;
+    gor__g *g = gor__rt.gfree;
+    gor__crate *c = gor__rt.full;
+    if (g) {
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+    } else if (c) {
+        g = gor__crate_take(c);
+        if (gor__crate_n(c) == 0)
+            gor__crate_push(&gor__rt.empty, gor__crate_pop(&gor__rt.full));
+    }
+    return g;
+}
+
+/* What a start writes of those that come next; another processor has written it last. */
+static void gor__crate_fetch(const gor__crate *c)
+{
+    for (uint32_t i = gor__crate_n(c); i-- > 0;) {
+        const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+        __builtin_prefetch(g, 1);
+        __builtin_prefetch(&g->fn, 1);
+    }
+}
+
+/* From p's other crate, from a full one, or a single one. p NULL: a foreign thread. */
+static gor__g *gor__g_find(gor__p *p)
+{
+    gor__crate *c = p ? gor__p_swap_crates(p) : NULL;
+    gor__g *g;
+    if (c && gor__crate_n(c))
+        return gor__crate_take(c);
     gor__lock_sched();
-    *got = gor__g_move(&gor__rt.gfree, &list, n);
+    if (c && gor__rt.full && gor__au32_load_rlx(&gor__rt.g_cap)) {
+        gor__crate_push(&gor__rt.empty, c);
+        c = gor__crate_pop(&gor__rt.full);
+        gor__aptr_store_rlx(&p->dead, c);
+        g = gor__crate_take(c);
+    } else {
+        g = gor__g_single_locked();
+    }
     gor__unlock_sched();
-    return list;
+    if (c)
+        gor__crate_fetch(c);
+    return g;
 }
 
 static GOR__NOINLINE gor__g *gor__g_get_slow(gor__p *p)
 {
-    uint32_t n, cap = p ? gor__au32_load_rlx(&gor__rt.g_cap) : 0;
     gor__g *g;
-    if (p && cap == 0 && gor__au64_load_rlx(&p->started) % 1024 == 0)
+    if (p && gor__au32_load_rlx(&gor__rt.g_cap) == 0 &&
+        gor__au64_load_rlx(&p->started) % 1024 == 0)
         gor__g_more();                             /* there may be room again */
-    while ((g = gor__g_batch(cap ? cap / 2 : 1, &n)) == NULL)
+    while ((g = gor__g_find(p)) == NULL)
         if (!gor__g_more() && !gor__g_collect())
             return NULL;
-    if (p) {
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__au32_store_rlx(&p->n_gfree, n - 1);
-    }
     return g;
 }
 
 /* A dead G for a new goroutine; NULL: out of memory. p NULL: from a foreign thread. */
 GOR__INLINE gor__g *gor__g_get(gor__p *p)
 {
-    gor__g *g = p ? (gor__g *)gor__aptr_load_rlx(&p->gfree) : NULL;
-    if (GOR__LIKELY(g != NULL)) {
-        gor__aptr_store_rlx(&p->gfree, gor__aptr_load_rlx(&g->link));
-        gor__au32_store_rlx(&p->n_gfree, gor__au32_load_rlx(&p->n_gfree) - 1);
-    } else {
-        g = gor__g_get_slow(p);
-    }
+    gor__crate *c = p ? gor__p_dead(p) : NULL;
+    gor__g *g = GOR__LIKELY(c && gor__crate_n(c)) ? gor__crate_take(c) : gor__g_get_slow(p);
     if (g)
         gor__san_take_over(g);
     return g;
 }
 
-/* g and half of the dead Gs that the P has go to the global list; all, if none can be made. */
-static GOR__NOINLINE void gor__gfree_spill(gor__p *p, gor__g *g)
+/* p's first crate, c, goes to where all look. An empty one instead, or NULL: there is none. */
+static gor__crate *gor__p_send_off(gor__p *p, gor__crate *c)
 {
-    uint32_t keep = gor__au32_load_rlx(&gor__rt.g_cap) / 2;
-    gor__g *list = (gor__g *)gor__aptr_load_rlx(&p->gfree);
+    gor__crate *other;
     gor__lock_sched();
-    gor__g_move(&list, &gor__rt.gfree, gor__au32_load_rlx(&p->n_gfree) - keep);
-    gor__g_move(&g, &gor__rt.gfree, 1);
+    other = gor__crate_pop(&gor__rt.empty);
+    if (other) {
+        gor__crate_push(&gor__rt.full, c);
+        gor__aptr_store_rlx(&p->dead, other);
+    }
     gor__unlock_sched();
-    gor__aptr_store_rlx(&p->gfree, list);
-    gor__au32_store_rlx(&p->n_gfree, keep);
+    return other;
+}
+
+/* p's crate is full, or it may keep none. */
+static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
+{
+    gor__crate *c;
+    if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
+        gor__g_give_back(g);
+        return;
+    }
+    c = gor__p_swap_crates(p);
+    if (gor__crate_n(c) == GOR__CRATE_CAP)
+        c = gor__p_send_off(p, c);
+    if (c)
+        gor__crate_put(c, g);
+    else
+        gor__g_give_back(g);
 }
 
 GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 {
-    uint32_t n = gor__au32_load_rlx(&p->n_gfree);
-    if (GOR__UNLIKELY(n >= gor__au32_load_rlx(&gor__rt.g_cap))) {
-        gor__aptr_store_rlx(&g->link, NULL);
-        gor__gfree_spill(p, g);
-        return;
-    }
-    gor__aptr_store_rlx(&g->link, gor__aptr_load_rlx(&p->gfree));
-    gor__aptr_store_rlx(&p->gfree, g);
-    gor__au32_store_rlx(&p->n_gfree, n + 1);
+    gor__crate *c = gor__p_dead(p);
+    if (GOR__UNLIKELY(gor__crate_n(c) == GOR__CRATE_CAP ||
+                      gor__au32_load_rlx(&gor__rt.g_cap) == 0))
+        gor__g_put_slow(p, g);
+    else
+        gor__crate_put(c, g);
 }
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */

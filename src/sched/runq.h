@@ -45,9 +45,12 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 #if !GOR__TSAN
     const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
     uintptr_t sp;                              /* of one that has not run yet: anything */
+    const gor__g *g;
     if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
         return;
-    __builtin_prefetch(gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]));
+    g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
+    __builtin_prefetch(g);
+    __builtin_prefetch(&g->fn);                /* it may begin */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
     for (uintptr_t i = 0; i < 3; i++)
         __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));

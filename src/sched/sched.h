@@ -167,7 +167,7 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
-        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
+        g = fresh ? gor__gs_take(&gor__rt.fresh, &gor__rt.empty, gor__rt.fresh.newest)
                   : gor__gq_pop(&gor__rt.global);
         if (!first)
             first = g;

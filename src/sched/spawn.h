@@ -149,14 +149,6 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     return 0;
 }
 
-static void gor__g_give_back(gor__g *g)
-{
-    gor__lock_sched();
-    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-    gor__rt.gfree = g;
-    gor__unlock_sched();
-}
-
 /* One goroutine more: call it when it is certain that it will run. m NULL: foreign thread. */
 static void gor__count_start(gor__m *m)
 {

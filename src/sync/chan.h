@@ -88,22 +88,23 @@ GOR__INLINE void gor__value_copy(void *to, const void *from, size_t size)
     }
 }
 
-GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i)
+/* size, here and below: c->elem_size, or what is known to be that. */
+GOR__INLINE char *gor__chan_slot(gor_chan *c, size_t i, size_t size)
 {
     size_t at = c->first + i;
-    return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
+    return c->ring + (at >= c->cap ? at - c->cap : at) * size;
 }
 
-GOR__INLINE void gor__chan_push(gor_chan *c, const void *v)
+GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
 {
     size_t n = gor__au64_load_rlx(&c->count);
-    gor__value_copy(gor__chan_slot(c, n), v, c->elem_size);
+    gor__value_copy(gor__chan_slot(c, n, size), v, size);
     gor__au64_store_rlx(&c->count, n + 1);
 }
 
-GOR__INLINE void gor__chan_shift(gor_chan *c, void *v)
+GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
-    gor__value_copy(v, gor__chan_slot(c, 0), c->elem_size);
+    gor__value_copy(v, gor__chan_slot(c, 0, size), size);
     c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
     gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
 }
@@ -122,17 +123,17 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
         if (other)
             gor__value_copy(other->value, v, c->elem_size);
         else if (n < c->cap)
-            gor__chan_push(c, v);
+            gor__chan_push(c, v, c->elem_size);
         else
             return GOR__WAIT;
         return 0;
     }
     if (n > 0)
-        gor__chan_shift(c, v);
+        gor__chan_shift(c, v, c->elem_size);
     other = c->senders.head ? gor__wq_take(&c->senders, 0) : NULL;
     *woken = other;
     if (other && n > 0)
-        gor__chan_push(c, other->value);           /* the room just made is the oldest sender's */
+        gor__chan_push(c, other->value, c->elem_size);     /* the room is the oldest sender's */
     else if (other)
         gor__value_copy(v, other->value, c->elem_size);
     else if (n == 0 && !gor__au32_load_rlx(&c->closed))
@@ -221,6 +222,40 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
+/* A value that is a word or half of one goes into c, or comes out, if nobody waits. */
+GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+{
+    size_t n = gor__au64_load_rlx(&c->count);
+    if (send ? n >= c->cap || gor__au32_load_rlx(&c->closed) || c->receivers.head
+             : n == 0 || c->senders.head)
+        return false;
+    if (send)
+        gor__chan_push(c, v, size);
+    else
+        gor__chan_shift(c, v, size);
+    return true;
+}
+
+/* The usual case of a channel with a buffer: its lock is free. Nothing is called here, so that no
+ * register is saved. False: nothing has happened. */
+GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
+{
+    gor__m *m;
+    bool done = false;
+    if (!c || !v || !c->cap || size != c->elem_size)
+        return false;
+    gor__call_begin();
+    m = gor__self();
+    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(16) && !gor__m_g(m)->ctx &&
+        gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        done = size == 8 ? gor__chan_pass(c, send, v, 8) :
+               size == 4 ? gor__chan_pass(c, send, v, 4) : false;
+        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    }
+    gor__call_end();
+    return done;
+}
+
 GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
 {
     gor__m *m = gor__self();
@@ -245,9 +280,15 @@ static void *gor__unconst(const void *p)
     return u.to;
 }
 
+static GOR__NOINLINE int gor__chan_send(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_call(c, true, v, n, GOR_FOREVER);
+}
+
 int gor_chan_send(gor_chan *c, const void *v, size_t n)
 {
-    return gor__chan_call(c, true, gor__unconst(v), n, GOR_FOREVER);
+    void *value = gor__unconst(v);
+    return gor__chan_quick(c, true, value, n) ? 0 : gor__chan_send(c, value, n);
 }
 
 int gor_chan_send_until(gor_chan *c, const void *v, size_t n, int64_t deadline)
@@ -260,9 +301,14 @@ int gor_chan_try_send(gor_chan *c, const void *v, size_t n)
     return gor__chan_try_call(c, true, gor__unconst(v), n);
 }
 
-int gor_chan_recv(gor_chan *c, void *v, size_t n)
+static GOR__NOINLINE int gor__chan_recv(gor_chan *c, void *v, size_t n)
 {
     return gor__chan_call(c, false, v, n, GOR_FOREVER);
+}
+
+int gor_chan_recv(gor_chan *c, void *v, size_t n)
+{
+    return gor__chan_quick(c, false, v, n) ? 0 : gor__chan_recv(c, v, n);
 }
 
 int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline)
