@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 1
 . tests/tap.sh
 dir=$BUILD/migration
 mkdir -p "$dir" || exit 1
-std='-std=c11 -D_GNU_SOURCE -I.'
+std='-std=c11 -D_GNU_SOURCE -DTEST_INSIDE -I.'     # the runtime is in the same file
 
 build_and_run() {                       # build_and_run NAME COMPILER FLAG...
     name=$1
