@@ -10911,7 +10911,6 @@ GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
 {
     uint64_t old, to;
     bool done;
-    __builtin_prefetch(&wg->state, 1);             /* its line comes once, to be written */
     do {
         old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
         if (GOR__UNLIKELY(n > 0 ? (int64_t)old / 2 > INT64_MAX / 2 - n
