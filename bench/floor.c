@@ -363,6 +363,31 @@ static void locked(bench *b)
     result(b, b->n, value, (uint64_t)b->n);
 }
 
+/* When a timer is due is said from now on: the cheapest clock is the processor's counter. */
+static inline uint64_t counter(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#else
+    uint64_t ticks;
+    __asm__ volatile("mrs %0,cntvct_el0" : "=r"(ticks));
+    return ticks;
+#endif
+}
+
+static void timer(bench *b)
+{
+    uint64_t forward = 0, last = counter(), now;
+
+    start(b);
+    for (int64_t i = 0; i < b->n; i++, last = now) {
+        now = counter();
+        forward += now >= last;
+    }
+    stop(b);
+    result(b, b->n, forward, (uint64_t)b->n);
+}
+
 static void fault(bench *b)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)b->n * page;
@@ -400,6 +425,8 @@ static const bench_case cases[] = {
     { "parallel_for", 100000000, parallel_for },  /* the loop, on one processor                  */
     { "ring1000",      50000000, ring1000 },      /* a switch                                    */
     { "mutex",        100000000, mutex },         /* a locked swap, an increment, a store        */
+    { "timer",         30000000, timer },         /* a look at the processor's counter           */
+    { "parked1m",       1000000, fault },         /* the first touch of a page                   */
     { "grow_yield",        1000, grow_yield },    /* a switch; N contexts                        */
     { "grow_ring",         1000, grow_ring },     /* the same                                    */
 };
