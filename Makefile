@@ -129,7 +129,7 @@ bench:
 bench-setup:
 	bench/setup.sh
 
-build/bench/scale: tests/scale.c tests/test.h gor.h
+build/bench/scale: tests/scale.c tests/test.h tests/runtime.c tests/runtime.h gor.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -std=c11 -D_GNU_SOURCE -I. $< -o $@ -pthread
 

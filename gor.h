@@ -3687,8 +3687,7 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
 /* For a few lines that take no other lock. */
 GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
 {
-    bool free = gor__au32_load_acq(&l->word) == 0;         /* acq spin.word: the last holder */
-    if (GOR__UNLIKELY(!free))
+    if (GOR__UNLIKELY(gor__au32_load_acq(&l->word) != 0))  /* acq spin.word: the last holder */
         return false;
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
         gor__au32_store_rlx(&l->word, 1);
@@ -4351,7 +4350,8 @@ enum gor__hold {
 
 /* Gs that change the processor together, dead ones or such as have not begun. Who takes a crate
  * touches none of the Gs, whose lines are in another's cache; a linked list would fetch each, one
- * after the other. */
+ * after the other. Written by who has the P that holds it, or under the scheduler's lock. There are
+ * two for each P and for each 64 Gs. */
 #define GOR__CRATE_CAP (GOR__CACHE_CAP / 2)
 typedef struct gor__crate {
     struct gor__crate *older, *newer;  /* in a list; newer: in gor__rt.fresh                   */
@@ -5330,10 +5330,11 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
  *             I4 What a full ring spills goes to the global queue, first in, first out; but those
- *                that have not begun to a stack, last in, first out. So a tree of goroutines, each
- *                of which starts some and waits for them, is walked in depth: what is alive at once
- *                is a path and its siblings, not a level. The stack's oldest go to the global queue
- *                too, 128 each quantum: each has its turn however many newer ones there are.
+ *                that have not begun to a stack, last in, first out, as long as there are crates
+ *                for it. So a tree of goroutines, each of which starts some and waits for them, is
+ *                walked in depth: what is alive at once is a path and its siblings, not a level.
+ *                The stack's oldest go to the global queue too, 128 each quantum: each has its turn
+ *                however many newer ones there are.
  * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
  *             by Work Stealing" (1999), which bounds the space.
  * Tests       tests/order.c
@@ -5569,7 +5570,7 @@ static gor__crate *gor__p_swap_crates(gor__p *p)
     return c;
 }
 
-/* The dead Gs that p, which nobody runs on, keeps go to the global list. */
+/* The dead Gs that p, which the caller runs on, or nobody does, keeps go to the global list. */
 static void gor__p_drop_gs_locked(gor__p *p)
 {
     for (int i = 0; i < 2; i++) {
@@ -5618,7 +5619,24 @@ static void gor__crate_fetch(const gor__crate *c)
     }
 }
 
-/* From p's other crate, from a full one, or a single one. p NULL: a foreign thread. */
+/* A full one instead of p's first crate, c, which is empty; or what is in no crate into c. */
+static gor__crate *gor__crate_change_locked(gor__p *p, gor__crate *c)
+{
+    gor__g *g;
+    if (gor__rt.full) {
+        gor__crate_push(&gor__rt.empty, c);
+        c = gor__crate_pop(&gor__rt.full);
+        gor__aptr_store_rlx(&p->dead, c);
+        return c;
+    }
+    while (gor__crate_n(c) < GOR__CRATE_CAP && (g = gor__rt.gfree) != NULL) {
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__crate_put(c, g);
+    }
+    return c;
+}
+
+/* From p's other crate, from where all look, or NULL. p NULL: a foreign thread. */
 static gor__g *gor__g_find(gor__p *p)
 {
     gor__crate *c = p ? gor__p_swap_crates(p) : NULL;
@@ -5626,11 +5644,9 @@ static gor__g *gor__g_find(gor__p *p)
     if (c && gor__crate_n(c))
         return gor__crate_take(c);
     gor__lock_sched();
-    if (c && gor__rt.full && gor__au32_load_rlx(&gor__rt.g_cap)) {
-        gor__crate_push(&gor__rt.empty, c);
-        c = gor__crate_pop(&gor__rt.full);
-        gor__aptr_store_rlx(&p->dead, c);
-        g = gor__crate_take(c);
+    if (c && gor__au32_load_rlx(&gor__rt.g_cap)) {
+        c = gor__crate_change_locked(p, c);
+        g = gor__crate_n(c) ? gor__crate_take(c) : NULL;
     } else {
         g = gor__g_single_locked();
     }
@@ -5681,7 +5697,10 @@ static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
 {
     gor__crate *c;
     if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
-        gor__g_give_back(g);
+        gor__lock_sched();
+        gor__g_give_back_locked(g);
+        gor__p_drop_gs_locked(p);
+        gor__unlock_sched();
         return;
     }
     c = gor__p_swap_crates(p);
@@ -9545,12 +9564,18 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* A value that is a word or half of one goes into c, or comes out, if nobody waits. */
-GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+/* Is there room, or a value? */
+GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
     size_t n = gor__au64_load_rlx(&c->count);
-    if (send ? n >= c->cap || gor__au32_load_rlx(&c->closed) || c->receivers.head
-             : n == 0 || c->senders.head)
+    return send ? n < c->cap : n > 0;
+}
+
+/* A value that is a word or half of one goes into c, or comes out, if nobody waits. Lock held. */
+GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+{
+    if (!gor__chan_has_way(c, send) ||
+        (send ? gor__au32_load_rlx(&c->closed) || c->receivers.head : c->senders.head != NULL))
         return false;
     if (send)
         gor__chan_push(c, v, size);
@@ -9559,20 +9584,19 @@ GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
     return true;
 }
 
-/* The usual case of a channel with a buffer: its lock is free. Nothing is called here, so that no
- * register is saved. False: nothing has happened. */
+/* The usual case of a channel with a buffer: a small value, and its lock is free. Nothing is called
+ * here, so that no register is saved. False: nothing has happened. */
 GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
 {
     gor__m *m;
     bool done = false;
-    if (!c || !v || !c->cap || size != c->elem_size)
+    if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
     m = gor__self();
-    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(16) && !gor__m_g(m)->ctx &&
-        gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
-        done = size == 8 ? gor__chan_pass(c, send, v, 8) :
-               size == 4 ? gor__chan_pass(c, send, v, 4) : false;
+    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+        gor__chan_has_way(c, send) && gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__unlock(&c->lock, GOR__RANK_OBJECT);
     }
     gor__call_end();
@@ -10332,8 +10356,8 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
 #define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 4)
 static bool gor__mutex_outlast(gor_mutex *m)
 {
-    for (int i = 0; i < GOR__MUTEX_TRIES && gor__au32_load_rlx(&gor__shared) &&
-                    !(gor__au32_load_rlx(&m->state) & GOR__QUEUED); i++) {
+    int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
+    while (tries-- > 0 && !(gor__au32_load_rlx(&m->state) & GOR__QUEUED)) {
         uint64_t begin = gor__arch_ticks();
         while (gor__arch_ticks() - begin < GOR__MUTEX_AWAY)
             gor__arch_pause();
@@ -10347,7 +10371,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 {
     int64_t since = gor__os_now();
     int rc;
-    if (gor__mutex_outlast(m))
+    if (deadline > since && gor__mutex_outlast(m))
         return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -13605,7 +13629,10 @@ static int gor__race_ended(const gor__race *race, int rc)
 {
     if (rc != -ETIMEDOUT || gor__os_now() >= race->deadline)
         return rc;
-    return gor__own_ctx_err();
+    gor__enter();
+    rc = gor__own_ctx_err();
+    gor__leave(gor__self());
+    return rc;
 }
 
 /* Start them in turn until one has connected, or all have failed, or we have to end. Returns how
@@ -15454,11 +15481,34 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
     return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }
 
+/* No crate is lost; in those of dead Gs there are only such. */
+GOR__UNUSED static int gor__check_crates_locked(void)
+{
+    size_t n = 0, all = 0;
+    for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        all += sizeof s->crate / sizeof s->crate[0];
+    for (const gor__crate *c = gor__rt.fresh.newest; c; c = c->older)
+        n++;
+    for (const gor__crate *c = gor__rt.empty; c; c = c->older, n++)
+        if (gor__crate_n(c) != 0)
+            return 12;
+    for (const gor__crate *c = gor__rt.full; c; c = c->older, n++) {
+        if (gor__crate_n(c) == 0)
+            return 12;
+        for (uint32_t i = 0; i < gor__crate_n(c); i++)
+            if (gor__au32_load_rlx(&((const gor__g *)gor__aptr_load_rlx(&c->g[i]))->state) !=
+                GOR__DEAD)
+                return 13;
+    }
+    return n == all ? 0 : 12;
+}
+
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
     int bad = gor__check_queue_locked(&gor__rt.global);
     bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
+    bad = bad ? bad : gor__check_crates_locked();
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)

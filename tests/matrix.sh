@@ -171,7 +171,8 @@ run() {                                 # run FILE: its TAP on stdout and in $TA
 }
 
 # Run the files through prove: those that measure how late something is alone, then the others
-# side by side, the long ones first, one more than there are cores, for each waits now and then. Without prove, say what failed and go on.
+# side by side, the long ones first, one more than there are cores, for each waits now and then.
+# Without prove, say what failed and go on.
 harness() {
     mkdir -p "$TAP"
     export TAP

@@ -115,8 +115,7 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
 /* For a few lines that take no other lock. */
 GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
 {
-    bool free = gor__au32_load_acq(&l->word) == 0;         /* acq spin.word: the last holder */
-    if (GOR__UNLIKELY(!free))
+    if (GOR__UNLIKELY(gor__au32_load_acq(&l->word) != 0))  /* acq spin.word: the last holder */
         return false;
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
         gor__au32_store_rlx(&l->word, 1);

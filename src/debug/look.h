@@ -126,11 +126,34 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
     return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }
 
+/* No crate is lost; in those of dead Gs there are only such. */
+GOR__UNUSED static int gor__check_crates_locked(void)
+{
+    size_t n = 0, all = 0;
+    for (const gor__gslab *s = gor__rt.slabs; s; s = s->next)
+        all += sizeof s->crate / sizeof s->crate[0];
+    for (const gor__crate *c = gor__rt.fresh.newest; c; c = c->older)
+        n++;
+    for (const gor__crate *c = gor__rt.empty; c; c = c->older, n++)
+        if (gor__crate_n(c) != 0)
+            return 12;
+    for (const gor__crate *c = gor__rt.full; c; c = c->older, n++) {
+        if (gor__crate_n(c) == 0)
+            return 12;
+        for (uint32_t i = 0; i < gor__crate_n(c); i++)
+            if (gor__au32_load_rlx(&((const gor__g *)gor__aptr_load_rlx(&c->g[i]))->state) !=
+                GOR__DEAD)
+                return 13;
+    }
+    return n == all ? 0 : 12;
+}
+
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
     int bad = gor__check_queue_locked(&gor__rt.global);
     bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
+    bad = bad ? bad : gor__check_crates_locked();
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.low);
     for (gor__p *p = gor__rt.idle_p; p; p = p->idle_next, idle_p++)

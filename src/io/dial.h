@@ -364,7 +364,10 @@ static int gor__race_ended(const gor__race *race, int rc)
 {
     if (rc != -ETIMEDOUT || gor__os_now() >= race->deadline)
         return rc;
-    return gor__own_ctx_err();
+    gor__enter();
+    rc = gor__own_ctx_err();
+    gor__leave(gor__self());
+    return rc;
 }
 
 /* Start them in turn until one has connected, or all have failed, or we have to end. Returns how

@@ -151,7 +151,8 @@ enum gor__hold {
 
 /* Gs that change the processor together, dead ones or such as have not begun. Who takes a crate
  * touches none of the Gs, whose lines are in another's cache; a linked list would fetch each, one
- * after the other. */
+ * after the other. Written by who has the P that holds it, or under the scheduler's lock. There are
+ * two for each P and for each 64 Gs. */
 #define GOR__CRATE_CAP (GOR__CACHE_CAP / 2)
 typedef struct gor__crate {
     struct gor__crate *older, *newer;  /* in a list; newer: in gor__rt.fresh                   */

@@ -6,10 +6,11 @@
  *             I3 Locked, high and low priority Gs go through queues under the scheduler's lock;
  *                gor__rt.urgent tells every P that there are some.
  *             I4 What a full ring spills goes to the global queue, first in, first out; but those
- *                that have not begun to a stack, last in, first out. So a tree of goroutines, each
- *                of which starts some and waits for them, is walked in depth: what is alive at once
- *                is a path and its siblings, not a level. The stack's oldest go to the global queue
- *                too, 128 each quantum: each has its turn however many newer ones there are.
+ *                that have not begun to a stack, last in, first out, as long as there are crates
+ *                for it. So a tree of goroutines, each of which starts some and waits for them, is
+ *                walked in depth: what is alive at once is a path and its siblings, not a level.
+ *                The stack's oldest go to the global queue too, 128 each quantum: each has its turn
+ *                however many newer ones there are.
  * Source      In depth by the owner: Blumofe and Leiserson, "Scheduling Multithreaded Computations
  *             by Work Stealing" (1999), which bounds the space.
  * Tests       tests/order.c
@@ -245,7 +246,7 @@ static gor__crate *gor__p_swap_crates(gor__p *p)
     return c;
 }
 
-/* The dead Gs that p, which nobody runs on, keeps go to the global list. */
+/* The dead Gs that p, which the caller runs on, or nobody does, keeps go to the global list. */
 static void gor__p_drop_gs_locked(gor__p *p)
 {
     for (int i = 0; i < 2; i++) {
@@ -294,7 +295,24 @@ static void gor__crate_fetch(const gor__crate *c)
     }
 }
 
-/* From p's other crate, from a full one, or a single one. p NULL: a foreign thread. */
+/* A full one instead of p's first crate, c, which is empty; or what is in no crate into c. */
+static gor__crate *gor__crate_change_locked(gor__p *p, gor__crate *c)
+{
+    gor__g *g;
+    if (gor__rt.full) {
+        gor__crate_push(&gor__rt.empty, c);
+        c = gor__crate_pop(&gor__rt.full);
+        gor__aptr_store_rlx(&p->dead, c);
+        return c;
+    }
+    while (gor__crate_n(c) < GOR__CRATE_CAP && (g = gor__rt.gfree) != NULL) {
+        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
+        gor__crate_put(c, g);
+    }
+    return c;
+}
+
+/* From p's other crate, from where all look, or NULL. p NULL: a foreign thread. */
 static gor__g *gor__g_find(gor__p *p)
 {
     gor__crate *c = p ? gor__p_swap_crates(p) : NULL;
@@ -302,11 +320,9 @@ static gor__g *gor__g_find(gor__p *p)
     if (c && gor__crate_n(c))
         return gor__crate_take(c);
     gor__lock_sched();
-    if (c && gor__rt.full && gor__au32_load_rlx(&gor__rt.g_cap)) {
-        gor__crate_push(&gor__rt.empty, c);
-        c = gor__crate_pop(&gor__rt.full);
-        gor__aptr_store_rlx(&p->dead, c);
-        g = gor__crate_take(c);
+    if (c && gor__au32_load_rlx(&gor__rt.g_cap)) {
+        c = gor__crate_change_locked(p, c);
+        g = gor__crate_n(c) ? gor__crate_take(c) : NULL;
     } else {
         g = gor__g_single_locked();
     }
@@ -357,7 +373,10 @@ static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
 {
     gor__crate *c;
     if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
-        gor__g_give_back(g);
+        gor__lock_sched();
+        gor__g_give_back_locked(g);
+        gor__p_drop_gs_locked(p);
+        gor__unlock_sched();
         return;
     }
     c = gor__p_swap_crates(p);

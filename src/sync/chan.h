@@ -222,12 +222,18 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* A value that is a word or half of one goes into c, or comes out, if nobody waits. */
-GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+/* Is there room, or a value? */
+GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
     size_t n = gor__au64_load_rlx(&c->count);
-    if (send ? n >= c->cap || gor__au32_load_rlx(&c->closed) || c->receivers.head
-             : n == 0 || c->senders.head)
+    return send ? n < c->cap : n > 0;
+}
+
+/* A value that is a word or half of one goes into c, or comes out, if nobody waits. Lock held. */
+GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
+{
+    if (!gor__chan_has_way(c, send) ||
+        (send ? gor__au32_load_rlx(&c->closed) || c->receivers.head : c->senders.head != NULL))
         return false;
     if (send)
         gor__chan_push(c, v, size);
@@ -236,20 +242,19 @@ GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
     return true;
 }
 
-/* The usual case of a channel with a buffer: its lock is free. Nothing is called here, so that no
- * register is saved. False: nothing has happened. */
+/* The usual case of a channel with a buffer: a small value, and its lock is free. Nothing is called
+ * here, so that no register is saved. False: nothing has happened. */
 GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
 {
     gor__m *m;
     bool done = false;
-    if (!c || !v || !c->cap || size != c->elem_size)
+    if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
     m = gor__self();
-    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(16) && !gor__m_g(m)->ctx &&
-        gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
-        done = size == 8 ? gor__chan_pass(c, send, v, 8) :
-               size == 4 ? gor__chan_pass(c, send, v, 4) : false;
+    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+        gor__chan_has_way(c, send) && gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__unlock(&c->lock, GOR__RANK_OBJECT);
     }
     gor__call_end();

@@ -100,8 +100,8 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
 #define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 4)
 static bool gor__mutex_outlast(gor_mutex *m)
 {
-    for (int i = 0; i < GOR__MUTEX_TRIES && gor__au32_load_rlx(&gor__shared) &&
-                    !(gor__au32_load_rlx(&m->state) & GOR__QUEUED); i++) {
+    int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
+    while (tries-- > 0 && !(gor__au32_load_rlx(&m->state) & GOR__QUEUED)) {
         uint64_t begin = gor__arch_ticks();
         while (gor__arch_ticks() - begin < GOR__MUTEX_AWAY)
             gor__arch_pause();
@@ -115,7 +115,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 {
     int64_t since = gor__os_now();
     int rc;
-    if (gor__mutex_outlast(m))
+    if (deadline > since && gor__mutex_outlast(m))
         return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
