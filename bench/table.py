@@ -28,7 +28,7 @@ TARGETS = {  # case: Go ÷ gor at 1 processor, at 2
     "pingpong": (4.5, 3.5), "oneway": (5, 4), "buffered": (3, 3), "buffered8x8": (3, 3),
     "select4": (5, 4), "yield2": (6, 6), "yield1000": (6, 10), "spawn_wait": (10, 8),
     "spawn_join": (6, 5), "fib": (10, 8), "skynet": (8, 6), "mutex": (2, 2), "mutex8": (2, 4),
-    "timer": (10, 10), "timer_reset": (10, 10), "sleepers": (4, 3), "parked1m": (3, 3)}
+    "timer": (10, 10), "sleepers": (4, 3), "parked1m": (3, 3)}
 
 
 class Results:
