@@ -42,8 +42,8 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* On a thread, for all goroutines sleep. The median of the slices: a virtual machine's processor may
- * be given to others for milliseconds, which count as if who had it had used them. */
+/* On a thread, for all goroutines sleep. The median of the slices: a virtual machine's processor
+ * may be given to others for milliseconds, which count as if who had it had used them. */
 static void *watch(void *p)
 {
     int64_t slice[SLICES];
