@@ -3641,7 +3641,14 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
  * goroutines of a thread are two threads to ThreadSanitizer. */
 static __thread struct { gor__au64 last; gor__au32 n; } gor__crowd;
 
-static void gor__lock_stay_away(uint64_t now)
+/* Touch nothing until so many ticks after begin. */
+static void gor__stay_away(uint64_t begin, uint64_t ticks)
+{
+    while (gor__arch_ticks() - begin < ticks)
+        gor__arch_pause();
+}
+
+static void gor__leave_crowd(uint64_t now)
 {
     uint32_t n = gor__au32_load_rlx(&gor__crowd.n);
     if (now - gor__au64_load_rlx(&gor__crowd.last) >= GOR__CROWD_SOON)
@@ -3650,13 +3657,12 @@ static void gor__lock_stay_away(uint64_t now)
         n++;
     gor__au32_store_rlx(&gor__crowd.n, n);
     if (n >= GOR__CROWD)
-        while (gor__arch_ticks() - now < GOR__CROWD_AWAY)
-            gor__arch_pause();
+        gor__stay_away(now, GOR__CROWD_AWAY);
 }
 
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
-    gor__lock_stay_away(gor__arch_ticks());
+    gor__leave_crowd(gor__arch_ticks());
     for (int i = 0; gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0; i++)
         if (i < 64)
             gor__arch_pause();
@@ -4642,9 +4648,9 @@ GOR__INLINE gor__crate *gor__crate_pop(gor__crate **list)
 
 GOR__INLINE uint32_t gor__crate_n(const gor__crate *c) { return gor__au32_load_rlx(&c->n); }
 
-GOR__INLINE const gor__g *gor__crate_first(const gor__crate *c)
+GOR__INLINE gor__g *gor__crate_at(const gor__crate *c, uint32_t i)
 {
-    return (const gor__g *)gor__aptr_load_rlx(&c->g[0]);
+    return (gor__g *)gor__aptr_load_rlx(&c->g[i]);
 }
 
 /* c is not full. */
@@ -4660,7 +4666,7 @@ GOR__INLINE gor__g *gor__crate_take(gor__crate *c)
 {
     uint32_t n = gor__crate_n(c) - 1;
     gor__au32_store_rlx(&c->n, n);
-    return (gor__g *)gor__aptr_load_rlx(&c->g[n]);
+    return gor__crate_at(c, n);
 }
 
 /* c, empty, becomes the newest. */
@@ -4678,11 +4684,11 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top; an empty crate comes from, or goes to, `empty`. False: there is none. */
-GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
+/* Put g on top. False: there is no empty crate for it. */
+GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
-        gor__crate *c = gor__crate_pop(empty);
+        gor__crate *c = gor__crate_pop(&gor__rt.empty);
         if (!c)
             return false;
         gor__gs_extend(s, c);
@@ -4693,7 +4699,7 @@ GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
 }
 
 /* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
-GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate *c)
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;
     if (!c)
@@ -4701,7 +4707,7 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate 
     g = gor__crate_take(c);
     if (gor__crate_n(c) == 0) {
         gor__gs_remove(s, c);
-        gor__crate_push(empty, c);
+        gor__crate_push(&gor__rt.empty, c);
     }
     gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;
@@ -5372,7 +5378,7 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 static void gor__spill_locked(gor__g *g)
 {
     bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
-    if (!fresh || !gor__gs_push(&gor__rt.fresh, &gor__rt.empty, g))
+    if (!fresh || !gor__gs_push(&gor__rt.fresh, g))
         gor__gq_push(&gor__rt.global, g);
 }
 
@@ -5472,17 +5478,34 @@ GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
 
 /* -- memory of goroutines ------------------------------------------------------------------ */
 
+static void gor__g_push(gor__g **list, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, *list);
+    *list = g;
+}
+
+static gor__g *gor__g_pop(gor__g **list)
+{
+    gor__g *g = *list;
+    if (g)
+        *list = (gor__g *)gor__aptr_load_rlx(&g->link);
+    return g;
+}
+
 /* Move up to n Gs from one list to another. Returns how many. */
 static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 {
     uint32_t moved = 0;
-    for (; moved < n && *from; moved++) {
-        gor__g *g = *from;
-        *from = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__aptr_store_rlx(&g->link, *to);
-        *to = g;
-    }
+    for (; moved < n && *from; moved++)
+        gor__g_push(to, gor__g_pop(from));
     return moved;
+}
+
+/* Into c, until it is full or the list empty. */
+static void gor__crate_fill(gor__crate *c, gor__g **list)
+{
+    while (gor__crate_n(c) < GOR__CRATE_CAP && *list)
+        gor__crate_put(c, gor__g_pop(list));
 }
 
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
@@ -5493,8 +5516,7 @@ static gor__g *gor__g_slab(uint32_t *n)
     *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
-        gor__aptr_store_rlx(&s->g[i].link, list);
-        list = &s->g[i];
+        gor__g_push(&list, &s->g[i]);
     }
     if (s) {
         gor__lock_sched();
@@ -5512,11 +5534,7 @@ static void gor__crates_fill_locked(gor__g **list, uint32_t n)
 {
     for (; n >= GOR__CRATE_CAP && gor__rt.empty; n -= GOR__CRATE_CAP) {
         gor__crate *c = gor__crate_pop(&gor__rt.empty);
-        while (gor__crate_n(c) < GOR__CRATE_CAP) {
-            gor__g *g = *list;
-            *list = (gor__g *)gor__aptr_load_rlx(&g->link);
-            gor__crate_put(c, g);
-        }
+        gor__crate_fill(c, list);
         gor__crate_push(&gor__rt.full, c);
     }
     gor__g_move(list, &gor__rt.gfree, n);
@@ -5543,16 +5561,10 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
-static void gor__g_give_back_locked(gor__g *g)
-{
-    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-    gor__rt.gfree = g;
-}
-
 static void gor__g_give_back(gor__g *g)
 {
     gor__lock_sched();
-    gor__g_give_back_locked(g);
+    gor__g_push(&gor__rt.gfree, g);
     gor__unlock_sched();
 }
 
@@ -5576,7 +5588,7 @@ static void gor__p_drop_gs_locked(gor__p *p)
     for (int i = 0; i < 2; i++) {
         gor__crate *c = gor__p_swap_crates(p);
         while (gor__crate_n(c))
-            gor__g_give_back_locked(gor__crate_take(c));
+            gor__g_push(&gor__rt.gfree, gor__crate_take(c));
     }
 }
 
@@ -5597,11 +5609,9 @@ static bool gor__g_collect(void)
 /* A single one from where all look, or NULL. */
 static gor__g *gor__g_single_locked(void)
 {
-    gor__g *g = gor__rt.gfree;
+    gor__g *g = gor__g_pop(&gor__rt.gfree);
     gor__crate *c = gor__rt.full;
-    if (g) {
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-    } else if (c) {
+    if (!g && c) {
         g = gor__crate_take(c);
         if (gor__crate_n(c) == 0)
             gor__crate_push(&gor__rt.empty, gor__crate_pop(&gor__rt.full));
@@ -5613,7 +5623,7 @@ static gor__g *gor__g_single_locked(void)
 static void gor__crate_fetch(const gor__crate *c)
 {
     for (uint32_t i = gor__crate_n(c); i-- > 0;) {
-        const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+        const gor__g *g = gor__crate_at(c, i);
         __builtin_prefetch(g, 1);
         __builtin_prefetch(&g->fn, 1);
     }
@@ -5622,16 +5632,12 @@ static void gor__crate_fetch(const gor__crate *c)
 /* A full one instead of p's first crate, c, which is empty; or what is in no crate into c. */
 static gor__crate *gor__crate_change_locked(gor__p *p, gor__crate *c)
 {
-    gor__g *g;
     if (gor__rt.full) {
         gor__crate_push(&gor__rt.empty, c);
         c = gor__crate_pop(&gor__rt.full);
         gor__aptr_store_rlx(&p->dead, c);
-        return c;
-    }
-    while (gor__crate_n(c) < GOR__CRATE_CAP && (g = gor__rt.gfree) != NULL) {
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__crate_put(c, g);
+    } else {
+        gor__crate_fill(c, &gor__rt.gfree);
     }
     return c;
 }
@@ -5698,7 +5704,7 @@ static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
     gor__crate *c;
     if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
         gor__lock_sched();
-        gor__g_give_back_locked(g);
+        gor__g_push(&gor__rt.gfree, g);
         gor__p_drop_gs_locked(p);
         gor__unlock_sched();
         return;
@@ -6848,7 +6854,7 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
-        g = fresh ? gor__gs_take(&gor__rt.fresh, &gor__rt.empty, gor__rt.fresh.newest)
+        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
                   : gor__gq_pop(&gor__rt.global);
         if (!first)
             first = g;
@@ -6905,12 +6911,9 @@ static gor__g *gor__try_priority(gor__p *p)
 static gor__g *gor__try_next_of(gor__p *victim)
 {
     uint32_t tick = gor__au32_load_rlx(&victim->tick);
-    uint64_t begin;
     if (!gor__aptr_load_rlx(&victim->runq.next))
         return NULL;
-    begin = gor__arch_ticks();
-    while (gor__arch_ticks() - begin < GOR__ARCH_TICKS / 4)
-        gor__arch_pause();
+    gor__stay_away(gor__arch_ticks(), GOR__ARCH_TICKS / 4);
     return tick == gor__au32_load_rlx(&victim->tick)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
@@ -9627,6 +9630,7 @@ static void *gor__unconst(const void *p)
     return u.to;
 }
 
+/* The full way, for no deadline: what is known when it is compiled saves some instructions. */
 static GOR__NOINLINE int gor__chan_send(gor_chan *c, void *v, size_t n)
 {
     return gor__chan_call(c, true, v, n, GOR_FOREVER);
@@ -10358,9 +10362,7 @@ static bool gor__mutex_outlast(gor_mutex *m)
 {
     int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
     while (tries-- > 0 && !(gor__au32_load_rlx(&m->state) & GOR__QUEUED)) {
-        uint64_t begin = gor__arch_ticks();
-        while (gor__arch_ticks() - begin < GOR__MUTEX_AWAY)
-            gor__arch_pause();
+        gor__stay_away(gor__arch_ticks(), GOR__MUTEX_AWAY);
         if (gor__mutex_take(m))
             return true;
     }
@@ -14732,9 +14734,9 @@ static void gor__watch_fresh(void)
     gor__lock_sched();
     for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
         gor__crate *c = gor__rt.fresh.oldest;
-        if (!c || now - gor__ai64_load_rlx(&gor__crate_first(c)->since) < gor__rt.opt.quantum)
+        if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, &gor__rt.empty, c));
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
     }
     gor__unlock_sched();
 }
@@ -15472,7 +15474,7 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
         if (c->newer != newer || gor__crate_n(c) == 0)
             return 10;
         for (uint32_t i = 0; i < gor__crate_n(c); i++, n++) {
-            const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+            const gor__g *g = gor__crate_at(c, i);
             if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE ||
                 !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
                 return 10;                         /* [ready] I4 */
@@ -15496,8 +15498,7 @@ GOR__UNUSED static int gor__check_crates_locked(void)
         if (gor__crate_n(c) == 0)
             return 12;
         for (uint32_t i = 0; i < gor__crate_n(c); i++)
-            if (gor__au32_load_rlx(&((const gor__g *)gor__aptr_load_rlx(&c->g[i]))->state) !=
-                GOR__DEAD)
+            if (gor__au32_load_rlx(&gor__crate_at(c, i)->state) != GOR__DEAD)
                 return 13;
     }
     return n == all ? 0 : 12;

@@ -36,12 +36,6 @@ static void nap(int64_t ns)
     nanosleep(&t, NULL);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* On a thread, for all goroutines sleep. The median of the slices: a virtual machine's processor
  * may be given to others for milliseconds, which count as if who had it had used them. */
 static void *watch(void *p)
@@ -56,7 +50,7 @@ static void *watch(void *p)
         nap(r->lasts / SLICES);
         slice[i] = test_cpu_ns() - before;
     }
-    qsort(slice, SLICES, sizeof *slice, by_size);
+    qsort(slice, SLICES, sizeof *slice, test_by_size);
     r->took = SLICES * slice[SLICES / 2];
     IS(write(r->fd[1], "x", 1), 1);
     gor_chan_close(r->gate);

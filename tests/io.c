@@ -465,20 +465,14 @@ static void keep_busy(void *p)
         gor_yield();
 }
 
-static int by_size(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* More processors than that keep the CPUs from each other. These are busy all the time: share is
  * how much longer they took than they would have with a CPU each. */
 static void check_lateness(struct patience *t, double share)
 {
     int64_t *late = t->late, *noise = t->noise;
     int n = t->n_late, n_noise = t->n_noise;
-    qsort(late, (size_t)n, sizeof *late, by_size);
-    qsort(noise, (size_t)n_noise, sizeof *noise, by_size);
+    qsort(late, (size_t)n, sizeof *late, test_by_size);
+    qsort(noise, (size_t)n_noise, sizeof *noise, test_by_size);
     if (gor_procs(0) > 2 || n_noise == 0)
         return;
     int64_t most = (int64_t)(2 * GOR_MS * test_scale * share) + 4 * noise[n_noise / 2];

@@ -209,6 +209,13 @@ static inline int64_t test_cpu_ns(void)
     return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
 }
 
+/* For qsort of int64_t. */
+static inline int test_by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
 /* No timer is pending. One that has just fired may still be counted for a moment. */
 static inline void no_timers_left(void)
 {

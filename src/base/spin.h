@@ -69,7 +69,14 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
  * goroutines of a thread are two threads to ThreadSanitizer. */
 static __thread struct { gor__au64 last; gor__au32 n; } gor__crowd;
 
-static void gor__lock_stay_away(uint64_t now)
+/* Touch nothing until so many ticks after begin. */
+static void gor__stay_away(uint64_t begin, uint64_t ticks)
+{
+    while (gor__arch_ticks() - begin < ticks)
+        gor__arch_pause();
+}
+
+static void gor__leave_crowd(uint64_t now)
 {
     uint32_t n = gor__au32_load_rlx(&gor__crowd.n);
     if (now - gor__au64_load_rlx(&gor__crowd.last) >= GOR__CROWD_SOON)
@@ -78,13 +85,12 @@ static void gor__lock_stay_away(uint64_t now)
         n++;
     gor__au32_store_rlx(&gor__crowd.n, n);
     if (n >= GOR__CROWD)
-        while (gor__arch_ticks() - now < GOR__CROWD_AWAY)
-            gor__arch_pause();
+        gor__stay_away(now, GOR__CROWD_AWAY);
 }
 
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
-    gor__lock_stay_away(gor__arch_ticks());
+    gor__leave_crowd(gor__arch_ticks());
     for (int i = 0; gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0; i++)
         if (i < 64)
             gor__arch_pause();

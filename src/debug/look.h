@@ -117,7 +117,7 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
         if (c->newer != newer || gor__crate_n(c) == 0)
             return 10;
         for (uint32_t i = 0; i < gor__crate_n(c); i++, n++) {
-            const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+            const gor__g *g = gor__crate_at(c, i);
             if (gor__au32_load_rlx(&g->state) != GOR__RUNNABLE ||
                 !(gor__au32_load_rlx(&g->hold) & GOR__NO_STACK))
                 return 10;                         /* [ready] I4 */
@@ -141,8 +141,7 @@ GOR__UNUSED static int gor__check_crates_locked(void)
         if (gor__crate_n(c) == 0)
             return 12;
         for (uint32_t i = 0; i < gor__crate_n(c); i++)
-            if (gor__au32_load_rlx(&((const gor__g *)gor__aptr_load_rlx(&c->g[i]))->state) !=
-                GOR__DEAD)
+            if (gor__au32_load_rlx(&gor__crate_at(c, i)->state) != GOR__DEAD)
                 return 13;
     }
     return n == all ? 0 : 12;

@@ -198,9 +198,9 @@ static void gor__watch_fresh(void)
     gor__lock_sched();
     for (int i = 0; i < GOR__RUNQ_CAP / 2; i++) {
         gor__crate *c = gor__rt.fresh.oldest;
-        if (!c || now - gor__ai64_load_rlx(&gor__crate_first(c)->since) < gor__rt.opt.quantum)
+        if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, &gor__rt.empty, c));
+        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
     }
     gor__unlock_sched();
 }

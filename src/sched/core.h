@@ -443,9 +443,9 @@ GOR__INLINE gor__crate *gor__crate_pop(gor__crate **list)
 
 GOR__INLINE uint32_t gor__crate_n(const gor__crate *c) { return gor__au32_load_rlx(&c->n); }
 
-GOR__INLINE const gor__g *gor__crate_first(const gor__crate *c)
+GOR__INLINE gor__g *gor__crate_at(const gor__crate *c, uint32_t i)
 {
-    return (const gor__g *)gor__aptr_load_rlx(&c->g[0]);
+    return (gor__g *)gor__aptr_load_rlx(&c->g[i]);
 }
 
 /* c is not full. */
@@ -461,7 +461,7 @@ GOR__INLINE gor__g *gor__crate_take(gor__crate *c)
 {
     uint32_t n = gor__crate_n(c) - 1;
     gor__au32_store_rlx(&c->n, n);
-    return (gor__g *)gor__aptr_load_rlx(&c->g[n]);
+    return gor__crate_at(c, n);
 }
 
 /* c, empty, becomes the newest. */
@@ -479,11 +479,11 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top; an empty crate comes from, or goes to, `empty`. False: there is none. */
-GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
+/* Put g on top. False: there is no empty crate for it. */
+GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
-        gor__crate *c = gor__crate_pop(empty);
+        gor__crate *c = gor__crate_pop(&gor__rt.empty);
         if (!c)
             return false;
         gor__gs_extend(s, c);
@@ -494,7 +494,7 @@ GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__crate **empty, gor__g *g)
 }
 
 /* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
-GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate *c)
+GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;
     if (!c)
@@ -502,7 +502,7 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate **empty, gor__crate 
     g = gor__crate_take(c);
     if (gor__crate_n(c) == 0) {
         gor__gs_remove(s, c);
-        gor__crate_push(empty, c);
+        gor__crate_push(&gor__rt.empty, c);
     }
     gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;

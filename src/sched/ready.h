@@ -48,7 +48,7 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 static void gor__spill_locked(gor__g *g)
 {
     bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
-    if (!fresh || !gor__gs_push(&gor__rt.fresh, &gor__rt.empty, g))
+    if (!fresh || !gor__gs_push(&gor__rt.fresh, g))
         gor__gq_push(&gor__rt.global, g);
 }
 
@@ -148,17 +148,34 @@ GOR__INLINE void gor__fiber_end(gor__g *g) { (void)g; }
 
 /* -- memory of goroutines ------------------------------------------------------------------ */
 
+static void gor__g_push(gor__g **list, gor__g *g)
+{
+    gor__aptr_store_rlx(&g->link, *list);
+    *list = g;
+}
+
+static gor__g *gor__g_pop(gor__g **list)
+{
+    gor__g *g = *list;
+    if (g)
+        *list = (gor__g *)gor__aptr_load_rlx(&g->link);
+    return g;
+}
+
 /* Move up to n Gs from one list to another. Returns how many. */
 static uint32_t gor__g_move(gor__g **from, gor__g **to, uint32_t n)
 {
     uint32_t moved = 0;
-    for (; moved < n && *from; moved++) {
-        gor__g *g = *from;
-        *from = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__aptr_store_rlx(&g->link, *to);
-        *to = g;
-    }
+    for (; moved < n && *from; moved++)
+        gor__g_push(to, gor__g_pop(from));
     return moved;
+}
+
+/* Into c, until it is full or the list empty. */
+static void gor__crate_fill(gor__crate *c, gor__g **list)
+{
+    while (gor__crate_n(c) < GOR__CRATE_CAP && *list)
+        gor__crate_put(c, gor__g_pop(list));
 }
 
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
@@ -169,8 +186,7 @@ static gor__g *gor__g_slab(uint32_t *n)
     *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
-        gor__aptr_store_rlx(&s->g[i].link, list);
-        list = &s->g[i];
+        gor__g_push(&list, &s->g[i]);
     }
     if (s) {
         gor__lock_sched();
@@ -188,11 +204,7 @@ static void gor__crates_fill_locked(gor__g **list, uint32_t n)
 {
     for (; n >= GOR__CRATE_CAP && gor__rt.empty; n -= GOR__CRATE_CAP) {
         gor__crate *c = gor__crate_pop(&gor__rt.empty);
-        while (gor__crate_n(c) < GOR__CRATE_CAP) {
-            gor__g *g = *list;
-            *list = (gor__g *)gor__aptr_load_rlx(&g->link);
-            gor__crate_put(c, g);
-        }
+        gor__crate_fill(c, list);
         gor__crate_push(&gor__rt.full, c);
     }
     gor__g_move(list, &gor__rt.gfree, n);
@@ -219,16 +231,10 @@ static bool gor__g_more(void)
     return promised > 0;
 }
 
-static void gor__g_give_back_locked(gor__g *g)
-{
-    gor__aptr_store_rlx(&g->link, gor__rt.gfree);
-    gor__rt.gfree = g;
-}
-
 static void gor__g_give_back(gor__g *g)
 {
     gor__lock_sched();
-    gor__g_give_back_locked(g);
+    gor__g_push(&gor__rt.gfree, g);
     gor__unlock_sched();
 }
 
@@ -252,7 +258,7 @@ static void gor__p_drop_gs_locked(gor__p *p)
     for (int i = 0; i < 2; i++) {
         gor__crate *c = gor__p_swap_crates(p);
         while (gor__crate_n(c))
-            gor__g_give_back_locked(gor__crate_take(c));
+            gor__g_push(&gor__rt.gfree, gor__crate_take(c));
     }
 }
 
@@ -273,11 +279,9 @@ static bool gor__g_collect(void)
 /* A single one from where all look, or NULL. */
 static gor__g *gor__g_single_locked(void)
 {
-    gor__g *g = gor__rt.gfree;
+    gor__g *g = gor__g_pop(&gor__rt.gfree);
     gor__crate *c = gor__rt.full;
-    if (g) {
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-    } else if (c) {
+    if (!g && c) {
         g = gor__crate_take(c);
         if (gor__crate_n(c) == 0)
             gor__crate_push(&gor__rt.empty, gor__crate_pop(&gor__rt.full));
@@ -289,7 +293,7 @@ static gor__g *gor__g_single_locked(void)
 static void gor__crate_fetch(const gor__crate *c)
 {
     for (uint32_t i = gor__crate_n(c); i-- > 0;) {
-        const gor__g *g = (const gor__g *)gor__aptr_load_rlx(&c->g[i]);
+        const gor__g *g = gor__crate_at(c, i);
         __builtin_prefetch(g, 1);
         __builtin_prefetch(&g->fn, 1);
     }
@@ -298,16 +302,12 @@ static void gor__crate_fetch(const gor__crate *c)
 /* A full one instead of p's first crate, c, which is empty; or what is in no crate into c. */
 static gor__crate *gor__crate_change_locked(gor__p *p, gor__crate *c)
 {
-    gor__g *g;
     if (gor__rt.full) {
         gor__crate_push(&gor__rt.empty, c);
         c = gor__crate_pop(&gor__rt.full);
         gor__aptr_store_rlx(&p->dead, c);
-        return c;
-    }
-    while (gor__crate_n(c) < GOR__CRATE_CAP && (g = gor__rt.gfree) != NULL) {
-        gor__rt.gfree = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__crate_put(c, g);
+    } else {
+        gor__crate_fill(c, &gor__rt.gfree);
     }
     return c;
 }
@@ -374,7 +374,7 @@ static GOR__NOINLINE void gor__g_put_slow(gor__p *p, gor__g *g)
     gor__crate *c;
     if (gor__au32_load_rlx(&gor__rt.g_cap) == 0) {
         gor__lock_sched();
-        gor__g_give_back_locked(g);
+        gor__g_push(&gor__rt.gfree, g);
         gor__p_drop_gs_locked(p);
         gor__unlock_sched();
         return;

@@ -167,7 +167,7 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
-        g = fresh ? gor__gs_take(&gor__rt.fresh, &gor__rt.empty, gor__rt.fresh.newest)
+        g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
                   : gor__gq_pop(&gor__rt.global);
         if (!first)
             first = g;
@@ -224,12 +224,9 @@ static gor__g *gor__try_priority(gor__p *p)
 static gor__g *gor__try_next_of(gor__p *victim)
 {
     uint32_t tick = gor__au32_load_rlx(&victim->tick);
-    uint64_t begin;
     if (!gor__aptr_load_rlx(&victim->runq.next))
         return NULL;
-    begin = gor__arch_ticks();
-    while (gor__arch_ticks() - begin < GOR__ARCH_TICKS / 4)
-        gor__arch_pause();
+    gor__stay_away(gor__arch_ticks(), GOR__ARCH_TICKS / 4);
     return tick == gor__au32_load_rlx(&victim->tick)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }

@@ -102,9 +102,7 @@ static bool gor__mutex_outlast(gor_mutex *m)
 {
     int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
     while (tries-- > 0 && !(gor__au32_load_rlx(&m->state) & GOR__QUEUED)) {
-        uint64_t begin = gor__arch_ticks();
-        while (gor__arch_ticks() - begin < GOR__MUTEX_AWAY)
-            gor__arch_pause();
+        gor__stay_away(gor__arch_ticks(), GOR__MUTEX_AWAY);
         if (gor__mutex_take(m))
             return true;
     }
