@@ -1391,6 +1391,8 @@ GOR_API int gor__get_stats(gor_stats *s);
 #endif
 #endif
 
+#define GOR__HIDDEN __attribute__((visibility("hidden")))
+
 /* How an M and a G begin, for [core] to keep to. */
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
@@ -1399,19 +1401,32 @@ typedef struct gor__near_m {
     gor__au32 *in_call;
     gor__aptr p;
 } gor__near_m;
+GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
 /* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
-#define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
+GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
 /* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
  * may be in slots. */
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
 #define GOR__RW_SPREAD ((uint32_t)1 << 31)
+
+/* The thread's words ([arch]) in assembly. An executable knows how far they are from fs; a shared
+ * library has to look that up, in a register: first FIND, then WORD. */
+#if defined(__x86_64__)
+#if defined(__PIC__) && !defined(__PIE__)
+#define GOR__X86_FIND(reg)       "movq gor__tls_word@gottpoff(%%rip)," reg "\n\t"
+#define GOR__X86_WORD(reg, byte) "%%fs:" #byte "(" reg ")"
+#else
+#define GOR__X86_FIND(reg)       ""
+#define GOR__X86_WORD(reg, byte) "%%fs:gor__tls_word@tpoff+" #byte
+#endif
+#endif
 
 /* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
@@ -1441,20 +1456,23 @@ static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex
 }
 
 #ifndef GOR_NO_INLINE
-/* Begin a call, or a window: this thread's M, and where its mark is. End it. As in [arch],
- * gor__arch_call_begin and _end. */
+/* Begin a call, or a window: this thread's M or gor__nobody, and where its mark is. End it. As in
+ * [arch], gor__arch_call_begin and _end. */
 #if defined(__x86_64__)
 static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl %2,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : "ri"(mark) : "memory");
+    *at = 0;                                       /* found anew at the end */
+    __asm__ volatile(GOR__X86_FIND("%0") "movl %1," GOR__X86_WORD("%0", 8) "\n\t"
+                     "movq " GOR__X86_WORD("%0", 16) ",%0"
+                     : "=&r"(m) : "ri"(mark) : "memory");
     return m;
 }
 
 static inline void gor__near_end(uintptr_t at)
 {
-    __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
+                     : "=&r"(at) : : "memory");
 }
 #else
 static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
@@ -1464,7 +1482,7 @@ static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#-8]"
+                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#8]"
                      : "=&r"(m), "=&r"(*at), "=&r"(check) : "r"(mark) : "memory", "cc");
     return m;
 }
@@ -1475,49 +1493,67 @@ static inline void gor__near_end(uintptr_t at)
 }
 #endif
 
-/* Change a lock's state, if it is old: acq and rel state. Elided while alone. */
-static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
+/* Change a lock's state, if it is old: acq and rel state. While alone; ever, elided while alone. */
+static inline bool gor__near_swap_alone(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
-        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
-                                           __ATOMIC_RELAXED);
     if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
         return false;
     __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
     return true;
 }
 
-/* In a gor call of an M that nobody asks anything: swap, and leave it. False: nothing is done, and
- * the function that is called instead begins with gor__enter as if nothing had been. */
-static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state, uint32_t old,
-                                 uint32_t to)
+static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
+    if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
+        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
+                                           __ATOMIC_RELAXED);
+    return gor__near_swap_alone(state, old, to);
+}
+
+/* May the call that has begun go on here? Not in a foreign thread, nor if somebody asks for m. Then
+ * nothing is done, and the function that is called instead begins with gor__enter as if nothing had
+ * been. */
+static inline bool gor__near_goes_on(gor__near_m *m)
+{
+    return __builtin_expect(__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0, 1);
+}
+
+/* Has m's goroutine a context? A lock heeds that. */
+static inline bool gor__near_ctx(gor__near_m *m)
+{
+    return ((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx != NULL;
+}
+
+static inline bool gor__near_take(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
+{
+    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
+        return gor__near_swap_alone(state, old, to);
+    return !gor__near_ctx(m) && gor__near_swap(state, old, to);
+}
+
+/* A lock whose state is old: take it, or give it back. */
+static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
+{
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(1, &at);
+    if (!gor__near_goes_on(m) || !gor__near_take(m, state, old, to))
         return false;
     gor__near_end(at);
     return true;
 }
 
-/* A lock whose state is old: take it, or give it back. A lock heeds the goroutine's own context. */
-static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
-{
-    uintptr_t at;
-    gor__near_m *m = gor__near_begin(1, &at);
-    return __builtin_expect(
-        m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-        gor__near_try(m, at, state, old, to), 1);
-}
-
 static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(1, &at);
-    return __builtin_expect(m && gor__near_try(m, at, state, old, to), 1);
+    if (!gor__near_goes_on(gor__near_begin(1, &at)) || !gor__near_swap(state, old, to))
+        return false;
+    gor__near_end(at);
+    return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    return gor__near_lock(&mutex->state, 0, 1) ? 0 : (gor_mutex_lock)(mutex);
+    return __builtin_expect(gor__near_lock(&mutex->state, 0, 1), 1) ? 0 : (gor_mutex_lock)(mutex);
 }
 
 /* [locks] gor__mutex_unlock_plain */
@@ -1525,8 +1561,8 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-                         __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
+    if (gor__near_goes_on(m) &&
+        __builtin_expect(__atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
         __atomic_store_n(&mutex->state.v, 0, __ATOMIC_RELEASE);
         gor__near_end(at);
     } else {
@@ -1550,10 +1586,8 @@ static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
     uintptr_t at;
     bool met = false;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(
-            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-            __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-            gor__near_read(m, mutex, true, &met), 1)) {
+    if (gor__near_goes_on(m) &&
+        __builtin_expect(!gor__near_ctx(m) && gor__near_read(m, mutex, true, &met), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -1565,8 +1599,7 @@ static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *her
     uintptr_t at;
     bool met;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-                         gor__near_read(m, mutex, false, &met), 1))
+    if (gor__near_goes_on(m) && __builtin_expect(gor__near_read(m, mutex, false, &met), 1))
         gor__near_end(at);
     else
         gor__rwmutex_runlock_at(mutex, here);
@@ -2017,7 +2050,9 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
 #endif
 
 /* ==== [arch] the contract of a processor architecture ==========================================
- * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL before
+ * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL before.
+ *                             A third word is the same for [fast], but &gor__nobody for NULL, an M
+ *                             that needs attention: so that both take one look there
  * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
  * gor__arch_in_call()         where that word is
@@ -2073,23 +2108,28 @@ typedef gor__answer gor__arch_waiter(void *a, void *b, void *c, uint64_t d, int6
 #define GOR__ARCH_TICKS 16384
 
 __asm__(
-    ".pushsection .tbss,\"awT\",@nobits\n"
+    ".pushsection .rodata\n"
+    ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,@object\n"
+    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".popsection\n.pushsection .tdata,\"awT\",@progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
-    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
+    ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
 {
     void *p;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(p));
+    __asm__ volatile(GOR__X86_FIND("%0") "movq " GOR__X86_WORD("%0", 0) ",%0" : "=r"(p));
     return p;
 }
 
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
-                     : "=&r"(p) : "r"(word) : "memory");
+    const void *near = word ? word : &gor__nobody;
+    __asm__ volatile(GOR__X86_FIND("%0") "movq %1," GOR__X86_WORD("%0", 0) "\n\t"
+                     "movq %2," GOR__X86_WORD("%0", 16)
+                     : "=&r"(p) : "r"(word), "r"(near) : "memory");
 }
 
 GOR__INLINE gor__au32 *gor__arch_in_call(void)
@@ -2102,14 +2142,14 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
 GOR__INLINE void gor__arch_call_begin(void)
 {
     uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $1,%%fs:8(%0)"
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $1," GOR__X86_WORD("%0", 8)
                      : "=&r"(at) : : "memory");
 }
 
 GOR__INLINE void gor__arch_call_end(void)
 {
     uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
                      : "=&r"(at) : : "memory");
 }
 
@@ -2387,9 +2427,12 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #define GOR__ARCH_TICKS 256
 
 __asm__(
-    ".pushsection .tbss,\"awT\",%nobits\n"
+    ".pushsection .rodata\n"
+    ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,%object\n"
+    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".popsection\n.pushsection .tdata,\"awT\",%progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
-    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
+    ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -2404,9 +2447,11 @@ GOR__INLINE void *gor__arch_self(void)
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p, *q;
+    const void *near = word ? word : &gor__nobody;
     __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
-                     : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1\n\t"
+                     "str %2,[%0]\n\tstr %3,[%0,#16]"
+                     : "=&r"(p), "=&r"(q) : "r"(word), "r"(near) : "memory");
 }
 
 GOR__INLINE gor__au32 *gor__arch_in_call(void)
@@ -3587,7 +3632,24 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  * Tests       every one, GOR_CHECK builds check I3
  */
 gor__au32 gor__shared = { 1 };
+gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
+
+/* May others be there from now on? For an end of elision the caller knows that nobody holds an
+ * elided lock, and who enters later sees this. */
+static void gor__share(bool shared)
+{
+    gor__au32_store_sc(&gor__wary, shared);
+    gor__au32_store_sc(&gor__shared, shared);
+    gor__au32_store_sc(&gor__settled, shared);
+}
+
+/* Some goroutine has a context. */
+GOR__INLINE void gor__be_wary(void)
+{
+    if (gor__au32_load_rlx(&gor__wary) == 0)
+        gor__au32_store_rlx(&gor__wary, 1);
+}
 
 /* The lock order, lowest first; a reason each. */
 #define GOR__RANKS(X)                                                                              \
@@ -6528,8 +6590,10 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done_arg = s->done_arg;
     g->err = 0;
     g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL))
+    if (GOR__UNLIKELY(ctx != NULL)) {
         g->ctx_held = gor__cancel_retain(ctx);
+        gor__be_wary();
+    }
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -6679,8 +6743,10 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
     g->ctx = (gor__cancel *)t->ctx;
-    if (g->ctx)
+    if (g->ctx) {
         g->ctx_held = g->ctx;                      /* with the reference */
+        gor__be_wary();
+    }
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
@@ -7824,6 +7890,7 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     uint32_t in_call;
+    gor__be_wary();
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();
@@ -11800,6 +11867,7 @@ gor_ctx *gor_ctx_enter(gor_ctx *c)
     gor__g *g = gor__m_g(m);
     gor_ctx *old = (gor_ctx *)(void *)g->ctx;
     g->ctx = c && !c->constant ? &c->base : NULL;
+    gor__be_wary();
     gor__leave(m);
     return old;
 }
@@ -14287,8 +14355,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
     gor__fence_all();
     ours = gor__p_of_user(p, m);
     if (ours) {
-        gor__au32_store_sc(&gor__shared, 1);       /* R3 */
-        gor__au32_store_sc(&gor__settled, 1);
+        gor__share(true);                          /* R3 */
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
@@ -14972,10 +15039,8 @@ int gor_procs(int n)
     if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
-            gor__au32_store_sc(&gor__shared, 1);   /* we hold the only P, and no elided lock */
-            gor__au32_store_sc(&gor__settled, 1);
-        }
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0)
+            gor__share(true);                      /* we hold the only P, and no elided lock */
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -14996,8 +15061,7 @@ static void gor__forked(void)
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     gor__stacks_forget();
-    gor__au32_store_rlx(&gor__shared, 1);
-    gor__au32_store_rlx(&gor__settled, 1);
+    gor__share(true);
     gor__au64_store_rlx(&gor__foreign, 0);
     gor__au32_store_rlx(&gor__n_foreign, 0);
 }
@@ -15083,8 +15147,7 @@ static int gor__boot(const gor_options *o, bool with_main)
         return rc;
     }
     gor__rt.with_main = with_main;
-    gor__au32_store_sc(&gor__settled, !elide);
-    gor__au32_store_sc(&gor__shared, !elide);
+    gor__share(!elide);
     gor__faults_install();
     gor__preempt_start();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
@@ -15234,8 +15297,7 @@ static void gor__shut_down(gor__m *self)
         gor_leaks(2);
     if (self)
         gor__m_end(self);
-    gor__au32_store_sc(&gor__shared, 1);
-    gor__au32_store_sc(&gor__settled, 1);
+    gor__share(true);
     orphans = gor__threads_left() > 0;
     if (orphans)
         gor__make_orphans();

@@ -19,6 +19,8 @@
 #endif
 #endif
 
+#define GOR__HIDDEN __attribute__((visibility("hidden")))
+
 /* How an M and a G begin, for [core] to keep to. */
 typedef struct gor__near_g { void *ctx; } gor__near_g;
 typedef struct gor__near_m {
@@ -27,19 +29,32 @@ typedef struct gor__near_m {
     gor__au32 *in_call;
     gor__aptr p;
 } gor__near_m;
+GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
 /* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
-#define GOR__HIDDEN __attribute__((visibility("hidden")))
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
+GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
 /* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
  * may be in slots. */
 #define GOR__RW_WRITER ((uint32_t)1 << 29)
 #define GOR__RW_QUEUED ((uint32_t)1 << 30)
 #define GOR__RW_SPREAD ((uint32_t)1 << 31)
+
+/* The thread's words ([arch]) in assembly. An executable knows how far they are from fs; a shared
+ * library has to look that up, in a register: first FIND, then WORD. */
+#if defined(__x86_64__)
+#if defined(__PIC__) && !defined(__PIE__)
+#define GOR__X86_FIND(reg)       "movq gor__tls_word@gottpoff(%%rip)," reg "\n\t"
+#define GOR__X86_WORD(reg, byte) "%%fs:" #byte "(" reg ")"
+#else
+#define GOR__X86_FIND(reg)       ""
+#define GOR__X86_WORD(reg, byte) "%%fs:gor__tls_word@tpoff+" #byte
+#endif
+#endif
 
 /* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
@@ -69,20 +84,23 @@ static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex
 }
 
 #ifndef GOR_NO_INLINE
-/* Begin a call, or a window: this thread's M, and where its mark is. End it. As in [arch],
- * gor__arch_call_begin and _end. */
+/* Begin a call, or a window: this thread's M or gor__nobody, and where its mark is. End it. As in
+ * [arch], gor__arch_call_begin and _end. */
 #if defined(__x86_64__)
 static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
 {
     gor__near_m *m;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%1\n\tmovl %2,%%fs:8(%1)\n\t"
-                     "movq %%fs:(%1),%0" : "=r"(m), "=&r"(*at) : "ri"(mark) : "memory");
+    *at = 0;                                       /* found anew at the end */
+    __asm__ volatile(GOR__X86_FIND("%0") "movl %1," GOR__X86_WORD("%0", 8) "\n\t"
+                     "movq " GOR__X86_WORD("%0", 16) ",%0"
+                     : "=&r"(m) : "ri"(mark) : "memory");
     return m;
 }
 
 static inline void gor__near_end(uintptr_t at)
 {
-    __asm__ volatile("movl $0,%%fs:8(%0)" : : "r"(at) : "memory");
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
+                     : "=&r"(at) : : "memory");
 }
 #else
 static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
@@ -92,7 +110,7 @@ static inline gor__near_m *gor__near_begin(uint32_t mark, uintptr_t *at)
     __asm__ volatile("1: mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tldxr %w2,[%1]\n\tmrs %2,tpidr_el0\n\tcmp %0,%2\n\t"
-                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#-8]"
+                     "b.ne 1b\n\tstxr %w0,%w3,[%1]\n\tcbnz %w0,1b\n\tldr %0,[%1,#8]"
                      : "=&r"(m), "=&r"(*at), "=&r"(check) : "r"(mark) : "memory", "cc");
     return m;
 }
@@ -103,49 +121,67 @@ static inline void gor__near_end(uintptr_t at)
 }
 #endif
 
-/* Change a lock's state, if it is old: acq and rel state. Elided while alone. */
-static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
+/* Change a lock's state, if it is old: acq and rel state. While alone; ever, elided while alone. */
+static inline bool gor__near_swap_alone(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
-        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
-                                           __ATOMIC_RELAXED);
     if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
         return false;
     __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
     return true;
 }
 
-/* In a gor call of an M that nobody asks anything: swap, and leave it. False: nothing is done, and
- * the function that is called instead begins with gor__enter as if nothing had been. */
-static inline bool gor__near_try(gor__near_m *m, uintptr_t at, gor__au32 *state, uint32_t old,
-                                 uint32_t to)
+static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) != 0 || !gor__near_swap(state, old, to))
+    if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
+        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
+                                           __ATOMIC_RELAXED);
+    return gor__near_swap_alone(state, old, to);
+}
+
+/* May the call that has begun go on here? Not in a foreign thread, nor if somebody asks for m. Then
+ * nothing is done, and the function that is called instead begins with gor__enter as if nothing had
+ * been. */
+static inline bool gor__near_goes_on(gor__near_m *m)
+{
+    return __builtin_expect(__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0, 1);
+}
+
+/* Has m's goroutine a context? A lock heeds that. */
+static inline bool gor__near_ctx(gor__near_m *m)
+{
+    return ((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx != NULL;
+}
+
+static inline bool gor__near_take(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
+{
+    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
+        return gor__near_swap_alone(state, old, to);
+    return !gor__near_ctx(m) && gor__near_swap(state, old, to);
+}
+
+/* A lock whose state is old: take it, or give it back. */
+static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
+{
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(1, &at);
+    if (!gor__near_goes_on(m) || !gor__near_take(m, state, old, to))
         return false;
     gor__near_end(at);
     return true;
 }
 
-/* A lock whose state is old: take it, or give it back. A lock heeds the goroutine's own context. */
-static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
-{
-    uintptr_t at;
-    gor__near_m *m = gor__near_begin(1, &at);
-    return __builtin_expect(
-        m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-        gor__near_try(m, at, state, old, to), 1);
-}
-
 static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
-    gor__near_m *m = gor__near_begin(1, &at);
-    return __builtin_expect(m && gor__near_try(m, at, state, old, to), 1);
+    if (!gor__near_goes_on(gor__near_begin(1, &at)) || !gor__near_swap(state, old, to))
+        return false;
+    gor__near_end(at);
+    return true;
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    return gor__near_lock(&mutex->state, 0, 1) ? 0 : (gor_mutex_lock)(mutex);
+    return __builtin_expect(gor__near_lock(&mutex->state, 0, 1), 1) ? 0 : (gor_mutex_lock)(mutex);
 }
 
 /* [locks] gor__mutex_unlock_plain */
@@ -153,8 +189,8 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-                         __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
+    if (gor__near_goes_on(m) &&
+        __builtin_expect(__atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
         __atomic_store_n(&mutex->state.v, 0, __ATOMIC_RELEASE);
         gor__near_end(at);
     } else {
@@ -178,10 +214,8 @@ static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
     uintptr_t at;
     bool met = false;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(
-            m && !((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx &&
-            __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-            gor__near_read(m, mutex, true, &met), 1)) {
+    if (gor__near_goes_on(m) &&
+        __builtin_expect(!gor__near_ctx(m) && gor__near_read(m, mutex, true, &met), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -193,8 +227,7 @@ static inline void gor__rwmutex_runlock_near(gor_rwmutex *mutex, const char *her
     uintptr_t at;
     bool met;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (__builtin_expect(m && __atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0 &&
-                         gor__near_read(m, mutex, false, &met), 1))
+    if (gor__near_goes_on(m) && __builtin_expect(gor__near_read(m, mutex, false, &met), 1))
         gor__near_end(at);
     else
         gor__rwmutex_runlock_at(mutex, here);

@@ -4,9 +4,12 @@
 #define GOR__ARCH_TICKS 256
 
 __asm__(
-    ".pushsection .tbss,\"awT\",%nobits\n"
+    ".pushsection .rodata\n"
+    ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,%object\n"
+    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".popsection\n.pushsection .tdata,\"awT\",%progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
-    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
+    ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
@@ -21,9 +24,11 @@ GOR__INLINE void *gor__arch_self(void)
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p, *q;
+    const void *near = word ? word : &gor__nobody;
     __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
-                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tstr %2,[%0,%1]"
-                     : "=&r"(p), "=&r"(q) : "r"(word) : "memory");
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1\n\t"
+                     "str %2,[%0]\n\tstr %3,[%0,#16]"
+                     : "=&r"(p), "=&r"(q) : "r"(word), "r"(near) : "memory");
 }
 
 GOR__INLINE gor__au32 *gor__arch_in_call(void)

@@ -4,23 +4,28 @@
 #define GOR__ARCH_TICKS 16384
 
 __asm__(
-    ".pushsection .tbss,\"awT\",@nobits\n"
+    ".pushsection .rodata\n"
+    ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,@object\n"
+    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".popsection\n.pushsection .tdata,\"awT\",@progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
-    ".p2align 4\n.size gor__tls_word,16\ngor__tls_word:\n.zero 16\n"
+    ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
     ".popsection\n");
 
 GOR__INLINE void *gor__arch_self(void)
 {
     void *p;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %%fs:(%0),%0" : "=r"(p));
+    __asm__ volatile(GOR__X86_FIND("%0") "movq " GOR__X86_WORD("%0", 0) ",%0" : "=r"(p));
     return p;
 }
 
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovq %1,%%fs:(%0)"
-                     : "=&r"(p) : "r"(word) : "memory");
+    const void *near = word ? word : &gor__nobody;
+    __asm__ volatile(GOR__X86_FIND("%0") "movq %1," GOR__X86_WORD("%0", 0) "\n\t"
+                     "movq %2," GOR__X86_WORD("%0", 16)
+                     : "=&r"(p) : "r"(word), "r"(near) : "memory");
 }
 
 GOR__INLINE gor__au32 *gor__arch_in_call(void)
@@ -33,14 +38,14 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
 GOR__INLINE void gor__arch_call_begin(void)
 {
     uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $1,%%fs:8(%0)"
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $1," GOR__X86_WORD("%0", 8)
                      : "=&r"(at) : : "memory");
 }
 
 GOR__INLINE void gor__arch_call_end(void)
 {
     uintptr_t at;
-    __asm__ volatile("movq gor__tls_word@gottpoff(%%rip),%0\n\tmovl $0,%%fs:8(%0)"
+    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
                      : "=&r"(at) : : "memory");
 }
 

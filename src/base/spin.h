@@ -15,7 +15,24 @@
  * Tests       every one, GOR_CHECK builds check I3
  */
 gor__au32 gor__shared = { 1 };
+gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
+
+/* May others be there from now on? For an end of elision the caller knows that nobody holds an
+ * elided lock, and who enters later sees this. */
+static void gor__share(bool shared)
+{
+    gor__au32_store_sc(&gor__wary, shared);
+    gor__au32_store_sc(&gor__shared, shared);
+    gor__au32_store_sc(&gor__settled, shared);
+}
+
+/* Some goroutine has a context. */
+GOR__INLINE void gor__be_wary(void)
+{
+    if (gor__au32_load_rlx(&gor__wary) == 0)
+        gor__au32_store_rlx(&gor__wary, 1);
+}
 
 /* The lock order, lowest first; a reason each. */
 #define GOR__RANKS(X)                                                                              \

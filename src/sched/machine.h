@@ -300,6 +300,7 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     uint32_t in_call;
+    gor__be_wary();
     if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
         while (gor__au32_load_acq(&gor__settled) == 0)
             gor__os_yield();

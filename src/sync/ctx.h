@@ -366,6 +366,7 @@ gor_ctx *gor_ctx_enter(gor_ctx *c)
     gor__g *g = gor__m_g(m);
     gor_ctx *old = (gor_ctx *)(void *)g->ctx;
     g->ctx = c && !c->constant ? &c->base : NULL;
+    gor__be_wary();
     gor__leave(m);
     return old;
 }
