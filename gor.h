@@ -3832,7 +3832,8 @@ static void gor__free_aligned(void *memory, size_t size)
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway. If the list is long, and some stacks are used deeper than that
- *                page these days, everything below it has been given back. The rest is [tidy]'s: a
+ *                page these days, everything below it has been given back. The processors keep
+ *                no more than such a list ([ready] gor__stacks_kept). The rest is [tidy]'s: a
  *                call of madvise for each stack, and what it costs the other processors to forget
  *                its pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
@@ -3856,7 +3857,7 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
-#define GOR__STACK_WARM    1024                /* a list that is not long                     */
+#define GOR__STACK_WARM    512                 /* a list that is not long                     */
 #define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
 #define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
@@ -5792,6 +5793,8 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */
 
+#define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
+
 static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
@@ -5808,13 +5811,22 @@ static char *gor__stack_take(gor__p *p, int k)
     return lo;
 }
 
+/* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
+ * together no more than a list that is not long, or a few each. */
+static uint32_t gor__stacks_kept(void)
+{
+    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);
+    uint32_t least = GOR__STACK_QUARANTINE + GOR__STACKS_FEW;
+    return n < least ? least : n > GOR__CACHE_CAP ? GOR__CACHE_CAP : n;
+}
+
 /* May the P keep more stacks? Each needs a promise ([stack] I3). */
 static bool gor__stack_keep_more(gor__p *p)
 {
-    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap);
-    if (cap == GOR__CACHE_CAP || gor__au32_load_rlx(&gor__stacks.exhausted))
+    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap), most = gor__stacks_kept();
+    if (cap >= most || gor__au32_load_rlx(&gor__stacks.exhausted))
         return false;
-    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? GOR__CACHE_CAP - cap : 8);
+    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? most - cap : GOR__STACKS_FEW);
     if (cap == gor__au32_load_rlx(&p->stacks_cap))
         return false;
     gor__au32_store_rlx(&p->stacks_cap, cap);

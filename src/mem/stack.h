@@ -5,7 +5,8 @@
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The link of a listed stack lives in its own highest word, in a page that is
  *                resident anyway. If the list is long, and some stacks are used deeper than that
- *                page these days, everything below it has been given back. The rest is [tidy]'s: a
+ *                page these days, everything below it has been given back. The processors keep
+ *                no more than such a list ([ready] gor__stacks_kept). The rest is [tidy]'s: a
  *                call of madvise for each stack, and what it costs the other processors to forget
  *                its pages, is more than all else that a short goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
@@ -29,7 +30,7 @@
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
-#define GOR__STACK_WARM    1024                /* a list that is not long                     */
+#define GOR__STACK_WARM    512                 /* a list that is not long                     */
 #define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
 #define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */

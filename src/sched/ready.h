@@ -400,6 +400,8 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 /* -- stacks: the P's warm ones first ------------------------------------------------------- */
 
+#define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
+
 static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
@@ -416,13 +418,22 @@ static char *gor__stack_take(gor__p *p, int k)
     return lo;
 }
 
+/* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
+ * together no more than a list that is not long, or a few each. */
+static uint32_t gor__stacks_kept(void)
+{
+    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);
+    uint32_t least = GOR__STACK_QUARANTINE + GOR__STACKS_FEW;
+    return n < least ? least : n > GOR__CACHE_CAP ? GOR__CACHE_CAP : n;
+}
+
 /* May the P keep more stacks? Each needs a promise ([stack] I3). */
 static bool gor__stack_keep_more(gor__p *p)
 {
-    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap);
-    if (cap == GOR__CACHE_CAP || gor__au32_load_rlx(&gor__stacks.exhausted))
+    uint32_t cap = gor__au32_load_rlx(&p->stacks_cap), most = gor__stacks_kept();
+    if (cap >= most || gor__au32_load_rlx(&gor__stacks.exhausted))
         return false;
-    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? GOR__CACHE_CAP - cap : 8);
+    cap += (uint32_t)gor__stack_promise(gor__rt.stack_class, cap ? most - cap : GOR__STACKS_FEW);
     if (cap == gor__au32_load_rlx(&p->stacks_cap))
         return false;
     gor__au32_store_rlx(&p->stacks_cap, cap);
