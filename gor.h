@@ -1123,7 +1123,7 @@ typedef struct gor_timer {
     void    (*fn)(void *);
     void     *arg;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
-    uint32_t  index;                   /* its place there                                        */
+    uint32_t  slot;                    /* there                                                  */
     uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
     void     *run;                     /* the goroutine that its last firing started; or it is
                                           periodic                                               */
@@ -1703,7 +1703,7 @@ typedef gor_ctx     ctx_t;
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
- *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
+ *   elision       while gor__shared is 0 nothing is locked. shared: for good, until gor_stop.
  *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
  *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked
@@ -3620,10 +3620,11 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  * Invariants  I1 A goroutine never switches or calls the user with one held, nor allocates, but
  *                for a timer that fires: that may need a goroutine, and so the allocator's hooks.
  *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
- *                called: then only that processor's goroutines get here, one at a time, and a
- *                plain store locks. The word is kept in both modes, so that the switch to shared
- *                mode ([sched] gor__go_shared) only has to wait until the processor is between two
- *                gor calls.
+ *                called: then only that processor's goroutines get here, one at a time, and there
+ *                is nothing to lock. No lock is held over a switch, or the end of a call; so the
+ *                switch to shared mode ([machine] gor__go_shared) only has to wait until the
+ *                processor is between two gor calls. Till then an unlock may meet a word that was
+ *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
@@ -3741,25 +3742,36 @@ GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
         gor__lock_slow(l);
 }
 
+/* While that is so, and no check or sanitizer wants to hear of locks, one need not even go through
+ * those of many things. */
+GOR__INLINE bool gor__locks_are_nothing(void)
+{
+    return !GOR__TSAN && !GOR_CHECK && gor__au32_load_rlx(&gor__shared) == 0;
+}
+
+/* Is there nothing to lock? Goroutines of one processor are threads to ThreadSanitizer. */
+GOR__INLINE bool gor__lock_elided(gor__spin *l)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__shared) != 0))
+        return false;
+    if (GOR__TSAN || GOR_CHECK)                            /* acq spin.word: the last holder */
+        gor__check(gor__au32_load_acq(&l->word) == 0, "a lock that is elided is free");
+    return true;
+}
+
 GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0) &&
-        GOR__LIKELY(gor__au32_load_acq(&l->word) == 0)) {  /* acq spin.word: the last holder */
+    if (GOR__LIKELY(gor__lock_elided(l)))
         gor__rank_push(rank);
-        gor__au32_store_rlx(&l->word, 1);
-        return;
-    }
-    gor__lock_always(l, rank);
+    else
+        gor__lock_always(l, rank);
 }
 
 /* For a few lines that take no other lock. */
 GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
 {
-    if (GOR__UNLIKELY(gor__au32_load_acq(&l->word) != 0))  /* acq spin.word: the last holder */
-        return false;
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
-        gor__au32_store_rlx(&l->word, 1);
-    else if (gor__au32_xchg(&l->word, 1) != 0)
+    if (GOR__UNLIKELY(!gor__lock_elided(l)) &&
+        (gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0))
         return false;
     gor__rank_push(rank);
     return true;
@@ -4441,12 +4453,14 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
     gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
 } gor__taskq;
 
-typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
+typedef struct gor__timer_entry { int64_t when; uint32_t slot; } gor__timer_entry;
+typedef struct gor__timer_slot { gor_timer *timer; uint32_t at; } gor__timer_slot;
 
 typedef struct gor__timers {           /* see [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
-    gor__timer_entry *heap;
+    gor__timer_entry *heap;            /* cap                                                  */
+    gor__timer_slot  *slot;            /* cap                                                  */
     size_t n, cap;
     gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;
@@ -4901,10 +4915,12 @@ GOR__INLINE bool gor__runq_empty(const gor__runq *q)
 }
 
 /* ==== [timer] timers of one P ====================================================================
- * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
- *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
- * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
- *                lock.
+ * What        A heap by due time, in an array: {when, slot}; a slot is {timer, place in the heap}.
+ *             The timer knows its heap and slot: starting, stopping and moving one costs O(log n)
+ *             and leaves nothing behind. Where entries change places, no timer is touched: most lie
+ *             on the stacks of goroutines that sleep, a page each that no cache holds.
+ * Invariants  I1 slot[heap[i].slot].at == i for all i < n, its timer knows the slot and has this
+ *                heap as its owner; heap[n] to heap[cap - 1] name the free slots. Under the lock.
  *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
@@ -4924,25 +4940,79 @@ static gor__timers gor__timer_busy;
 /* The run of a timer that starts itself again. */
 static char gor__timer_periodic[1];
 
+/* Room for cap timers, all slots free. False: out of memory. */
+typedef struct gor__timer_room {
+    size_t cap;
+    gor__timer_entry *heap;            /* cap, and behind them the slots */
+    gor__timer_slot  *slot;
+} gor__timer_room;
+
+static bool gor__timer_room_new(gor__timer_room *r, size_t cap)
+{
+    char *memory = (char *)gor__alloc(cap * (sizeof *r->heap + sizeof *r->slot));
+    if (!memory)
+        return false;
+    r->cap = cap;
+    r->heap = (gor__timer_entry *)(void *)memory;
+    r->slot = (gor__timer_slot *)(void *)(memory + cap * sizeof *r->heap);
+    for (size_t i = 0; i < cap; i++)
+        r->heap[i].slot = (uint32_t)i;
+    return true;
+}
+
+static void gor__timer_room_free(gor__timer_room *r)
+{
+    gor__free(r->heap, r->cap * (sizeof *r->heap + sizeof *r->slot));
+}
+
+/* h lives in r from now on, which is larger, and r is where it has lived. */
+static void gor__timers_rehouse_locked(gor__timers *h, gor__timer_room *r)
+{
+    gor__timer_room old;
+    old.cap = h->cap;
+    old.heap = h->heap;
+    old.slot = h->slot;
+    if (old.cap) {
+        memcpy(r->heap, old.heap, old.cap * sizeof *old.heap);
+        memcpy(r->slot, old.slot, old.cap * sizeof *old.slot);
+    }
+    h->cap = r->cap;
+    h->heap = r->heap;
+    h->slot = r->slot;
+    *r = old;
+}
+
 /* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
 {
-    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
-    if (!heap)
+    gor__timer_room room;
+    if (!gor__timer_room_new(&room, GOR__HEAP_FIRST))
         return -ENOMEM;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    h->heap = heap;
-    h->cap = GOR__HEAP_FIRST;
+    gor__timers_rehouse_locked(h, &room);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     return 0;
 }
 
+static void gor__timers_free(gor__timers *h)
+{
+    gor__timer_room room;
+    room.cap = h->cap;
+    room.heap = h->heap;
+    gor__timer_room_free(&room);
+}
+
+static gor_timer *gor__timer_at(const gor__timers *h, size_t i)
+{
+    return h->slot[h->heap[i].slot].timer;
+}
+
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
-    e.timer->index = (uint32_t)i;
+    h->slot[e.slot].at = (uint32_t)i;
 }
 
 static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
@@ -4989,10 +5059,21 @@ static void gor__timers_publish(gor__timers *h)
         gor__ai64_store_rlx(&h->first, first);
 }
 
+/* There is room for it. */
+static void gor__timers_insert_locked(gor__timers *h, gor_timer *t)
+{
+    gor__timer_entry e;
+    e.when = t->when;
+    e.slot = t->slot = h->heap[h->n].slot;
+    h->slot[e.slot].timer = t;
+    gor__timers_up(h, h->n++, e);
+}
+
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
 {
-    size_t i = t->index;
+    size_t i = h->slot[t->slot].at;
     gor__timer_entry last = h->heap[--h->n];
+    h->heap[h->n].slot = t->slot;
     if (i == h->n)
         return;
     if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
@@ -5001,52 +5082,42 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
         gor__timers_down(h, i, last);
 }
 
-/* Make room for one more. The array is replaced outside of the lock: allocators may block.
+/* Make room for one more. Outside of the lock: allocators may block.
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    size_t spare_cap = h->cap * 2;
-    gor__timer_entry *spare;
+    gor__timer_room room;
+    size_t cap = h->cap * 2;
+    bool got;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
+    got = gor__timer_room_new(&room, cap);
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    if (spare && spare_cap > h->cap) {
-        gor__timer_entry *old = h->heap;
-        size_t old_cap = h->cap;
-        if (h->n)
-            memcpy(spare, old, h->n * sizeof *spare);
-        h->heap = spare;
-        h->cap = spare_cap;
-        spare = old;
-        spare_cap = old_cap;
-    }
-    if (spare) {
+    if (got) {
+        if (cap > h->cap)
+            gor__timers_rehouse_locked(h, &room);
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
-        gor__free(spare, spare_cap * sizeof *spare);
+        gor__timer_room_free(&room);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
     if (h->n < h->cap)
         return 0;
-    return spare ? -EAGAIN : -ENOMEM;
+    return got ? -EAGAIN : -ENOMEM;
 }
 
 /* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
  * first. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
-    gor__timer_entry e;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     while (h->n == h->cap && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
     if (h->n < h->cap) {
         rc = 0;
-        e.when = t->when;
-        e.timer = t;
         gor__aptr_store_rel(&t->owner, h);
-        gor__timers_up(h, h->n++, e);
+        gor__timers_insert_locked(h, t);
         gor__timers_publish(h);
-        *soonest = t->index == 0;
+        *soonest = h->slot[t->slot].at == 0;
     }
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return rc;
@@ -5083,7 +5154,7 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timer_entry e;
     t->when += t->u.period * (1 + (now - t->when) / t->u.period);
     e.when = t->when;
-    e.timer = t;
+    e.slot = t->slot;
     gor__timers_down(h, 0, e);
 }
 
@@ -5091,17 +5162,15 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
  * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
-    gor_timer *t = h->heap[0].timer;
+    gor_timer *t = gor__timer_at(h, 0);
     bool periodic = t->run == gor__timer_periodic;
     if (periodic)
         gor__timer_next_period(h, t, now);
     else
         gor__timers_remove_locked(h, t);
     if (!t->fire(t, now) && !periodic) {
-        gor__timer_entry e;
-        e.when = t->when = now + GOR_MS;
-        e.timer = t;
-        gor__timers_up(h, h->n++, e);
+        t->when = now + GOR_MS;
+        gor__timers_insert_locked(h, t);
     }
 }
 
@@ -5127,23 +5196,20 @@ static size_t gor__timers_run(gor__timers *h)
  * says when the first is due. False: out of memory, they stay. */
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
-    gor__timer_entry *bigger;
-    size_t cap;
+    gor__timer_room room;
+    bool got;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
-    cap = to->n + from->n + 64;
-    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
-    if (bigger) {
-        if (to->n)
-            memcpy(bigger, to->heap, to->n * sizeof *bigger);
-        gor__free(to->heap, to->cap * sizeof *bigger);
-        to->heap = bigger;
-        to->cap = cap;
+    got = gor__timer_room_new(&room, to->cap + from->n);
+    if (got) {
+        gor__timers_rehouse_locked(to, &room);
+        gor__timer_room_free(&room);
         for (size_t i = 0; i < from->n; i++) {
-            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
-            gor__timers_up(to, to->n++, from->heap[i]);
+            gor_timer *t = gor__timer_at(from, i);
+            gor__aptr_store_rel(&t->owner, to);
+            gor__timers_insert_locked(to, t);
         }
         from->n = 0;
     }
@@ -5151,7 +5217,7 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
-    return bigger != NULL;
+    return got;
 }
 
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
@@ -9955,7 +10021,8 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
 
 typedef struct gor__lane {             /* a channel case                                        */
     gor_chan *c;
-    uint16_t  i;                       /* which case                                            */
+    gor_case *k;
+    int       i;                       /* which one                                             */
     bool      send;
     bool      hollow;                  /* it looked ready, and was not                          */
 } gor__lane;
@@ -9970,6 +10037,7 @@ typedef struct gor__selection {
     int        n_watched;              /* these, contexts and tasks                             */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
+    bool       locked;                 /* the channels are, or else nobody else is there        */
     gor__wait  wait;
 } gor__selection;
 
@@ -9978,33 +10046,26 @@ static bool gor__case_is_fd(const gor_case *k)
     return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
 }
 
-/* A channel case finds its place: insertion sort, for there are few. */
-static void gor__select_insert(gor__selection *s, size_t i)
+/* Case i of a channel finds its place in the lanes, which end at l: insertion sort, for there are
+ * few. */
+GOR__INLINE void gor__select_insert(gor__selection *s, gor__lane *l, size_t i)
 {
     gor_case *k = &s->cases[i];
     gor_chan *c = (gor_chan *)k->object;
-    size_t at = s->n_lanes++;
-    for (; at > 0 && (uintptr_t)s->lane[at - 1].c > (uintptr_t)c; at--)
-        s->lane[at] = s->lane[at - 1];
-    s->lane[at].c = c;
-    s->lane[at].i = (uint16_t)i;
-    s->lane[at].send = k->kind == GOR_CASE_SEND;
+    for (; l > s->lane && GOR__UNLIKELY((uintptr_t)l[-1].c > (uintptr_t)c); l--)
+        *l = l[-1];
+    l->c = c;
+    l->k = k;
+    l->i = (int)i;
+    l->send = k->kind == GOR_CASE_SEND;
+    l->hollow = false;
 }
 
-/* One case of step 1. 0 or what is wrong with it. */
-static int gor__select_sort_in(gor__selection *s, size_t i)
+/* A case without a channel. 0 or what is wrong with it. */
+static int gor__select_note(gor__selection *s, size_t i)
 {
     gor_case *k = &s->cases[i];
-    k->rc = 0;
     switch (k->kind) {
-    case GOR_CASE_RECV:
-    case GOR_CASE_SEND:
-        if (!k->object)
-            return 0;
-        if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
-            return -EMSGSIZE;
-        gor__select_insert(s, i);
-        return 0;
     case GOR_CASE_DEADLINE:
         if (s->timer < 0 || k->deadline < s->cases[s->timer].deadline)
             s->timer = (int)i;
@@ -10029,13 +10090,24 @@ static int gor__select_sort_in(gor__selection *s, size_t i)
 /* Step 1: refuse before anything moves; the channel cases in the order of their addresses. */
 static int gor__select_check(gor__selection *s)
 {
-    int rc = 0;
+    gor__lane *l = s->lane;
     s->fallback = s->timer = -1;
     s->n_fds = s->n_watched = 0;
-    s->n_lanes = 0;
-    for (size_t i = 0; i < s->n && rc == 0; i++)
-        rc = gor__select_sort_in(s, i);
-    return rc;
+    for (size_t i = 0, n = s->n; i < n; i++) {
+        gor_case *k = &s->cases[i];
+        k->rc = 0;
+        if (k->kind != GOR_CASE_RECV && k->kind != GOR_CASE_SEND) {
+            int rc = gor__select_note(s, i);
+            if (rc != 0)
+                return rc;
+        } else if (k->object) {
+            if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
+                return -EMSGSIZE;
+            gor__select_insert(s, l++, i);
+        }
+    }
+    s->n_lanes = (size_t)(l - s->lane);
+    return 0;
 }
 
 /* The result of case i, which has run with rc. */
@@ -10063,15 +10135,14 @@ static bool gor__case_ready(const gor_case *k)
 
 /* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
  * here; the transfer then finds that it does not. */
-static bool gor__lane_ready(const gor__lane *l)
+GOR__INLINE bool gor__lane_ready(const gor__lane *l)
 {
     const gor_chan *c = l->c;
     size_t n = gor__au64_load_rlx(&c->count);
-    if (l->hollow)
+    if (!gor__au32_load_rlx(&c->closed) &&
+        !(l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head))
         return false;
-    if (gor__au32_load_rlx(&c->closed))
-        return true;
-    return l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
+    return !l->hollow;
 }
 
 /* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
@@ -10098,12 +10169,13 @@ static void gor__draw_offer(gor__draw *d, int which)
 static int gor__select_draw(gor__selection *s)
 {
     gor__draw d = { -1, 0 };
-    for (size_t i = 0; i < s->n_lanes; i++)
+    size_t n = s->n_lanes, others = s->n_watched || s->timer >= 0 ? s->n : 0;
+    for (size_t i = 0; i < n; i++)
         if (gor__lane_ready(&s->lane[i]))
             gor__draw_offer(&d, (int)i);
-    for (size_t i = 0; i < s->n && (s->n_watched || s->timer >= 0); i++)
+    for (size_t i = 0; i < others; i++)
         if (gor__case_ready(&s->cases[i]))
-            gor__draw_offer(&d, (int)(s->n_lanes + i));
+            gor__draw_offer(&d, (int)(n + i));
     return d.chosen;
 }
 
@@ -10120,9 +10192,9 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
             return true;
         }
         l = &s->lane[at];
-        rc = gor__chan_transfer(l->c, l->send, s->cases[l->i].value, woken);
+        rc = gor__chan_transfer(l->c, l->send, l->k->value, woken);
         if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, l->i, rc);
+            *result = gor__select_done(s, (size_t)l->i, rc);
             return true;
         }
         l->hollow = true;                          /* all who waited there have left: draw again */
@@ -10135,18 +10207,19 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
-    for (size_t i = 0; i < s->n_lanes; i++) {
-        gor__lane *l = &s->lane[i];
-        l->hollow = false;
-        if (l->c != last)
-            gor__lock(&l->c->lock, GOR__RANK_OBJECT);
-        last = l->c;
-    }
+    s->locked = !gor__locks_are_nothing();
+    if (!s->locked)
+        return;
+    for (size_t i = 0; i < s->n_lanes; last = s->lane[i++].c)
+        if (s->lane[i].c != last)
+            gor__lock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    if (!s->locked)
+        return;
     for (size_t i = s->n_lanes; i-- > 0; last = s->lane[i].c)
         if (s->lane[i].c != last)
             gor__unlock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
@@ -10154,10 +10227,9 @@ static void gor__select_unlock(gor__selection *s)
 
 static void gor__select_queue(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_lanes; i++) {
-        const gor__lane *l = &s->lane[i];
+    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++) {
         gor__node *n = &s->node[l->i];
-        gor__node_init(n, &s->wait, l->i, s->cases[l->i].value);
+        gor__node_init(n, &s->wait, l->i, l->k->value);
         gor__wq_put(l->send ? &l->c->senders : &l->c->receivers, n);
     }
 }
@@ -10227,9 +10299,9 @@ static void gor__select_watch(gor__selection *s)
 /* Step 8. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_lanes; i++)
-        if (s->lane[i].i != s->wait.which)
-            gor__wq_leave(&s->lane[i].c->lock, GOR__RANK_OBJECT, &s->node[s->lane[i].i]);
+    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++)
+        if (l->i != s->wait.which)
+            gor__wq_leave(&l->c->lock, GOR__RANK_OBJECT, &s->node[l->i]);
     for (size_t i = 0; i < s->n && s->n_watched; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
@@ -14973,7 +15045,7 @@ static int gor__options_set(const gor_options *o)
 
 static void gor__p_free(gor__p *p)
 {
-    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
+    gor__timers_free(&p->timers);
     gor__free_aligned(p->memory, sizeof *p);
 }
 
@@ -15191,7 +15263,7 @@ static int gor__threads_left(void)
 static void gor__timers_abandon(gor__timers *h)
 {
     for (size_t i = 0; i < h->n; i++) {
-        gor_timer *t = h->heap[i].timer;
+        gor_timer *t = gor__timer_at(h, i);
         if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
             continue;
         gor__aptr_store_rlx(&t->owner, NULL);
@@ -15519,8 +15591,8 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     int bad = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (size_t i = 0; i < h->n && !bad; i++) {
-        gor_timer *t = h->heap[i].timer;
-        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
+        gor_timer *t = gor__timer_at(h, i);
+        if (h->slot[t->slot].at != i || gor__aptr_load_rlx(&t->owner) != h)
             bad = 1;                               /* [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
             bad = 2;                               /* [timer] I2 */

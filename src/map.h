@@ -52,7 +52,7 @@
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
  *   promise       a stack that exists and that nobody else can take: every goroutine has one when
  *                 it is started. bare: a dead G without one, of no use until there is room.
- *   elision       while gor__shared is 0 a plain store locks. shared: for good, until gor_stop.
+ *   elision       while gor__shared is 0 nothing is locked. shared: for good, until gor_stop.
  *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
  *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked

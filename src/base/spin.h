@@ -3,10 +3,11 @@
  * Invariants  I1 A goroutine never switches or calls the user with one held, nor allocates, but
  *                for a timer that fires: that may need a goroutine, and so the allocator's hooks.
  *             I2 gor__shared is 0 only while one processor exists and no foreign thread has
- *                called: then only that processor's goroutines get here, one at a time, and a
- *                plain store locks. The word is kept in both modes, so that the switch to shared
- *                mode ([sched] gor__go_shared) only has to wait until the processor is between two
- *                gor calls.
+ *                called: then only that processor's goroutines get here, one at a time, and there
+ *                is nothing to lock. No lock is held over a switch, or the end of a call; so the
+ *                switch to shared mode ([machine] gor__go_shared) only has to wait until the
+ *                processor is between two gor calls. Till then an unlock may meet a word that was
+ *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
@@ -124,25 +125,36 @@ GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
         gor__lock_slow(l);
 }
 
+/* While that is so, and no check or sanitizer wants to hear of locks, one need not even go through
+ * those of many things. */
+GOR__INLINE bool gor__locks_are_nothing(void)
+{
+    return !GOR__TSAN && !GOR_CHECK && gor__au32_load_rlx(&gor__shared) == 0;
+}
+
+/* Is there nothing to lock? Goroutines of one processor are threads to ThreadSanitizer. */
+GOR__INLINE bool gor__lock_elided(gor__spin *l)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__shared) != 0))
+        return false;
+    if (GOR__TSAN || GOR_CHECK)                            /* acq spin.word: the last holder */
+        gor__check(gor__au32_load_acq(&l->word) == 0, "a lock that is elided is free");
+    return true;
+}
+
 GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0) &&
-        GOR__LIKELY(gor__au32_load_acq(&l->word) == 0)) {  /* acq spin.word: the last holder */
+    if (GOR__LIKELY(gor__lock_elided(l)))
         gor__rank_push(rank);
-        gor__au32_store_rlx(&l->word, 1);
-        return;
-    }
-    gor__lock_always(l, rank);
+    else
+        gor__lock_always(l, rank);
 }
 
 /* For a few lines that take no other lock. */
 GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
 {
-    if (GOR__UNLIKELY(gor__au32_load_acq(&l->word) != 0))  /* acq spin.word: the last holder */
-        return false;
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
-        gor__au32_store_rlx(&l->word, 1);
-    else if (gor__au32_xchg(&l->word, 1) != 0)
+    if (GOR__UNLIKELY(!gor__lock_elided(l)) &&
+        (gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0))
         return false;
     gor__rank_push(rank);
     return true;

@@ -18,7 +18,8 @@
 
 typedef struct gor__lane {             /* a channel case                                        */
     gor_chan *c;
-    uint16_t  i;                       /* which case                                            */
+    gor_case *k;
+    int       i;                       /* which one                                             */
     bool      send;
     bool      hollow;                  /* it looked ready, and was not                          */
 } gor__lane;
@@ -33,6 +34,7 @@ typedef struct gor__selection {
     int        n_watched;              /* these, contexts and tasks                             */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
+    bool       locked;                 /* the channels are, or else nobody else is there        */
     gor__wait  wait;
 } gor__selection;
 
@@ -41,33 +43,26 @@ static bool gor__case_is_fd(const gor_case *k)
     return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
 }
 
-/* A channel case finds its place: insertion sort, for there are few. */
-static void gor__select_insert(gor__selection *s, size_t i)
+/* Case i of a channel finds its place in the lanes, which end at l: insertion sort, for there are
+ * few. */
+GOR__INLINE void gor__select_insert(gor__selection *s, gor__lane *l, size_t i)
 {
     gor_case *k = &s->cases[i];
     gor_chan *c = (gor_chan *)k->object;
-    size_t at = s->n_lanes++;
-    for (; at > 0 && (uintptr_t)s->lane[at - 1].c > (uintptr_t)c; at--)
-        s->lane[at] = s->lane[at - 1];
-    s->lane[at].c = c;
-    s->lane[at].i = (uint16_t)i;
-    s->lane[at].send = k->kind == GOR_CASE_SEND;
+    for (; l > s->lane && GOR__UNLIKELY((uintptr_t)l[-1].c > (uintptr_t)c); l--)
+        *l = l[-1];
+    l->c = c;
+    l->k = k;
+    l->i = (int)i;
+    l->send = k->kind == GOR_CASE_SEND;
+    l->hollow = false;
 }
 
-/* One case of step 1. 0 or what is wrong with it. */
-static int gor__select_sort_in(gor__selection *s, size_t i)
+/* A case without a channel. 0 or what is wrong with it. */
+static int gor__select_note(gor__selection *s, size_t i)
 {
     gor_case *k = &s->cases[i];
-    k->rc = 0;
     switch (k->kind) {
-    case GOR_CASE_RECV:
-    case GOR_CASE_SEND:
-        if (!k->object)
-            return 0;
-        if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
-            return -EMSGSIZE;
-        gor__select_insert(s, i);
-        return 0;
     case GOR_CASE_DEADLINE:
         if (s->timer < 0 || k->deadline < s->cases[s->timer].deadline)
             s->timer = (int)i;
@@ -92,13 +87,24 @@ static int gor__select_sort_in(gor__selection *s, size_t i)
 /* Step 1: refuse before anything moves; the channel cases in the order of their addresses. */
 static int gor__select_check(gor__selection *s)
 {
-    int rc = 0;
+    gor__lane *l = s->lane;
     s->fallback = s->timer = -1;
     s->n_fds = s->n_watched = 0;
-    s->n_lanes = 0;
-    for (size_t i = 0; i < s->n && rc == 0; i++)
-        rc = gor__select_sort_in(s, i);
-    return rc;
+    for (size_t i = 0, n = s->n; i < n; i++) {
+        gor_case *k = &s->cases[i];
+        k->rc = 0;
+        if (k->kind != GOR_CASE_RECV && k->kind != GOR_CASE_SEND) {
+            int rc = gor__select_note(s, i);
+            if (rc != 0)
+                return rc;
+        } else if (k->object) {
+            if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
+                return -EMSGSIZE;
+            gor__select_insert(s, l++, i);
+        }
+    }
+    s->n_lanes = (size_t)(l - s->lane);
+    return 0;
 }
 
 /* The result of case i, which has run with rc. */
@@ -126,15 +132,14 @@ static bool gor__case_ready(const gor_case *k)
 
 /* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
  * here; the transfer then finds that it does not. */
-static bool gor__lane_ready(const gor__lane *l)
+GOR__INLINE bool gor__lane_ready(const gor__lane *l)
 {
     const gor_chan *c = l->c;
     size_t n = gor__au64_load_rlx(&c->count);
-    if (l->hollow)
+    if (!gor__au32_load_rlx(&c->closed) &&
+        !(l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head))
         return false;
-    if (gor__au32_load_rlx(&c->closed))
-        return true;
-    return l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head;
+    return !l->hollow;
 }
 
 /* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
@@ -161,12 +166,13 @@ static void gor__draw_offer(gor__draw *d, int which)
 static int gor__select_draw(gor__selection *s)
 {
     gor__draw d = { -1, 0 };
-    for (size_t i = 0; i < s->n_lanes; i++)
+    size_t n = s->n_lanes, others = s->n_watched || s->timer >= 0 ? s->n : 0;
+    for (size_t i = 0; i < n; i++)
         if (gor__lane_ready(&s->lane[i]))
             gor__draw_offer(&d, (int)i);
-    for (size_t i = 0; i < s->n && (s->n_watched || s->timer >= 0); i++)
+    for (size_t i = 0; i < others; i++)
         if (gor__case_ready(&s->cases[i]))
-            gor__draw_offer(&d, (int)(s->n_lanes + i));
+            gor__draw_offer(&d, (int)(n + i));
     return d.chosen;
 }
 
@@ -183,9 +189,9 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
             return true;
         }
         l = &s->lane[at];
-        rc = gor__chan_transfer(l->c, l->send, s->cases[l->i].value, woken);
+        rc = gor__chan_transfer(l->c, l->send, l->k->value, woken);
         if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, l->i, rc);
+            *result = gor__select_done(s, (size_t)l->i, rc);
             return true;
         }
         l->hollow = true;                          /* all who waited there have left: draw again */
@@ -198,18 +204,19 @@ static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
-    for (size_t i = 0; i < s->n_lanes; i++) {
-        gor__lane *l = &s->lane[i];
-        l->hollow = false;
-        if (l->c != last)
-            gor__lock(&l->c->lock, GOR__RANK_OBJECT);
-        last = l->c;
-    }
+    s->locked = !gor__locks_are_nothing();
+    if (!s->locked)
+        return;
+    for (size_t i = 0; i < s->n_lanes; last = s->lane[i++].c)
+        if (s->lane[i].c != last)
+            gor__lock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    if (!s->locked)
+        return;
     for (size_t i = s->n_lanes; i-- > 0; last = s->lane[i].c)
         if (s->lane[i].c != last)
             gor__unlock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
@@ -217,10 +224,9 @@ static void gor__select_unlock(gor__selection *s)
 
 static void gor__select_queue(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_lanes; i++) {
-        const gor__lane *l = &s->lane[i];
+    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++) {
         gor__node *n = &s->node[l->i];
-        gor__node_init(n, &s->wait, l->i, s->cases[l->i].value);
+        gor__node_init(n, &s->wait, l->i, l->k->value);
         gor__wq_put(l->send ? &l->c->senders : &l->c->receivers, n);
     }
 }
@@ -290,9 +296,9 @@ static void gor__select_watch(gor__selection *s)
 /* Step 8. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n_lanes; i++)
-        if (s->lane[i].i != s->wait.which)
-            gor__wq_leave(&s->lane[i].c->lock, GOR__RANK_OBJECT, &s->node[s->lane[i].i]);
+    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++)
+        if (l->i != s->wait.which)
+            gor__wq_leave(&l->c->lock, GOR__RANK_OBJECT, &s->node[l->i]);
     for (size_t i = 0; i < s->n && s->n_watched; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
