@@ -18,7 +18,7 @@ typedef struct gor_timer {
     void    (*fn)(void *);
     void     *arg;
     gor__aptr owner;                   /* the heap that it is in, or NULL                        */
-    uint32_t  slot;                    /* there                                                  */
+    uint32_t  index;                   /* its place there                                        */
     uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
     void     *run;                     /* the goroutine that its last firing started; or it is
                                           periodic                                               */

@@ -88,8 +88,8 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     int bad = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (size_t i = 0; i < h->n && !bad; i++) {
-        gor_timer *t = gor__timer_at(h, i);
-        if (h->slot[t->slot].at != i || gor__aptr_load_rlx(&t->owner) != h)
+        gor_timer *t = h->heap[i].timer;
+        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
             bad = 1;                               /* [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
             bad = 2;                               /* [timer] I2 */

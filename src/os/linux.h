@@ -141,10 +141,11 @@ static void gor__os_release(void *p, size_t size) { munmap(p, size); }
 /* Give the pages back, keep the addresses; they read as zeros afterwards. */
 static void gor__os_decommit(void *p, size_t size) { madvise(p, size, MADV_DONTNEED); }
 
-/* How many bytes of [p, p+size) are in memory. */
+/* How many bytes of [p, p+size) are in memory. In small parts: who asks whether stacks are used
+ * deep ([stack]) does so on one of them. */
 static size_t gor__os_resident(char *p, size_t size)
 {
-    unsigned char in[1024];
+    unsigned char in[64];
     size_t page = gor__os_page_size(), n = 0;
     for (size_t at = 0; at < size; at += sizeof in * page) {
         size_t part = size - at < sizeof in * page ? size - at : sizeof in * page;

@@ -60,7 +60,7 @@ static int gor__options_set(const gor_options *o)
 
 static void gor__p_free(gor__p *p)
 {
-    gor__timers_free(&p->timers);
+    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
     gor__free_aligned(p->memory, sizeof *p);
 }
 
@@ -278,7 +278,7 @@ static int gor__threads_left(void)
 static void gor__timers_abandon(gor__timers *h)
 {
     for (size_t i = 0; i < h->n; i++) {
-        gor_timer *t = gor__timer_at(h, i);
+        gor_timer *t = h->heap[i].timer;
         if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
             continue;
         gor__aptr_store_rlx(&t->owner, NULL);

@@ -173,14 +173,12 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
     gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
 } gor__taskq;
 
-typedef struct gor__timer_entry { int64_t when; uint32_t slot; } gor__timer_entry;
-typedef struct gor__timer_slot { gor_timer *timer; uint32_t at; } gor__timer_slot;
+typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
 typedef struct gor__timers {           /* see [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
-    gor__timer_entry *heap;            /* cap                                                  */
-    gor__timer_slot  *slot;            /* cap                                                  */
+    gor__timer_entry *heap;
     size_t n, cap;
     gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;

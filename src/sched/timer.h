@@ -1,10 +1,8 @@
 /* ==== [timer] timers of one P ====================================================================
- * What        A heap by due time, in an array: {when, slot}; a slot is {timer, place in the heap}.
- *             The timer knows its heap and slot: starting, stopping and moving one costs O(log n)
- *             and leaves nothing behind. Where entries change places, no timer is touched: most lie
- *             on the stacks of goroutines that sleep, a page each that no cache holds.
- * Invariants  I1 slot[heap[i].slot].at == i for all i < n, its timer knows the slot and has this
- *                heap as its owner; heap[n] to heap[cap - 1] name the free slots. Under the lock.
+ * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
+ *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
+ * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
+ *                lock.
  *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
@@ -24,79 +22,25 @@ static gor__timers gor__timer_busy;
 /* The run of a timer that starts itself again. */
 static char gor__timer_periodic[1];
 
-/* Room for cap timers, all slots free. False: out of memory. */
-typedef struct gor__timer_room {
-    size_t cap;
-    gor__timer_entry *heap;            /* cap, and behind them the slots */
-    gor__timer_slot  *slot;
-} gor__timer_room;
-
-static bool gor__timer_room_new(gor__timer_room *r, size_t cap)
-{
-    char *memory = (char *)gor__alloc(cap * (sizeof *r->heap + sizeof *r->slot));
-    if (!memory)
-        return false;
-    r->cap = cap;
-    r->heap = (gor__timer_entry *)(void *)memory;
-    r->slot = (gor__timer_slot *)(void *)(memory + cap * sizeof *r->heap);
-    for (size_t i = 0; i < cap; i++)
-        r->heap[i].slot = (uint32_t)i;
-    return true;
-}
-
-static void gor__timer_room_free(gor__timer_room *r)
-{
-    gor__free(r->heap, r->cap * (sizeof *r->heap + sizeof *r->slot));
-}
-
-/* h lives in r from now on, which is larger, and r is where it has lived. */
-static void gor__timers_rehouse_locked(gor__timers *h, gor__timer_room *r)
-{
-    gor__timer_room old;
-    old.cap = h->cap;
-    old.heap = h->heap;
-    old.slot = h->slot;
-    if (old.cap) {
-        memcpy(r->heap, old.heap, old.cap * sizeof *old.heap);
-        memcpy(r->slot, old.slot, old.cap * sizeof *old.slot);
-    }
-    h->cap = r->cap;
-    h->heap = r->heap;
-    h->slot = r->slot;
-    *r = old;
-}
-
 /* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
 {
-    gor__timer_room room;
-    if (!gor__timer_room_new(&room, GOR__HEAP_FIRST))
+    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
+    if (!heap)
         return -ENOMEM;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    gor__timers_rehouse_locked(h, &room);
+    h->heap = heap;
+    h->cap = GOR__HEAP_FIRST;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     return 0;
 }
 
-static void gor__timers_free(gor__timers *h)
-{
-    gor__timer_room room;
-    room.cap = h->cap;
-    room.heap = h->heap;
-    gor__timer_room_free(&room);
-}
-
-static gor_timer *gor__timer_at(const gor__timers *h, size_t i)
-{
-    return h->slot[h->heap[i].slot].timer;
-}
-
 static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
-    h->slot[e.slot].at = (uint32_t)i;
+    e.timer->index = (uint32_t)i;
 }
 
 static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
@@ -143,21 +87,10 @@ static void gor__timers_publish(gor__timers *h)
         gor__ai64_store_rlx(&h->first, first);
 }
 
-/* There is room for it. */
-static void gor__timers_insert_locked(gor__timers *h, gor_timer *t)
-{
-    gor__timer_entry e;
-    e.when = t->when;
-    e.slot = t->slot = h->heap[h->n].slot;
-    h->slot[e.slot].timer = t;
-    gor__timers_up(h, h->n++, e);
-}
-
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
 {
-    size_t i = h->slot[t->slot].at;
+    size_t i = t->index;
     gor__timer_entry last = h->heap[--h->n];
-    h->heap[h->n].slot = t->slot;
     if (i == h->n)
         return;
     if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
@@ -166,42 +99,52 @@ static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
         gor__timers_down(h, i, last);
 }
 
-/* Make room for one more. Outside of the lock: allocators may block.
+/* Make room for one more. The array is replaced outside of the lock: allocators may block.
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    gor__timer_room room;
-    size_t cap = h->cap * 2;
-    bool got;
+    size_t spare_cap = h->cap * 2;
+    gor__timer_entry *spare;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    got = gor__timer_room_new(&room, cap);
+    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    if (got) {
-        if (cap > h->cap)
-            gor__timers_rehouse_locked(h, &room);
+    if (spare && spare_cap > h->cap) {
+        gor__timer_entry *old = h->heap;
+        size_t old_cap = h->cap;
+        if (h->n)
+            memcpy(spare, old, h->n * sizeof *spare);
+        h->heap = spare;
+        h->cap = spare_cap;
+        spare = old;
+        spare_cap = old_cap;
+    }
+    if (spare) {
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
-        gor__timer_room_free(&room);
+        gor__free(spare, spare_cap * sizeof *spare);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
     if (h->n < h->cap)
         return 0;
-    return got ? -EAGAIN : -ENOMEM;
+    return spare ? -EAGAIN : -ENOMEM;
 }
 
 /* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
  * first. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
+    gor__timer_entry e;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     while (h->n == h->cap && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
     if (h->n < h->cap) {
         rc = 0;
+        e.when = t->when;
+        e.timer = t;
         gor__aptr_store_rel(&t->owner, h);
-        gor__timers_insert_locked(h, t);
+        gor__timers_up(h, h->n++, e);
         gor__timers_publish(h);
-        *soonest = h->slot[t->slot].at == 0;
+        *soonest = t->index == 0;
     }
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return rc;
@@ -238,7 +181,7 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timer_entry e;
     t->when += t->u.period * (1 + (now - t->when) / t->u.period);
     e.when = t->when;
-    e.slot = t->slot;
+    e.timer = t;
     gor__timers_down(h, 0, e);
 }
 
@@ -246,15 +189,17 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
  * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
 {
-    gor_timer *t = gor__timer_at(h, 0);
+    gor_timer *t = h->heap[0].timer;
     bool periodic = t->run == gor__timer_periodic;
     if (periodic)
         gor__timer_next_period(h, t, now);
     else
         gor__timers_remove_locked(h, t);
     if (!t->fire(t, now) && !periodic) {
-        t->when = now + GOR_MS;
-        gor__timers_insert_locked(h, t);
+        gor__timer_entry e;
+        e.when = t->when = now + GOR_MS;
+        e.timer = t;
+        gor__timers_up(h, h->n++, e);
     }
 }
 
@@ -280,20 +225,23 @@ static size_t gor__timers_run(gor__timers *h)
  * says when the first is due. False: out of memory, they stay. */
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
-    gor__timer_room room;
-    bool got;
+    gor__timer_entry *bigger;
+    size_t cap;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
-    got = gor__timer_room_new(&room, to->cap + from->n);
-    if (got) {
-        gor__timers_rehouse_locked(to, &room);
-        gor__timer_room_free(&room);
+    cap = to->n + from->n + 64;
+    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
+    if (bigger) {
+        if (to->n)
+            memcpy(bigger, to->heap, to->n * sizeof *bigger);
+        gor__free(to->heap, to->cap * sizeof *bigger);
+        to->heap = bigger;
+        to->cap = cap;
         for (size_t i = 0; i < from->n; i++) {
-            gor_timer *t = gor__timer_at(from, i);
-            gor__aptr_store_rel(&t->owner, to);
-            gor__timers_insert_locked(to, t);
+            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
+            gor__timers_up(to, to->n++, from->heap[i]);
         }
         from->n = 0;
     }
@@ -301,5 +249,5 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
-    return got;
+    return bigger != NULL;
 }

@@ -148,10 +148,12 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
 /* A NULL channel: nothing will ever happen but the deadline and the own context. */
 static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
 {
-    gor__spin lock = { { 0 } };
-    gor__wq queue = { NULL, NULL };
-    gor__lock(&lock, GOR__RANK_OBJECT);
-    return gor__wait_simple(&lock, &queue, NULL, 0, deadline, why, NULL);
+    gor__cancel *own = gor__own_ctx();
+    gor__wait w;
+    if (deadline != GOR_FOREVER && gor__is_past(deadline))
+        return -ETIMEDOUT;
+    gor__wait_init(&w, why, NULL, own || deadline != GOR_FOREVER);
+    return gor__block(&w, deadline, own);
 }
 
 /* The rest of gor__chan_op, for gor__arch_wait. g: who waits, NULL: this thread. */

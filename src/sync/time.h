@@ -5,7 +5,7 @@ int64_t gor_now(void) { return gor__os_now(); }
 static int gor__sleep_until(int64_t t)
 {
     int rc = gor__own_ctx_err();
-    if (rc == 0 && !gor__is_past(t)) {
+    if (rc == 0) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
