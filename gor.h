@@ -10313,12 +10313,12 @@ static int gor__select_once(gor__selection *s)
 
 static int gor__select_run(gor__selection *s)
 {
-    int result = gor__select_check(s);
-    if (result != 0)
-        return result;
-    do
-        result = gor__select_once(s);
-    while (result == GOR__SELECT_AGAIN);
+    int result;
+    do {
+        result = gor__select_check(s);
+        if (result == 0)
+            result = gor__select_once(s);
+    } while (result == GOR__SELECT_AGAIN);
     return result;
 }
 
