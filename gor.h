@@ -3637,13 +3637,22 @@ gor__au32 gor__shared = { 1 };
 gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
-/* May others be there from now on? For an end of elision the caller knows that nobody holds an
- * elided lock, and who enters later sees this. */
-static void gor__share(bool shared)
+/* Others may be there from now on. The caller knows that nobody holds an elided lock; who enters
+ * later sees this. */
+static void gor__share(void)
 {
-    gor__au32_store_sc(&gor__wary, shared);
-    gor__au32_store_sc(&gor__shared, shared);
-    gor__au32_store_sc(&gor__settled, shared);
+    gor__au32_store_sc(&gor__wary, 1);
+    gor__au32_store_sc(&gor__shared, 1);
+    gor__au32_store_sc(&gor__settled, 1);
+}
+
+/* Nobody is there but the caller. In this order: a thread that comes meanwhile finds that nothing
+ * is settled, and shares anew ([machine] gor__go_shared). */
+static void gor__elide(void)
+{
+    gor__au32_store_sc(&gor__wary, 0);
+    gor__au32_store_sc(&gor__settled, 0);
+    gor__au32_store_sc(&gor__shared, 0);
 }
 
 /* Some goroutine has a context. */
@@ -5825,7 +5834,8 @@ static char *gor__stack_take(gor__p *p, int k)
 }
 
 /* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
- * together no more than a list that is not long, or a few each. */
+ * together no more than a list that is not long, or a few each; but what it was once promised it
+ * may keep, when gor_procs makes more of them. */
 static uint32_t gor__stacks_kept(void)
 {
     uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);
@@ -7475,7 +7485,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__p *p = gor__m_p(m);
     gor__preempted_spill(m);
     gor__aptr_store_rlx(&m->p, NULL);
-    gor__aptr_store_rlx(&p->m, &gor__in_transit);
+    gor__aptr_store_rel(&p->m, &gor__in_transit);  /* rel p.m: to who ends elision */
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);
@@ -7915,17 +7925,27 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     uint32_t in_call;
-    gor__be_wary();
-    if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
-        while (gor__au32_load_acq(&gor__settled) == 0)
+    while (gor__au32_load_acq(&gor__settled) == 0) {
+        if (!gor__au32_cas(&gor__shared, 0, 1)) {  /* someone else is at it */
             gor__os_yield();
-        return;
+            continue;
+        }
+        gor__be_wary();
+        gor__fence_all();
+        p = gor__p_at(0);
+        while (p && gor__p_holder(p, &in_call) && in_call && !gor__au32_load_acq(&gor__settled))
+            gor__os_yield();                       /* settled: the run ends meanwhile */
+        gor__au32_store_rel(&gor__settled, 1);
     }
-    gor__fence_all();
-    p = gor__p_at(0);
-    while (p && gor__p_holder(p, &in_call) && in_call)
-        gor__os_yield();
-    gor__au32_store_rel(&gor__settled, 1);
+}
+
+/* A foreign thread begins a call, or goes on with one. */
+static void gor__foreign_enter(void)
+{
+    gor__foreign_in();
+    gor__packs_hear();                             /* asked for meanwhile, perhaps */
+    if (gor__au32_load_sc(&gor__settled) == 0)
+        gor__go_shared();
 }
 
 /* What a call that has begun must look at, once sysmon has decided ([retake] R2). Without
@@ -8013,10 +8033,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
-        gor__foreign_in();
-        gor__packs_hear();
-        if (gor__au32_load_acq(&gor__settled) == 0)
-            gor__go_shared();
+        gor__foreign_enter();
         return NULL;
     }
     return gor__begun(m);
@@ -8298,8 +8315,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
-    gor__foreign_in();
-    gor__packs_hear();                             /* asked for while we slept, perhaps */
+    gor__foreign_enter();
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
@@ -12595,7 +12611,7 @@ GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen
     return n;
 }
 
-/* No runtime, so no poller: the thread blocks by itself. 0: try again. */
+/* No runtime, or one that ends, so no poller: the thread blocks by itself. 0: try again. */
 static int gor__io_block_thread(int fd, int what, int64_t deadline)
 {
     struct pollfd p;
@@ -12606,7 +12622,7 @@ static int gor__io_block_thread(int fd, int what, int64_t deadline)
     p.fd = fd;
     p.events = (short)((what & GOR_READ ? POLLIN : 0) | (what & GOR_WRITE ? POLLOUT : 0));
     left = left == GOR_FOREVER ? -1 : (left + GOR_MS - 1) / GOR_MS;
-    gor__leave(NULL);
+    gor__leave(gor__self());
     n = poll(&p, 1, left < INT_MAX ? (int)left : INT_MAX);
     gor__enter();
     n = n < 0 && gor__os_errno() != EINTR ? -gor__os_errno() : 0;
@@ -13026,6 +13042,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline)
 {
     gor__io io;
+    gor__m *m;
     struct sockaddr_storage own;
     socklen_t size = 0;
     ssize_t n;
@@ -13045,7 +13062,10 @@ int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t dead
         *len = size;
     if (own.ss_family != AF_UNIX)
         gor__socket_no_delay((int)n);
-    return gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
+    m = gor__enter();
+    n = gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
+    gor__leave(m);
+    return (int)n;
 }
 
 int gor_accept(int fd, struct sockaddr *addr, socklen_t *len)
@@ -14388,7 +14408,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
     gor__fence_all();
     ours = gor__p_of_user(p, m);
     if (ours) {
-        gor__share(true);                          /* R3 */
+        gor__share();                              /* R3 */
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
@@ -15073,7 +15093,7 @@ int gor_procs(int n)
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
         if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0)
-            gor__share(true);                      /* we hold the only P, and no elided lock */
+            gor__share();                          /* we hold the only P, and no elided lock */
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -15094,7 +15114,7 @@ static void gor__forked(void)
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     gor__stacks_forget();
-    gor__share(true);
+    gor__share();
     gor__au64_store_rlx(&gor__foreign, 0);
     gor__au32_store_rlx(&gor__n_foreign, 0);
 }
@@ -15180,7 +15200,10 @@ static int gor__boot(const gor_options *o, bool with_main)
         return rc;
     }
     gor__rt.with_main = with_main;
-    gor__share(!elide);
+    if (elide)
+        gor__elide();
+    if (gor__foreign_inside())                     /* one of the few that gor__may_elide knows */
+        gor__share();
     gor__faults_install();
     gor__preempt_start();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
@@ -15330,7 +15353,7 @@ static void gor__shut_down(gor__m *self)
         gor_leaks(2);
     if (self)
         gor__m_end(self);
-    gor__share(true);
+    gor__share();
     orphans = gor__threads_left() > 0;
     if (orphans)
         gor__make_orphans();

@@ -1038,3 +1038,44 @@ TESTF(a_run_ends_when_a_thread_stops_the_last_timer)
     IS(pthread_join(t, NULL), 0);
     IS(setenv("GORDEBUG", debug, 1), 0);
 }
+
+struct latecomer {
+    pthread_t    thread;
+    gor_chan    *chan;
+    unsigned     delay;                /* turns of a loop */
+    _Atomic bool there, ending;
+};
+
+static void *come_late(void *p)
+{
+    struct latecomer *l = (struct latecomer *)p;
+    atomic_store(&l->there, true);
+    while (!atomic_load(&l->ending))
+        sched_yield();
+    for (volatile unsigned i = 0; i < l->delay; i++) {}
+    IS(gor_try_send(l->chan, &(int){ 1 }), 0);
+    return NULL;
+}
+
+/* No thread but this one yet: locks are elided until the other's call. */
+static int end_as_it_comes(void *p)
+{
+    struct latecomer *l = (struct latecomer *)p;
+    IS(pthread_create(&l->thread, NULL, come_late, l), 0);
+    while (!atomic_load(&l->there))
+        sched_yield();
+    atomic_store(&l->ending, true);
+    return 0;
+}
+
+TESTF(a_thread_makes_its_first_call_as_the_run_ends)
+{
+    gor_options o = { .procs = 1 };
+    for (int i = 0; i < scaled(2000); i++) {
+        struct latecomer l = { .chan = gor_chan_new(sizeof(int), 1),
+                               .delay = (unsigned)(test_random() % 100000) };
+        IS(gor_run_with(&o, end_as_it_comes, &l), 0);
+        IS(pthread_join(l.thread, NULL), 0);
+        gor_chan_release(l.chan);
+    }
+}

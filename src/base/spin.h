@@ -19,13 +19,22 @@ gor__au32 gor__shared = { 1 };
 gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
-/* May others be there from now on? For an end of elision the caller knows that nobody holds an
- * elided lock, and who enters later sees this. */
-static void gor__share(bool shared)
+/* Others may be there from now on. The caller knows that nobody holds an elided lock; who enters
+ * later sees this. */
+static void gor__share(void)
 {
-    gor__au32_store_sc(&gor__wary, shared);
-    gor__au32_store_sc(&gor__shared, shared);
-    gor__au32_store_sc(&gor__settled, shared);
+    gor__au32_store_sc(&gor__wary, 1);
+    gor__au32_store_sc(&gor__shared, 1);
+    gor__au32_store_sc(&gor__settled, 1);
+}
+
+/* Nobody is there but the caller. In this order: a thread that comes meanwhile finds that nothing
+ * is settled, and shares anew ([machine] gor__go_shared). */
+static void gor__elide(void)
+{
+    gor__au32_store_sc(&gor__wary, 0);
+    gor__au32_store_sc(&gor__settled, 0);
+    gor__au32_store_sc(&gor__shared, 0);
 }
 
 /* Some goroutine has a context. */

@@ -142,7 +142,7 @@ GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen
     return n;
 }
 
-/* No runtime, so no poller: the thread blocks by itself. 0: try again. */
+/* No runtime, or one that ends, so no poller: the thread blocks by itself. 0: try again. */
 static int gor__io_block_thread(int fd, int what, int64_t deadline)
 {
     struct pollfd p;
@@ -153,7 +153,7 @@ static int gor__io_block_thread(int fd, int what, int64_t deadline)
     p.fd = fd;
     p.events = (short)((what & GOR_READ ? POLLIN : 0) | (what & GOR_WRITE ? POLLOUT : 0));
     left = left == GOR_FOREVER ? -1 : (left + GOR_MS - 1) / GOR_MS;
-    gor__leave(NULL);
+    gor__leave(gor__self());
     n = poll(&p, 1, left < INT_MAX ? (int)left : INT_MAX);
     gor__enter();
     n = n < 0 && gor__os_errno() != EINTR ? -gor__os_errno() : 0;

@@ -44,6 +44,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline)
 {
     gor__io io;
+    gor__m *m;
     struct sockaddr_storage own;
     socklen_t size = 0;
     ssize_t n;
@@ -63,7 +64,10 @@ int gor_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t dead
         *len = size;
     if (own.ss_family != AF_UNIX)
         gor__socket_no_delay((int)n);
-    return gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
+    m = gor__enter();
+    n = gor__fd_adopted((int)n, GOR__PD_SOCKET | (io.kind & (GOR__PD_STREAM | GOR__PD_UNIX)));
+    gor__leave(m);
+    return (int)n;
 }
 
 int gor_accept(int fd, struct sockaddr *addr, socklen_t *len)

@@ -139,7 +139,7 @@ int gor_procs(int n)
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
         if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0)
-            gor__share(true);                      /* we hold the only P, and no elided lock */
+            gor__share();                          /* we hold the only P, and no elided lock */
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -160,7 +160,7 @@ static void gor__forked(void)
     memset(&gor__rt, 0, sizeof gor__rt);
     memset(&gor__polls, 0, sizeof gor__polls);
     gor__stacks_forget();
-    gor__share(true);
+    gor__share();
     gor__au64_store_rlx(&gor__foreign, 0);
     gor__au32_store_rlx(&gor__n_foreign, 0);
 }
@@ -246,7 +246,10 @@ static int gor__boot(const gor_options *o, bool with_main)
         return rc;
     }
     gor__rt.with_main = with_main;
-    gor__share(!elide);
+    if (elide)
+        gor__elide();
+    if (gor__foreign_inside())                     /* one of the few that gor__may_elide knows */
+        gor__share();
     gor__faults_install();
     gor__preempt_start();
     gor__au32_store_rel(&gor__rt.running, GOR__ON);
@@ -396,7 +399,7 @@ static void gor__shut_down(gor__m *self)
         gor_leaks(2);
     if (self)
         gor__m_end(self);
-    gor__share(true);
+    gor__share();
     orphans = gor__threads_left() > 0;
     if (orphans)
         gor__make_orphans();

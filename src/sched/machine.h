@@ -300,17 +300,27 @@ static GOR__NOINLINE void gor__go_shared(void)
 {
     gor__p *p;
     uint32_t in_call;
-    gor__be_wary();
-    if (!gor__au32_cas(&gor__shared, 0, 1)) {      /* someone else is at it */
-        while (gor__au32_load_acq(&gor__settled) == 0)
+    while (gor__au32_load_acq(&gor__settled) == 0) {
+        if (!gor__au32_cas(&gor__shared, 0, 1)) {  /* someone else is at it */
             gor__os_yield();
-        return;
+            continue;
+        }
+        gor__be_wary();
+        gor__fence_all();
+        p = gor__p_at(0);
+        while (p && gor__p_holder(p, &in_call) && in_call && !gor__au32_load_acq(&gor__settled))
+            gor__os_yield();                       /* settled: the run ends meanwhile */
+        gor__au32_store_rel(&gor__settled, 1);
     }
-    gor__fence_all();
-    p = gor__p_at(0);
-    while (p && gor__p_holder(p, &in_call) && in_call)
-        gor__os_yield();
-    gor__au32_store_rel(&gor__settled, 1);
+}
+
+/* A foreign thread begins a call, or goes on with one. */
+static void gor__foreign_enter(void)
+{
+    gor__foreign_in();
+    gor__packs_hear();                             /* asked for meanwhile, perhaps */
+    if (gor__au32_load_sc(&gor__settled) == 0)
+        gor__go_shared();
 }
 
 /* What a call that has begun must look at, once sysmon has decided ([retake] R2). Without
@@ -398,10 +408,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = gor__self();
     if (GOR__UNLIKELY(!m)) {
         gor__call_end();
-        gor__foreign_in();
-        gor__packs_hear();
-        if (gor__au32_load_acq(&gor__settled) == 0)
-            gor__go_shared();
+        gor__foreign_enter();
         return NULL;
     }
     return gor__begun(m);

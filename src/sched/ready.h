@@ -419,7 +419,8 @@ static char *gor__stack_take(gor__p *p, int k)
 }
 
 /* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
- * together no more than a list that is not long, or a few each. */
+ * together no more than a list that is not long, or a few each; but what it was once promised it
+ * may keep, when gor_procs makes more of them. */
 static uint32_t gor__stacks_kept(void)
 {
     uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);

@@ -697,7 +697,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__p *p = gor__m_p(m);
     gor__preempted_spill(m);
     gor__aptr_store_rlx(&m->p, NULL);
-    gor__aptr_store_rlx(&p->m, &gor__in_transit);
+    gor__aptr_store_rel(&p->m, &gor__in_transit);  /* rel p.m: to who ends elision */
     its->next_p = p;
     its->spinning = false;
     gor__m_wake(its);

@@ -264,8 +264,7 @@ static void gor__block_thread(gor__wait *w, int64_t deadline)
             deadline = GOR_FOREVER;                /* claimed by another: it will wake us */
         }
     }
-    gor__foreign_in();
-    gor__packs_hear();                             /* asked for while we slept, perhaps */
+    gor__foreign_enter();
 }
 
 /* End a wait that the caller itself claims, before blocking: it could not be begun, or is done. */
