@@ -3374,7 +3374,8 @@ static void gor__os_poll_calm(void)
 /* ==== [kqueue] the kernel's list of what is ready, on macOS and the BSDs ======================
  * What        The contract of [epoll] by one kqueue: a filter for each direction with EV_CLEAR is
  *             edge-triggered, EVFILT_USER breaks a sleep. The rest of [os] has no such systems yet;
- *             -DGOR__KQUEUE=1 compiles this part wherever there is a <sys/event.h>.
+ *             -DGOR__KQUEUE=1 compiles this part wherever there is a <sys/event.h>. `make check`
+ *             has one that plays kqueue on epoll (tests/kqueue), for tests/io.c and tests/net.c.
  * Runs on     Any stack, any thread. Leaves errno alone.
  */
 #if GOR__KQUEUE

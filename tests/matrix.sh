@@ -13,7 +13,7 @@
 cd "$(dirname "$0")/.." || exit 1
 
 all='gcc-O0 gcc-O2 gcc-O3-lto clang-O2 clang-O3-lto pic tsan tsan-gcc asan asan-clang asan-fake
-arm64 stress network scripts'
+arm64 stress kqueue network scripts'
 
 # Those that need no test program; together they are the variant "scripts".
 scripts='two_tus preempt_cxx migration warnings symbols examples snippets amalgamation bench'
@@ -50,6 +50,8 @@ setup() {
                   also='report two_tus symbols preempt_cxx' GORTEST_PROCS=1,2,8 GORTEST_LIMIT=300 ;;
     stress)       CFLAGS='-O1 -DGOR_CHECK=1' GORTEST_PROCS=1,2,8 seeds=${SEED:-$(some_seeds)}
                   GORTEST_SCALE=5 ;;
+    # The poller of macOS and the BSDs, on an epoll that plays kqueue.
+    kqueue)       CFLAGS='-O2 -DGOR__KQUEUE=1 -Itests/kqueue' programs='io net' GORTEST_SCALE=5 ;;
     network)      programs= also=network CFLAGS=-O2 ;;         # as its users build them
     scripts)      programs= also=$scripts ;;
     *)            echo "matrix.sh: no variant $1" >&2; exit 2 ;;
