@@ -5301,7 +5301,10 @@ static void gor__p_hold(gor__m *m, gor__p *p)
 /* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
 static void gor__sysmon_wake(void)
 {
-    if (gor__au32_load_sc(&gor__rt.sysmon_idle) && gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
+    if (gor__au32_load_sc(&gor__rt.sysmon_idle) == 0)
+        return;
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());    /* nobody has kept it meanwhile */
+    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
         gor__au32_add(&gor__rt.sysmon_park, 1);
         gor__os_futex_wake(&gor__rt.sysmon_park, 1);
     }
@@ -12252,6 +12255,8 @@ static struct {
     int64_t     next;                  /* when the next round begins                           */
     int64_t     next_step;             /* while goroutines run                                 */
     int64_t     looked;                /* Gs this round                                        */
+    int64_t     behind[2];             /* what g.since may lack: in this period, and the last  */
+    int64_t     next_period;
     bool        young;                 /* seen this round: something too young                 */
     uint64_t    activity;              /* of all Ps, when it began                             */
     size_t      surplus[GOR__STACK_CLASSES];   /* listed stacks not wanted during last round   */
@@ -12263,6 +12268,19 @@ static void gor__tidy_init(int64_t ns)
 {
     memset(&gor__tidy, 0, sizeof gor__tidy);
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
+}
+
+/* g.since is of coarse_ns, which was late ns behind just now. A period is as long as anybody has to
+ * be parked. */
+static void gor__tidy_behind(int64_t now, int64_t late)
+{
+    if (now >= gor__tidy.next_period) {
+        gor__tidy.behind[1] = gor__tidy.behind[0];
+        gor__tidy.behind[0] = 0;
+        gor__tidy.next_period = now + gor__tidy.ns + gor__packs.after;
+    }
+    if (late > gor__tidy.behind[0])
+        gor__tidy.behind[0] = late;
 }
 
 /* Will g be packed, not just made smaller? The first that asks for it, each round, makes us look
@@ -12281,6 +12299,8 @@ static bool gor__tidy_wants(gor__g *g, int64_t now)
 {
     int64_t since = gor__ai64_load_rlx(&g->since);
     int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
+    const int64_t *behind = gor__tidy.behind;
+    age += behind[0] > behind[1] ? behind[0] : behind[1];
     if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
         (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;
@@ -14831,6 +14851,7 @@ static void gor__watch_all(void)
 {
     int64_t now = gor__os_now();
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)

@@ -174,6 +174,7 @@ static void gor__watch_all(void)
 {
     int64_t now = gor__os_now();
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)

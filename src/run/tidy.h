@@ -30,6 +30,8 @@ static struct {
     int64_t     next;                  /* when the next round begins                           */
     int64_t     next_step;             /* while goroutines run                                 */
     int64_t     looked;                /* Gs this round                                        */
+    int64_t     behind[2];             /* what g.since may lack: in this period, and the last  */
+    int64_t     next_period;
     bool        young;                 /* seen this round: something too young                 */
     uint64_t    activity;              /* of all Ps, when it began                             */
     size_t      surplus[GOR__STACK_CLASSES];   /* listed stacks not wanted during last round   */
@@ -41,6 +43,19 @@ static void gor__tidy_init(int64_t ns)
 {
     memset(&gor__tidy, 0, sizeof gor__tidy);
     gor__tidy.ns = ns > 0 ? ns : GOR__TIDY_NS;
+}
+
+/* g.since is of coarse_ns, which was late ns behind just now. A period is as long as anybody has to
+ * be parked. */
+static void gor__tidy_behind(int64_t now, int64_t late)
+{
+    if (now >= gor__tidy.next_period) {
+        gor__tidy.behind[1] = gor__tidy.behind[0];
+        gor__tidy.behind[0] = 0;
+        gor__tidy.next_period = now + gor__tidy.ns + gor__packs.after;
+    }
+    if (late > gor__tidy.behind[0])
+        gor__tidy.behind[0] = late;
 }
 
 /* Will g be packed, not just made smaller? The first that asks for it, each round, makes us look
@@ -59,6 +74,8 @@ static bool gor__tidy_wants(gor__g *g, int64_t now)
 {
     int64_t since = gor__ai64_load_rlx(&g->since);
     int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
+    const int64_t *behind = gor__tidy.behind;
+    age += behind[0] > behind[1] ? behind[0] : behind[1];
     if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
         (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;

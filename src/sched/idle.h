@@ -122,7 +122,10 @@ static void gor__p_hold(gor__m *m, gor__p *p)
 /* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
 static void gor__sysmon_wake(void)
 {
-    if (gor__au32_load_sc(&gor__rt.sysmon_idle) && gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
+    if (gor__au32_load_sc(&gor__rt.sysmon_idle) == 0)
+        return;
+    gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());    /* nobody has kept it meanwhile */
+    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
         gor__au32_add(&gor__rt.sysmon_park, 1);
         gor__os_futex_wake(&gor__rt.sysmon_park, 1);
     }
