@@ -3610,11 +3610,16 @@ GOR__INLINE bool gor__is_past(int64_t t)
     return t <= gor__now_above() && t <= gor__os_now();
 }
 
-/* ns from now. */
+/* ns after t; what is too far for the clock is for ever. */
+GOR__INLINE int64_t gor__later(int64_t t, int64_t ns)
+{
+    return ns > GOR_FOREVER - t ? GOR_FOREVER : t + ns;
+}
+
+/* ns from now, at least; what is not to come has come. */
 GOR__INLINE int64_t gor__due_in(int64_t ns)
 {
-    int64_t now = gor__now_above();
-    return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
+    return gor__later(ns > 0 ? gor__now_above() : gor__os_now(), ns);
 }
 
 /* ==== [spin] locks of a few instructions, elided while nobody else is there =====================
@@ -11802,7 +11807,7 @@ gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
 
 gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
 {
-    return gor__ctx_new(parent, true, gor__due_in(ns), NULL, NULL);
+    return gor__ctx_new(parent, true, gor__later(gor_now(), ns), NULL, NULL);
 }
 
 gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)

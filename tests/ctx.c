@@ -129,6 +129,19 @@ TEST(a_timeout_is_a_deadline_from_now)
     no_timers_left();
 }
 
+TEST(a_timeout_is_exact_however_often_the_clock_is_asked)
+{
+    int late = 0;
+    for (int i = 0; i < scaled(100000); i++) {
+        int64_t before = gor_now();
+        gor_ctx *c = gor_ctx_with_timeout(NULL, 60 * GOR_SEC);
+        int64_t from = gor_ctx_deadline(c) - 60 * GOR_SEC;
+        late += from < before || from > gor_now();
+        gor_ctx_release(c);
+    }
+    IS(late, 0);
+}
+
 TEST(a_past_deadline_makes_a_context_done_at_once)
 {
     gor_ctx *c = gor_ctx_with_deadline(NULL, gor_now() - 1);
@@ -142,6 +155,17 @@ TEST(a_past_deadline_makes_a_context_done_at_once)
     c = gor_ctx_with_timeout(NULL, -GOR_SEC);
     IS(gor_ctx_err(c), -ETIMEDOUT);
     gor_ctx_release(c);
+}
+
+TEST(a_timeout_of_nothing_is_over_before_the_call_returns)
+{
+    int late = 0, n = scaled(100000);
+    for (int i = 0; i < n; i++) {
+        gor_ctx *c = gor_ctx_with_timeout(NULL, 0);
+        late += gor_ctx_err(c) != -ETIMEDOUT;
+        gor_ctx_release(c);
+    }
+    IS(late, 0);
 }
 
 TEST(a_released_context_leaves_no_timer)
