@@ -4394,7 +4394,8 @@ typedef struct gor__g {
     gor__extra *extra;
 
     gor__aptr  locked;                 /* the only M that may run it                           */
-    uint32_t   lock_depth;
+    uint16_t   lock_depth;
+    uint16_t   owed;                   /* dones of a wait group's others: [counters]           */
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__aptr  why_object;
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
@@ -4667,6 +4668,7 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
+    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g has ended, next is after it   */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -5351,7 +5353,7 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
+/* I1: call after queueing a G. fenced: by an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
@@ -5514,9 +5516,9 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     }
     if (where == GOR__NEXT)
         g = gor__runq_swap_next(&p->runq, g);
-    if (g)
-        gor__runq_append(p, g);
-    gor__submitted_by(!g);
+    if (g)                                         /* behind the fence, but then next is before */
+        gor__runq_append(p, g);                    /* it: who looks finds work here             */
+    gor__submitted_by(where == GOR__NEXT);
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
@@ -9106,6 +9108,7 @@ static void gor__run_destructors(gor__g *g)
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
+    gor__g *next;
     bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
@@ -9121,7 +9124,10 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
+    next = leaving ? &m->g0 : gor__next_after(m, g);
+    if (GOR__UNLIKELY(g->owed != 0))
+        gor__up.owes(g, next);
+    return gor__switch_out(m, g, next);
 }
 
 /* The end of g, which runs. As gor__g_end. */
@@ -11031,8 +11037,12 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
  *                waiter sets QUEUED under the lock, when the count is not 0.
  *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
  *                of the wait group, and it may be freed.
+ *             I3 The count cannot become 0 before the last goroutine of gor_wg_go has ended. So
+ *                one that ends may leave its done, and those left to it, to another of the same
+ *                group: it does so if that one runs next on this processor, and the line that all
+ *                processors count on is left alone.
  */
-enum { GOR__WG_QUEUED = 1 };
+enum { GOR__WG_QUEUED = 1, GOR__WG_MAX_OWED = 1000 };
 
 /* Change state from `old`. Elided as locks are. */
 GOR__INLINE bool gor__wg_swap(gor_wg *wg, uint64_t old, uint64_t to)
@@ -11109,7 +11119,62 @@ int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
 
 int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
 
-static void gor__wg_done(void *wg) { gor__wg_add((gor_wg *)wg, -1, "gor_wg_go"); }
+GOR__NO_TSAN static bool gor__wg_same(const gor__g *g, const gor__g *other)
+{
+    return other->done == g->done && other->done_arg == g->done_arg;
+}
+
+/* I3. Does it look as if who runs here next were of g's group? It may be stolen yet. */
+GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__g *g)
+{
+    const gor__runq *q = &gor__m_p(gor__self())->runq;
+    const gor__g *next = (const gor__g *)gor__aptr_load_rlx(&q->next);
+    uint32_t head = gor__au32_load_rlx(&q->head);
+    if (!next && head != gor__au32_load_rlx(&q->tail))
+        next = (const gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+    return next && gor__wg_same(g, next);
+}
+
+/* What is left to g, and n, its own, are g's to count no more. */
+GOR__NO_TSAN static uint32_t gor__wg_take_owed(gor__g *g, uint32_t n)
+{
+    gor__san_take_over(&g->owed);
+    n += g->owed;
+    g->owed = 0;
+    return n;
+}
+
+GOR__TSAN_SEES void gor__wg_settle(gor__g *g, uint32_t n)
+{
+    gor__wg_add((gor_wg *)g->done_arg, -(int64_t)gor__wg_take_owed(g, n), "gor_wg_go");
+}
+
+GOR__NO_TSAN static GOR__NOINLINE void gor__wg_done_shared(gor__g *g)
+{
+    if (g->owed < GOR__WG_MAX_OWED && gor__wg_heir_waits(g))
+        g->owed++;                                 /* for gor__wg_leave, in a moment */
+    else
+        gor__wg_settle(g, 1);
+}
+
+static void gor__wg_done(void *wg)
+{
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        gor__wg_add((gor_wg *)wg, -1, "gor_wg_go");
+    else
+        gor__wg_done_shared(gor__this_g());
+}
+
+/* g, which owes, has ended; next, which is ours, runs after it. */
+GOR__NO_TSAN static void gor__wg_leave(gor__g *g, gor__g *next)
+{
+    if (gor__wg_same(g, next)) {
+        next->owed += gor__wg_take_owed(g, 0);
+        gor__san_hand_over(&next->owed);
+    } else {
+        gor__wg_settle(g, 0);
+    }
+}
 
 int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
 {
@@ -15190,6 +15255,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.overflowed = gor__say_overflow;
     gor__up.poll = gor__poll;
     gor__up.signalled = gor__signalled;
+    gor__up.owes = gor__wg_leave;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";

@@ -1079,6 +1079,51 @@ TEST(a_goroutine_of_a_wait_group_is_done_however_it_ends)
     IS(gor_wg_wait(&wg), 0);
 }
 
+/* One that ends may leave its done to another of its group: two groups in turns, of goroutines that
+ * end at once, wait first, or leave from the middle. */
+struct member {
+    int64_t *ended;
+    int      way;
+};
+
+static void end_somehow(void *p)
+{
+    struct member *m = (struct member *)p;
+    switch (m->way % 5) {
+    case 0: gor_yield(); break;
+    case 1: gor_sleep(m->way % 7 * 10 * GOR_US); break;
+    default: break;
+    }
+    *m->ended = 1;
+    if (m->way % 3 == 0)
+        gor_exit();
+}
+
+TEST(every_goroutine_of_a_wait_group_is_counted_whoever_counts_it)
+{
+    enum { MANY = 600 };
+    static struct member member[2][MANY];
+    static int64_t ended[2][MANY];
+    for (int round = 0; round < scaled(200); round++) {
+        gor_wg wg[2] = {0};
+        memset(ended, 0, sizeof ended);
+        for (int i = 0; i < MANY; i++) {
+            int k = round % 2 ? i % 2 : test_random() % 8 == 0;
+            member[k][i].ended = &ended[k][i];
+            member[k][i].way = round % 4 < 2 ? 2 : (int)(test_random() % 100);
+            IS(gor_wg_go(&wg[k], end_somehow, &member[k][i]), 0);
+            ended[!k][i] = 1;
+        }
+        for (int k = 0; k < 2; k++) {
+            int64_t sum = 0;
+            IS(gor_wg_wait(&wg[k]), 0);
+            for (int i = 0; i < MANY; i++)
+                sum += ended[k][i];
+            IS(sum, MANY);
+        }
+    }
+}
+
 TEST(a_goroutine_that_cannot_start_leaves_the_count)
 {
     gor_wg wg = { 0 };

@@ -44,6 +44,7 @@ static void gor__run_destructors(gor__g *g)
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
+    gor__g *next;
     bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
@@ -59,7 +60,10 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
+    next = leaving ? &m->g0 : gor__next_after(m, g);
+    if (GOR__UNLIKELY(g->owed != 0))
+        gor__up.owes(g, next);
+    return gor__switch_out(m, g, next);
 }
 
 /* The end of g, which runs. As gor__g_end. */

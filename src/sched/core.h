@@ -98,7 +98,8 @@ typedef struct gor__g {
     gor__extra *extra;
 
     gor__aptr  locked;                 /* the only M that may run it                           */
-    uint32_t   lock_depth;
+    uint16_t   lock_depth;
+    uint16_t   owed;                   /* dones of a wait group's others: [counters]           */
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__aptr  why_object;
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
@@ -371,6 +372,7 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
+    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g has ended, next is after it   */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
