@@ -110,7 +110,7 @@ static bool is_waited_for(int fd)
     bool waited = false;
     if (pd) {
         gor__pd_lock(pd);
-        waited = pd->waiters[GOR__IN].head != NULL;
+        waited = gor__wq_first(&pd->waiters[GOR__IN]) != NULL;
         gor__pd_unlock(pd);
     }
     return waited;

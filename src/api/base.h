@@ -41,7 +41,7 @@ typedef struct gor__aptr { void *v; } gor__aptr;
 /* A lock of a few instructions and a queue of waiters: the private half of the sync structs. */
 typedef struct gor__spin { gor__au32 word; } gor__spin;
 struct gor__node;
-typedef struct gor__wq { struct gor__node *head, *tail; } gor__wq;
+typedef struct gor__wq { gor__aptr head; struct gor__node *tail; } gor__wq;
 
 /* -- results -------------------------------------------------------------------------------- */
 

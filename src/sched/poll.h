@@ -311,8 +311,8 @@ static int gor__pd_arm_locked(gor__pd *pd, int fd, int dir)
             return 0;
         bits |= flags & (GOR__PD_IN | GOR__PD_OUT);
     } else {
-        bits |= (pd->waiters[GOR__IN].head ? (uint32_t)GOR__PD_IN : 0u) |
-                (pd->waiters[GOR__OUT].head ? (uint32_t)GOR__PD_OUT : 0u);
+        bits |= (gor__wq_first(&pd->waiters[GOR__IN]) ? (uint32_t)GOR__PD_IN : 0u) |
+                (gor__wq_first(&pd->waiters[GOR__OUT]) ? (uint32_t)GOR__PD_OUT : 0u);
     }
     what = (bits & GOR__PD_IN ? (unsigned)GOR_READ : 0u) |
            (bits & GOR__PD_OUT ? (unsigned)GOR_WRITE : 0u);

@@ -118,7 +118,7 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
     if (send) {
         if (gor__au32_load_rlx(&c->closed))
             return -EPIPE;
-        other = c->receivers.head ? gor__wq_take(&c->receivers, 0) : NULL;
+        other = gor__wq_first(&c->receivers) ? gor__wq_take(&c->receivers, 0) : NULL;
         *woken = other;
         if (other)
             gor__value_copy(other->value, v, c->elem_size);
@@ -130,7 +130,7 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
     }
     if (n > 0)
         gor__chan_shift(c, v, c->elem_size);
-    other = c->senders.head ? gor__wq_take(&c->senders, 0) : NULL;
+    other = gor__wq_first(&c->senders) ? gor__wq_take(&c->senders, 0) : NULL;
     *woken = other;
     if (other && n > 0)
         gor__chan_push(c, other->value, c->elem_size);     /* the room is the oldest sender's */
@@ -231,11 +231,17 @@ GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
     return send ? n < c->cap : n > 0;
 }
 
+/* Does anybody wait for a send, or a receive? */
+GOR__INLINE bool gor__chan_awaited(const gor_chan *c, bool send)
+{
+    return gor__wq_first(send ? &c->receivers : &c->senders) != NULL;
+}
+
 /* A value that is a word or half of one goes into c, or comes out, if nobody waits. Lock held. */
 GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
 {
-    if (!gor__chan_has_way(c, send) ||
-        (send ? gor__au32_load_rlx(&c->closed) || c->receivers.head : c->senders.head != NULL))
+    if (!gor__chan_has_way(c, send) || gor__chan_awaited(c, send) ||
+        (send && gor__au32_load_rlx(&c->closed)))
         return false;
     if (send)
         gor__chan_push(c, v, size);

@@ -173,7 +173,7 @@ int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg)
 static void gor__sem_serve(gor_sem *s)
 {
     gor__node *list = NULL, **at = &list, *n;
-    while ((n = s->waiters.head) != NULL && n->amount <= s->permits) {
+    while ((n = gor__wq_first(&s->waiters)) != NULL && n->amount <= s->permits) {
         int64_t amount = n->amount;
         gor__wq_remove(&s->waiters, n);
         if (!gor__wait_claim(n->wait))
@@ -191,7 +191,7 @@ static void gor__sem_serve(gor_sem *s)
 
 static bool gor__sem_take_locked(gor_sem *s, int64_t n)
 {
-    if (s->waiters.head || s->permits < n)
+    if (gor__wq_first(&s->waiters) || s->permits < n)
         return false;
     s->permits -= n;
     return true;

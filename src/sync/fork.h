@@ -37,7 +37,8 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
     t->finish = gor__task_finish;
     t->result = NULL;
     t->slot = NULL;
-    t->waiters.head = t->waiters.tail = NULL;
+    gor__aptr_store_rlx(&t->waiters.head, NULL);
+    t->waiters.tail = NULL;
     gor__au32_store_rlx(&t->lock.word, 0);
     gor__au32_store_rlx(&t->state, 0);
     if (GOR__LIKELY(gor__taskq_push(&gor__m_p(m)->taskq, t))) {

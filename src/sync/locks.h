@@ -50,7 +50,7 @@ static bool gor__mutex_take(gor_mutex *m)
 /* The last waiter leaves: nobody is queued. Under m->lock. */
 static void gor__mutex_tidy_locked(gor_mutex *m)
 {
-    if (!m->waiters.head)
+    if (!gor__wq_first(&m->waiters))
         gor__au32_and(&m->state, ~(uint32_t)GOR__QUEUED);
 }
 
@@ -144,7 +144,7 @@ static bool gor__mutex_unlock_queued(gor_mutex *m)
     gor__node *n;
     bool hand_over;
     gor__lock(&m->lock, GOR__RANK_OBJECT);
-    n = m->waiters.head;
+    n = gor__wq_first(&m->waiters);
     hand_over = n && gor__os_now() - n->amount > GOR__STARVING_NS;
     n = gor__wq_take(&m->waiters, hand_over ? GOR__YOURS : GOR__COMPETE);
     if (n && !hand_over)
@@ -379,7 +379,7 @@ GOR__INLINE bool gor__rw_change(gor_rwmutex *m, bool write, bool lock)
 static gor__node *gor__rw_admit_locked(gor_rwmutex *m, uint32_t *state)
 {
     gor__node *list = NULL, **at = &list, *n;
-    while ((n = m->waiters.head) != NULL && gor__rw_fits(*state, n->amount != 0)) {
+    while ((n = gor__wq_first(&m->waiters)) != NULL && gor__rw_fits(*state, n->amount != 0)) {
         gor__wq_remove(&m->waiters, n);
         if (!gor__wait_claim(n->wait))             /* it has given up meanwhile */
             continue;
@@ -390,7 +390,7 @@ static gor__node *gor__rw_admit_locked(gor_rwmutex *m, uint32_t *state)
         *at = n;
         at = &n->next;
     }
-    if (!m->waiters.head)
+    if (!gor__wq_first(&m->waiters))
         *state &= ~GOR__RW_QUEUED;
     return list;
 }
@@ -420,7 +420,7 @@ static void gor__rw_admit(gor_rwmutex *m)
 static bool gor__rw_take_locked(gor_rwmutex *m, bool write)
 {
     uint32_t s = gor__rw_queue_locked(m);
-    if (m->waiters.head || !gor__rw_fits(s, write))
+    if (gor__wq_first(&m->waiters) || !gor__rw_fits(s, write))
         return false;
     gor__au32_store_rel(&m->state, (s & ~GOR__RW_QUEUED) + gor__rw_one(write));
     return true;
@@ -507,7 +507,7 @@ static bool gor__rw_unlock_slow(gor_rwmutex *m, bool write, const char *here)
     held = gor__rw_held(s, write);
     if (held)
         done = gor__rw_release_locked(m, write, &s, &list);
-    else if (!m->waiters.head)
+    else if (!gor__wq_first(&m->waiters))
         s &= ~GOR__RW_QUEUED;
     gor__au32_store_rel(&m->state, s);
     gor__unlock(&m->lock, GOR__RANK_OBJECT);

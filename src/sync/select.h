@@ -1,40 +1,41 @@
 /* ==== [select] wait for one of several ===========================================================
- * What        Look at all cases at one moment, and run one of those that can, at random; if none
- *             can, queue at all of them and block.
- * Steps       1 check, and sort the channel cases by address; ask for fds; 2 lock all channels in
- *             that order; 3 draw one of the cases that can run; 4 default; 5 queue at the
- *             channels, unlock; 6 queue at contexts, tasks and fds, arm the deadline; 7 block;
- *             8 leave all queues. What woke an fd's case may have gone again: then from the
+ * What        Run one of the cases that can run, drawn at random; if none can, queue at all of them
+ *             and block.
+ * Steps       1 check, ask for fds, and draw one of the cases that look as if they could run; 2 run
+ *             that one, under its channel's lock. There was none, or it cannot any more: 3 lock all
+ *             channels, by rising address; 4 draw one of the cases that can run; 5 default; 6 queue
+ *             at the channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8
+ *             block; 9 leave all queues. What woke an fd's case may have gone again: then from the
  *             beginning.
- * Why         Locking all channels makes looking and queueing one step: between two selects that
- *             meet, only one wait has to be claimed, the other's. One-sided sources only ever wake,
- *             so they are queued at one by one.
- * Source      selectgo of the Go runtime. We differ: a draw among the ready cases, instead of
- *             trying all in a shuffled order; most selects need no random number.
+ * Why         A case that can run may be run, whatever the others can. That none can, and that one
+ *             waits now, must be true of all at one moment: so they are all locked, and between two
+ *             selects that meet, only one wait has to be claimed, the other's. One-sided sources
+ *             only ever wake, so they are queued at one by one.
+ * Source      selectgo of the Go runtime. We differ: step 2; a draw among the ready cases, instead
+ *             of trying all in a shuffled order: most selects need no random number.
  * Tests       tests/select.c
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory                            */
 #define GOR__SELECT_AGAIN  INT_MIN     /* an fd that was ready is not any more                  */
 
-typedef struct gor__lane {             /* a channel case                                        */
-    gor_chan *c;
-    gor_case *k;
-    int       i;                       /* which one                                             */
-    bool      send;
-    bool      hollow;                  /* it looked ready, and was not                          */
-} gor__lane;
+/* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
+typedef struct gor__draw {
+    int      chosen;                   /* a case, or -1                                         */
+    uint32_t n;                        /* offered                                               */
+} gor__draw;
 
 typedef struct gor__selection {
     gor_case  *cases;
     size_t     n;
     gor__node *node;                   /* n                                                     */
-    gor__lane *lane;                   /* n_lanes: channel cases by rising address              */
-    size_t     n_lanes;
+    gor_chan **chan;                   /* n_chans, by rising address, once they are locked      */
+    size_t     n_chans;
     int        n_fds;                  /* fd cases                                              */
     int        n_watched;              /* these, contexts and tasks                             */
     int        fallback;               /* the default case, or -1                               */
     int        timer;                  /* the case with the first deadline, or -1               */
     bool       locked;                 /* the channels are, or else nobody else is there        */
+    gor__draw  draw;                   /* among the cases that can run, or look so              */
     gor__wait  wait;
 } gor__selection;
 
@@ -43,19 +44,36 @@ static bool gor__case_is_fd(const gor_case *k)
     return k->kind == GOR_CASE_READABLE || k->kind == GOR_CASE_WRITABLE;
 }
 
-/* Case i of a channel finds its place in the lanes, which end at l: insertion sort, for there are
- * few. */
-GOR__INLINE void gor__select_insert(gor__selection *s, gor__lane *l, size_t i)
+/* A channel case, and not one that is turned off. */
+GOR__INLINE bool gor__case_is_chan(const gor_case *k)
 {
-    gor_case *k = &s->cases[i];
-    gor_chan *c = (gor_chan *)k->object;
-    for (; l > s->lane && GOR__UNLIKELY((uintptr_t)l[-1].c > (uintptr_t)c); l--)
-        *l = l[-1];
-    l->c = c;
-    l->k = k;
-    l->i = (int)i;
-    l->send = k->kind == GOR_CASE_SEND;
-    l->hollow = false;
+    return (k->kind == GOR_CASE_RECV || k->kind == GOR_CASE_SEND) && k->object;
+}
+
+/* Can a channel case run now? Without its lock that is a hint; and with it, those who wait may have
+ * been ended elsewhere: the transfer then finds that, and has emptied the queue. */
+GOR__INLINE bool gor__chan_case_ready(const gor_case *k)
+{
+    const gor_chan *c = (const gor_chan *)k->object;
+    bool send = k->kind == GOR_CASE_SEND;
+    return gor__chan_has_way(c, send) || gor__chan_awaited(c, send) ||
+           gor__au32_load_rlx(&c->closed);
+}
+
+/* True once in d->n times. */
+static GOR__NOINLINE bool gor__draw_again(const gor__draw *d)
+{
+    gor__m *m = gor__self();
+    gor__au64 foreign;
+    if (!m)
+        gor__au64_store_rlx(&foreign, ((uint64_t)gor__os_now() * d->n) | 1);
+    return gor__random_below(m ? &m->rng : &foreign, d->n) == 0;
+}
+
+GOR__INLINE void gor__draw_offer(gor__draw *d, size_t which)
+{
+    if (d->n++ == 0 || gor__draw_again(d))
+        d->chosen = (int)which;
 }
 
 /* A case without a channel. 0 or what is wrong with it. */
@@ -84,14 +102,14 @@ static int gor__select_note(gor__selection *s, size_t i)
     }
 }
 
-/* Step 1: refuse before anything moves; the channel cases in the order of their addresses. */
+/* Step 1: refuse before anything moves; draw among the channels, whose locks are not held. */
 static int gor__select_check(gor__selection *s)
 {
-    gor__lane *l = s->lane;
-    s->fallback = s->timer = -1;
+    gor_case *k = s->cases;
+    gor__draw d = { -1, 0 };
     s->n_fds = s->n_watched = 0;
-    for (size_t i = 0, n = s->n; i < n; i++) {
-        gor_case *k = &s->cases[i];
+    s->fallback = s->timer = -1;
+    for (size_t i = 0, n = s->n; i < n; i++, k++) {
         k->rc = 0;
         if (k->kind != GOR_CASE_RECV && k->kind != GOR_CASE_SEND) {
             int rc = gor__select_note(s, i);
@@ -100,10 +118,11 @@ static int gor__select_check(gor__selection *s)
         } else if (k->object) {
             if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
                 return -EMSGSIZE;
-            gor__select_insert(s, l++, i);
+            if (gor__chan_case_ready(k))
+                gor__draw_offer(&d, i);
         }
     }
-    s->n_lanes = (size_t)(l - s->lane);
+    s->draw = d;
     return 0;
 }
 
@@ -130,104 +149,115 @@ static bool gor__case_ready(const gor_case *k)
     }
 }
 
-/* Can a channel case run now? Its lock is held. A queued wait that has ended elsewhere still counts
- * here; the transfer then finds that it does not. */
-GOR__INLINE bool gor__lane_ready(const gor__lane *l)
+/* Those without a channel take part in the draw. */
+GOR__INLINE void gor__select_draw_others(gor__selection *s)
 {
-    const gor_chan *c = l->c;
-    size_t n = gor__au64_load_rlx(&c->count);
-    if (!gor__au32_load_rlx(&c->closed) &&
-        !(l->send ? n < c->cap || c->receivers.head : n > 0 || c->senders.head))
-        return false;
-    return !l->hollow;
-}
-
-/* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
-typedef struct gor__draw {
-    int      chosen;                   /* a lane; or n_lanes and a case                         */
-    uint32_t n;
-} gor__draw;
-
-static void gor__draw_offer(gor__draw *d, int which)
-{
-    gor__m *m = gor__self();
-    gor__au64 foreign;
-    if (d->n++ == 0) {
-        d->chosen = which;
+    if (s->n_watched == 0 && s->timer < 0)
         return;
-    }
-    if (!m)
-        gor__au64_store_rlx(&foreign, ((uint64_t)gor__os_now() * d->n) | 1);
-    if (gor__random_below(m ? &m->rng : &foreign, d->n) == 0)
-        d->chosen = which;
-}
-
-/* Step 3. What to run: one of those that can, each as likely; -1: none. */
-static int gor__select_draw(gor__selection *s)
-{
-    gor__draw d = { -1, 0 };
-    size_t n = s->n_lanes, others = s->n_watched || s->timer >= 0 ? s->n : 0;
-    for (size_t i = 0; i < n; i++)
-        if (gor__lane_ready(&s->lane[i]))
-            gor__draw_offer(&d, (int)i);
-    for (size_t i = 0; i < others; i++)
+    for (size_t i = 0; i < s->n; i++)
         if (gor__case_ready(&s->cases[i]))
-            gor__draw_offer(&d, (int)(n + i));
-    return d.chosen;
+            gor__draw_offer(&s->draw, i);
 }
 
-/* Steps 3 and 4, channels locked. True: *result is the answer, *woken is to be woken. */
+/* Step 4 */
+static void gor__select_draw(gor__selection *s)
+{
+    s->draw.chosen = -1;
+    s->draw.n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (gor__case_is_chan(&s->cases[i]) && gor__chan_case_ready(&s->cases[i]))
+            gor__draw_offer(&s->draw, i);
+    gor__select_draw_others(s);
+}
+
+/* Run the case that was drawn; if it has a channel, that is locked. True: *result is the answer,
+ * *woken is to be woken. False: it cannot any more. */
+static bool gor__select_drawn(gor__selection *s, gor__node **woken, int *result)
+{
+    size_t i = (size_t)s->draw.chosen;
+    gor_case *k = &s->cases[i];
+    int rc = gor__case_is_fd(k) ? k->rc : 0;
+    if (gor__case_is_chan(k)) {
+        rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value, woken);
+        if (rc == GOR__WAIT)
+            return false;
+    }
+    *result = gor__select_done(s, i, rc);
+    return true;
+}
+
+/* Step 2. True: *result is the answer. */
+static bool gor__select_alone(gor__selection *s, int *result)
+{
+    gor_case *k = &s->cases[s->draw.chosen];
+    gor__spin *lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
+    gor__node *woken = NULL;
+    bool done;
+    if (lock)
+        gor__lock(lock, GOR__RANK_OBJECT);
+    done = gor__select_drawn(s, &woken, result);
+    if (lock)
+        gor__unlock(lock, GOR__RANK_OBJECT);
+    if (woken)
+        gor__wake(woken);
+    return done;
+}
+
+/* Steps 4 and 5, channels locked. True: *result is the answer, *woken is to be woken. */
 static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
-    int at;
-    while ((at = gor__select_draw(s)) >= 0) {
-        gor__lane *l;
-        int rc;
-        if ((size_t)at >= s->n_lanes) {
-            size_t i = (size_t)at - s->n_lanes;
-            *result = gor__select_done(s, i, gor__case_is_fd(&s->cases[i]) ? s->cases[i].rc : 0);
+    if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
+        gor__select_draw(s);
+    for (; s->draw.chosen >= 0; gor__select_draw(s))
+        if (gor__select_drawn(s, woken, result))
             return true;
-        }
-        l = &s->lane[at];
-        rc = gor__chan_transfer(l->c, l->send, l->k->value, woken);
-        if (rc != GOR__WAIT) {
-            *result = gor__select_done(s, (size_t)l->i, rc);
-            return true;
-        }
-        l->hollow = true;                          /* all who waited there have left: draw again */
-    }
     if (s->fallback >= 0)
         *result = gor__select_done(s, (size_t)s->fallback, 0);
     return s->fallback >= 0;
 }
 
+/* c finds its place among n others: insertion sort, for there are few. */
+static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
+{
+    for (; n > 0 && (uintptr_t)chan[n - 1] > (uintptr_t)c; n--)
+        chan[n] = chan[n - 1];
+    chan[n] = c;
+}
+
+/* Step 3 */
 static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    size_t n = 0;
     s->locked = !gor__locks_are_nothing();
-    if (!s->locked)
-        return;
-    for (size_t i = 0; i < s->n_lanes; last = s->lane[i++].c)
-        if (s->lane[i].c != last)
-            gor__lock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
+    for (size_t i = 0; i < s->n && s->locked; i++)
+        if (gor__case_is_chan(&s->cases[i]))
+            gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
+    s->n_chans = n;
+    for (size_t i = 0; i < n; last = s->chan[i++])
+        if (s->chan[i] != last)
+            gor__lock(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
-    if (!s->locked)
-        return;
-    for (size_t i = s->n_lanes; i-- > 0; last = s->lane[i].c)
-        if (s->lane[i].c != last)
-            gor__unlock(&s->lane[i].c->lock, GOR__RANK_OBJECT);
+    for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
+        if (s->chan[i] != last)
+            gor__unlock(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
+/* Step 6 */
 static void gor__select_queue(gor__selection *s)
 {
-    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++) {
-        gor__node *n = &s->node[l->i];
-        gor__node_init(n, &s->wait, l->i, l->k->value);
-        gor__wq_put(l->send ? &l->c->senders : &l->c->receivers, n);
+    const gor_case *k = s->cases;
+    gor__node *n = s->node;
+    for (size_t i = 0, end = s->n; i < end; i++, k++, n++) {
+        gor_chan *c = (gor_chan *)k->object;
+        if (!gor__case_is_chan(k))
+            continue;
+        gor__node_init(n, &s->wait, (int)i, k->value);
+        gor__wq_put(k->kind == GOR_CASE_SEND ? &c->senders : &c->receivers, n);
     }
 }
 
@@ -262,10 +292,10 @@ static int gor__select_ask(gor__selection *s)
     return gor__poll_need();
 }
 
-/* Step 6. */
+/* Step 7 */
 static void gor__select_watch(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n && s->n_watched; i++) {
+    for (size_t i = 0; i < s->n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
         if (gor__case_is_fd(k)) {
@@ -293,16 +323,15 @@ static void gor__select_watch(gor__selection *s)
     }
 }
 
-/* Step 8. Not the case that ended the wait: its object may be gone. */
+/* Step 9. Not the case that ended the wait: its object may be gone. */
 static void gor__select_leave(gor__selection *s)
 {
-    for (gor__lane *l = s->lane, *end = l + s->n_lanes; l < end; l++)
-        if (l->i != s->wait.which)
-            gor__wq_leave(&l->c->lock, GOR__RANK_OBJECT, &s->node[l->i]);
-    for (size_t i = 0; i < s->n && s->n_watched; i++) {
-        gor_case *k = &s->cases[i];
-        gor__node *n = &s->node[i];
-        if (gor__case_is_fd(k))
+    const gor_case *k = s->cases;
+    gor__node *n = s->node;
+    for (size_t i = 0, end = s->n; i < end; i++, k++, n++) {
+        if (gor__case_is_chan(k) && (int)i != s->wait.which)
+            gor__wq_leave(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
+        else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)
             continue;
@@ -313,13 +342,14 @@ static void gor__select_leave(gor__selection *s)
     }
 }
 
-/* Steps 6 to 8. */
+/* Steps 7 to 9 */
 static int gor__select_wait(gor__selection *s, gor__cancel *own)
 {
     int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
     if (s->n_fds)
         gor__fd_waits_add(1);
-    gor__select_watch(s);
+    if (s->n_watched)
+        gor__select_watch(s);
     gor__block(&s->wait, deadline, own);
     if (s->n_fds)
         gor__fd_waits_add((uint64_t)-1);
@@ -341,22 +371,27 @@ static int gor__select_once(gor__selection *s)
 {
     gor__cancel *own = gor__own_ctx();
     gor__node *woken = NULL;
+    bool done;
     int result = gor__own_ctx_err();
     if (result == 0 && s->n_fds)
         result = gor__select_ask(s);
     if (result != 0)
         return result;
-    gor__select_lock(s);
-    if (gor__select_try(s, &woken, &result)) {
-        gor__select_unlock(s);
-        if (woken)
-            gor__wake(woken);
+    gor__select_draw_others(s);
+    if (s->draw.chosen >= 0 && !gor__stress_hit(2) && gor__select_alone(s, &result))
         return result;
+    gor__select_lock(s);
+    done = gor__select_try(s, &woken, &result);
+    if (!done) {
+        gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
+        gor__select_queue(s);
     }
-    gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
-    gor__select_queue(s);
     gor__select_unlock(s);
-    return gor__select_wait(s, own);
+    if (!done)
+        return gor__select_wait(s, own);
+    if (woken)
+        gor__wake(woken);
+    return result;
 }
 
 static int gor__select_run(gor__selection *s)
@@ -372,12 +407,12 @@ static int gor__select_run(gor__selection *s)
 
 static int gor__select_large(gor__selection *s)
 {
-    size_t bytes = s->n * (sizeof *s->node + sizeof *s->lane);
+    size_t bytes = s->n * (sizeof *s->node + sizeof *s->chan);
     char *memory = (char *)gor__alloc(bytes);
     int result = -ENOMEM;
     if (memory) {
         s->node = (gor__node *)(void *)memory;
-        s->lane = (gor__lane *)(void *)(memory + s->n * sizeof *s->node);
+        s->chan = (gor_chan **)(void *)(memory + s->n * sizeof *s->node);
         result = gor__select_run(s);
         gor__free(memory, bytes);
     }
@@ -387,7 +422,7 @@ static int gor__select_large(gor__selection *s)
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__node node[GOR__SELECT_INLINE];
-    gor__lane lane[GOR__SELECT_INLINE];
+    gor_chan *chan[GOR__SELECT_INLINE];
     gor__selection s;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
@@ -397,7 +432,7 @@ int gor_select_n(gor_case *cases, size_t n)
     gor__enter();
     if (n <= GOR__SELECT_INLINE) {
         s.node = node;
-        s.lane = lane;
+        s.chan = chan;
         result = gor__select_run(&s);
     } else {
         result = gor__select_large(&s);

@@ -39,6 +39,12 @@ typedef struct gor__node {
 
 /* -- queues -------------------------------------------------------------------------------- */
 
+/* The lock held; else a hint, and not to be touched. */
+GOR__INLINE gor__node *gor__wq_first(const gor__wq *q)
+{
+    return (gor__node *)gor__aptr_load_rlx(&q->head);
+}
+
 GOR__INLINE void gor__wq_put(gor__wq *q, gor__node *n)
 {
     n->next = NULL;
@@ -47,25 +53,28 @@ GOR__INLINE void gor__wq_put(gor__wq *q, gor__node *n)
     if (q->tail)
         q->tail->next = n;
     else
-        q->head = n;
+        gor__aptr_store_rlx(&q->head, n);
     q->tail = n;
 }
 
 static void gor__wq_put_first(gor__wq *q, gor__node *n)
 {
     n->prev = NULL;
-    n->next = q->head;
+    n->next = gor__wq_first(q);
     n->queue = q;
-    if (q->head)
-        q->head->prev = n;
+    if (n->next)
+        n->next->prev = n;
     else
         q->tail = n;
-    q->head = n;
+    gor__aptr_store_rlx(&q->head, n);
 }
 
 GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
 {
-    *(n->prev ? &n->prev->next : &q->head) = n->next;
+    if (n->prev)
+        n->prev->next = n->next;
+    else
+        gor__aptr_store_rlx(&q->head, n->next);
     *(n->next ? &n->next->prev : &q->tail) = n->prev;
     n->queue = NULL;
 }
@@ -82,7 +91,7 @@ GOR__INLINE bool gor__wait_claim(gor__wait *w)
 GOR__INLINE gor__node *gor__wq_take(gor__wq *q, int rc)
 {
     gor__node *n;
-    while ((n = q->head) != NULL) {
+    while ((n = gor__wq_first(q)) != NULL) {
         gor__wq_remove(q, n);
         if (gor__wait_claim(n->wait)) {
             n->wait->which = n->index;
