@@ -4394,8 +4394,7 @@ typedef struct gor__g {
     gor__extra *extra;
 
     gor__aptr  locked;                 /* the only M that may run it                           */
-    uint16_t   lock_depth;
-    uint16_t   owed;                   /* dones of a wait group's others: [counters]           */
+    uint32_t   lock_depth;
     gor__au32  no_preempt;             /* depth of gor_preempt_off                             */
     gor__aptr  why_object;
     gor__cancel *ctx_held;             /* the inherited one, a reference                       */
@@ -4440,6 +4439,7 @@ enum gor__hold {
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
+#define GOR__TRAIT_OWES     0x2000u    /* it has what m->owed counts: [counters]               */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -4548,6 +4548,7 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
+    uint32_t   owed;                   /* dones left to who runs: of wait groups, [counters]   */
     bool       preempted_turn;
     gor__au32  refused;                /* signals that came where it may not be switched       */
     sigset_t   mask;                   /* its thread's signal mask                             */
@@ -4668,7 +4669,7 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
-    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g has ended, next is after it   */
+    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g is left, with dones           */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -5353,7 +5354,7 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. fenced: by an exchange, which is a fence itself. */
+/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
@@ -5516,9 +5517,9 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     }
     if (where == GOR__NEXT)
         g = gor__runq_swap_next(&p->runq, g);
-    if (g)                                         /* behind the fence, but then next is before */
-        gor__runq_append(p, g);                    /* it: who looks finds work here             */
-    gor__submitted_by(where == GOR__NEXT);
+    if (g)
+        gor__runq_append(p, g);
+    gor__submitted_by(!g);
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
@@ -6424,6 +6425,15 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
         gor__up.overflowed(g);
 }
 
+/* What some of those need that are left: m->owed is counted while prev cannot run elsewhere. */
+GOR__NO_TSAN static GOR__NOINLINE void gor__leave_odd(gor__g *prev, uint32_t traits)
+{
+    if (traits & GOR__TRAIT_CANARY)
+        gor__canary_check(prev);
+    if (traits & GOR__TRAIT_OWES)
+        gor__up.owes(prev, NULL);
+}
+
 /* rel g.hold: the stack of g, which was left, is free to be entered. */
 GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
 {
@@ -6435,12 +6445,13 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
+    uint32_t traits = gor__au32_load_rlx(&prev->traits);
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
     gor__arch_control_change(&prev->control, &g->control);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
-        gor__canary_check(prev);
+    if (GOR__UNLIKELY(traits & (GOR__TRAIT_CANARY | GOR__TRAIT_OWES)))
+        gor__leave_odd(prev, traits);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
@@ -7950,8 +7961,9 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
 }
 
-/* A foreign thread begins a call, or goes on with one. */
-static void gor__foreign_enter(void)
+/* A foreign thread begins a call, or goes on with one. Not inlined: its signal set would be a part
+ * of the frame of every call, on each stack that waits. */
+static GOR__NOINLINE void gor__foreign_enter(void)
 {
     gor__foreign_in();
     gor__packs_hear();                             /* asked for meanwhile, perhaps */
@@ -8318,7 +8330,7 @@ static int gor__timer_begin(gor_timer *t)
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
-static void gor__block_thread(gor__wait *w, int64_t deadline)
+static GOR__NOINLINE void gor__block_thread(gor__wait *w, int64_t deadline)
 {
     if (!w->many)
         gor__au32_add(&gor__n_foreign, 1);
@@ -8363,36 +8375,54 @@ static void gor__cancel_watch(gor__cancel *c, gor__node *n)
         gor__wait_give_up(n->wait, n->index, n->index >= 0 ? 0 : err);
 }
 
-/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
- * nodes are in their queues, no lock is held. Returns w->rc. */
-static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+/* The next three are the steps of gor__block, each with a frame of its own: what a wait does not
+ * need is not on the stack that waits. */
+static void gor__block_here(gor__wait *w, int64_t deadline)
+{
+    if (gor__au32_load_rlx(&w->woken) == 2)
+        return;
+    if (w->g)
+        gor__park();
+    else
+        gor__block_thread(w, deadline);
+}
+
+static GOR__NOINLINE void gor__block_watching(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    gor__node node;
+    gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
+    gor__cancel_watch(own, &node);
+    gor__block_here(w, deadline);
+    gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
+}
+
+static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__cancel *own)
 {
     gor_timer timer;
-    gor__node node;
-    bool timed = w->g && deadline != GOR_FOREVER;
-    if (timed) {
-        gor__aptr_store_rlx(&timer.owner, NULL);
-        timer.when = deadline;
-        timer.run = NULL;
-        timer.fire = gor__deadline_fire;
-        timer.arg = w;
-        if (gor__timer_begin(&timer) != 0)
-            gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
-    }
-    if (own) {
-        gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
-        gor__cancel_watch(own, &node);
-    }
-    if (gor__au32_load_rlx(&w->woken) != 2) {
-        if (w->g)
-            gor__park();
-        else
-            gor__block_thread(w, deadline);
-    }
+    gor__aptr_store_rlx(&timer.owner, NULL);
+    timer.when = deadline;
+    timer.run = NULL;
+    timer.fire = gor__deadline_fire;
+    timer.arg = w;
+    if (gor__timer_begin(&timer) != 0)
+        gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
-        gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
-    if (timed)
-        gor__timer_del(&timer);
+        gor__block_watching(w, deadline, own);
+    else
+        gor__block_here(w, deadline);
+    gor__timer_del(&timer);
+}
+
+/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
+ * nodes are in their queues, no lock is held. Returns w->rc. */
+static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    if (w->g && deadline != GOR_FOREVER)
+        gor__block_until(w, deadline, own);
+    else if (own)
+        gor__block_watching(w, deadline, own);
+    else
+        gor__block_here(w, deadline);
     return w->rc;
 }
 
@@ -9132,7 +9162,7 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
     next = leaving ? &m->g0 : gor__next_after(m, g);
-    if (GOR__UNLIKELY(g->owed != 0))
+    if (GOR__UNLIKELY(m->owed != 0))
         gor__up.owes(g, next);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
@@ -9223,15 +9253,21 @@ static void gor__panic_raise(const char *here, const char *text)
     gor__fatal(line, x ? g : NULL);
 }
 
-/* A goroutine-only call came from outside. */
-static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+/* A goroutine-only call came from outside. Not inlined: its text would be in the caller's frame. */
+static void gor__no_goroutine(const char *call) __attribute__((noreturn));
+static GOR__NOINLINE void gor__no_goroutine(const char *call)
 {
     char text[200];
-    if (GOR__LIKELY(m != NULL))
-        return m;
     snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
              gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
     gor__panic_raise("?", text);
+}
+
+static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+{
+    if (GOR__UNLIKELY(!m))
+        gor__no_goroutine(call);
+    return m;
 }
 
 void gor__panic_at(const char *here, const char *fmt, ...)
@@ -10393,6 +10429,14 @@ static int gor__select_once(gor__selection *s)
     return result;
 }
 
+/* The answers of fds are not those of cases that have run. */
+static void gor__select_forget_fds(gor__selection *s, int ran)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (gor__case_is_fd(&s->cases[i]) && (int)i != ran)
+            s->cases[i].rc = 0;
+}
+
 static int gor__select_run(gor__selection *s)
 {
     int result;
@@ -10401,6 +10445,8 @@ static int gor__select_run(gor__selection *s)
         if (result == 0)
             result = gor__select_once(s);
     } while (result == GOR__SELECT_AGAIN);
+    if (s->n_fds)
+        gor__select_forget_fds(s, result);
     return result;
 }
 
@@ -11088,12 +11134,13 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
  *                waiter sets QUEUED under the lock, when the count is not 0.
  *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
  *                of the wait group, and it may be freed.
- *             I3 The count cannot become 0 before the last goroutine of gor_wg_go has ended. So
- *                one that ends may leave its done, and those left to it, to another of the same
- *                group: it does so if that one runs next on this processor, and the line that all
- *                processors count on is left alone.
+ *             I3 One that ends may leave its done, and those left to it, to the next on its M, if
+ *                that is of the same group, whose count cannot become 0 before that one has ended
+ *                too. m->owed is their number: the line that all processors write is written once
+ *                for a row of ends. Who has them, OWES, counts them when it is left: at its end, or
+ *                sooner if it waits, yields or is switched off.
  */
-enum { GOR__WG_QUEUED = 1, GOR__WG_MAX_OWED = 1000 };
+enum { GOR__WG_QUEUED = 1 };
 
 /* Change state from `old`. Elided as locks are. */
 GOR__INLINE bool gor__wg_swap(gor_wg *wg, uint64_t old, uint64_t to)
@@ -11170,15 +11217,17 @@ int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
 
 int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
 
+/* -- those that are left to the next one: I3 -- */
+
 GOR__NO_TSAN static bool gor__wg_same(const gor__g *g, const gor__g *other)
 {
     return other->done == g->done && other->done_arg == g->done_arg;
 }
 
-/* I3. Does it look as if who runs here next were of g's group? It may be stolen yet. */
-GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__g *g)
+/* Does it look as if who runs here next were of g's group? It may be stolen yet. */
+GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__m *m, const gor__g *g)
 {
-    const gor__runq *q = &gor__m_p(gor__self())->runq;
+    const gor__runq *q = &gor__m_p(m)->runq;
     const gor__g *next = (const gor__g *)gor__aptr_load_rlx(&q->next);
     uint32_t head = gor__au32_load_rlx(&q->head);
     if (!next && head != gor__au32_load_rlx(&q->tail))
@@ -11186,26 +11235,34 @@ GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__g *g)
     return next && gor__wg_same(g, next);
 }
 
-/* What is left to g, and n, its own, are g's to count no more. */
-GOR__NO_TSAN static uint32_t gor__wg_take_owed(gor__g *g, uint32_t n)
+GOR__NO_TSAN static void gor__wg_set_owes(gor__g *g, bool owes)
 {
-    gor__san_take_over(&g->owed);
-    n += g->owed;
-    g->owed = 0;
+    uint32_t others = gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_OWES;
+    gor__au32_store_rlx(&g->traits, owes ? others | GOR__TRAIT_OWES : others);
+}
+
+/* What was left to g is the caller's to count. */
+GOR__NO_TSAN static uint32_t gor__wg_take_owed(gor__g *g)
+{
+    gor__m *m = gor__self();
+    uint32_t n = m->owed;
+    gor__san_take_over(&m->owed);
+    m->owed = 0;
+    gor__wg_set_owes(g, false);
     return n;
 }
 
-GOR__TSAN_SEES void gor__wg_settle(gor__g *g, uint32_t n)
+GOR__TSAN_SEES void gor__wg_settle(void *wg, uint32_t n)
 {
-    gor__wg_add((gor_wg *)g->done_arg, -(int64_t)gor__wg_take_owed(g, n), "gor_wg_go");
+    gor__wg_add((gor_wg *)wg, -(int64_t)n, "gor_wg_go");
 }
 
-GOR__NO_TSAN static GOR__NOINLINE void gor__wg_done_shared(gor__g *g)
+GOR__NO_TSAN static GOR__NOINLINE void gor__wg_done_shared(gor__m *m, gor__g *g)
 {
-    if (g->owed < GOR__WG_MAX_OWED && gor__wg_heir_waits(g))
-        g->owed++;                                 /* for gor__wg_leave, in a moment */
+    if (gor__wg_heir_waits(m, g))
+        m->owed++;                                 /* for gor__wg_leave, in a moment */
     else
-        gor__wg_settle(g, 1);
+        gor__wg_settle(g->done_arg, gor__wg_take_owed(g) + 1);
 }
 
 static void gor__wg_done(void *wg)
@@ -11213,17 +11270,18 @@ static void gor__wg_done(void *wg)
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
         gor__wg_add((gor_wg *)wg, -1, "gor_wg_go");
     else
-        gor__wg_done_shared(gor__this_g());
+        gor__wg_done_shared(gor__self(), gor__this_g());
 }
 
-/* g, which owes, has ended; next, which is ours, runs after it. */
+/* g is left: for next, which is ours, if g has ended, else next is NULL. */
 GOR__NO_TSAN static void gor__wg_leave(gor__g *g, gor__g *next)
 {
-    if (gor__wg_same(g, next)) {
-        next->owed += gor__wg_take_owed(g, 0);
-        gor__san_hand_over(&next->owed);
+    if (next && gor__wg_same(g, next)) {
+        gor__wg_set_owes(g, false);
+        gor__wg_set_owes(next, true);
+        gor__san_hand_over(&gor__self()->owed);
     } else {
-        gor__wg_settle(g, 0);
+        gor__wg_settle(g->done_arg, gor__wg_take_owed(g));
     }
 }
 

@@ -65,7 +65,8 @@ struct job {
     char       *buf;
     int64_t     deadline;
     gor_ctx    *ctx;
-    _Atomic int done;
+    gor_chan   *c;
+    _Atomic int done, received;
 };
 
 static void read_job(void *p)
@@ -1382,6 +1383,13 @@ TEST(select_on_descriptors_with_default_and_deadline)
     IS(gor_select(gor_on_after(60 * GOR_SEC), gor_on_readable(fd[0])), 1);
     IS(gor_select(gor_on_readable(-1), gor_on_after(60 * GOR_SEC)), 0);
     IS(gor_select(gor_on_writable(9999), gor_on_after(60 * GOR_SEC)), 0);
+    gor_case cases[] = { gor_on_readable(-1), gor_on_readable(fd[1]), gor_on_writable(fd[0]) };
+    for (int round = 0; round < 20; round++) {
+        int i = gor_select_n(cases, 3);
+        OK(i == 0 || i == 2);
+        for (int k = 0; k < 3; k++)
+            IS(cases[k].rc, k == i && k == 0 ? -EBADF : 0);
+    }
     close_both(fd);
 }
 
@@ -1433,6 +1441,45 @@ TEST(selects_share_a_descriptor)
     gor_wg_wait(&wg);
     gor_ctx_release(j.ctx);
     close_both(fd);
+}
+
+/* One event wakes both, one byte is there for one: the other is at its channel as before. */
+static void read_or_receive(void *p)
+{
+    struct job *j = p;
+    for (;;) {
+        char c;
+        int v;
+        if (gor_select(gor_on_readable(j->fd), gor_on_recv(j->c, &v)) == 1) {
+            atomic_fetch_add(&j->received, 1);
+            return;
+        }
+        if (gor_read_until(j->fd, &c, 1, 0) == 1) {
+            atomic_fetch_add(&j->done, 1);
+            return;
+        }
+    }
+}
+
+TEST(a_select_that_finds_its_event_gone_is_still_at_its_channels)
+{
+    for (int round = 0; round < scaled(50); round++) {
+        int fd[2], v = 1;
+        gor_wg wg = { 0 };
+        struct job j = { .c = gor_chan_new(sizeof(int), 0) };
+        make_pipe(fd);
+        j.fd = fd[0];
+        START(&wg, read_or_receive, &j);
+        START(&wg, read_or_receive, &j);
+        wait_until_parked(2);
+        IS(gor_write(fd[1], "x", 1), 1);
+        WAIT_FOR(atomic_load(&j.done) == 1);
+        IS(gor_send(j.c, &v), 0);
+        gor_wg_wait(&wg);
+        IS(atomic_load(&j.received), 1);
+        gor_chan_release(j.c);
+        close_both(fd);
+    }
 }
 
 /* -- threads ----------------------------------------------------------------------------------- */

@@ -1124,6 +1124,64 @@ TEST(every_goroutine_of_a_wait_group_is_counted_whoever_counts_it)
     }
 }
 
+/* One of the group runs after each of the others, and so is left all of their dones. */
+struct meeting {
+    gor_wg    wg;
+    gor_chan *c, *over;
+    int       n;
+};
+
+static void send_one(void *p)
+{
+    struct meeting *m = (struct meeting *)p;
+    int v = 1;
+    IS(gor_send(m->c, &v), 0);
+}
+
+static void collect(void *p)
+{
+    struct meeting *m = (struct meeting *)p;
+    for (int v = 0, sum = 0; sum < m->n; sum += v)
+        IS(gor_recv(m->c, &v), 0);
+}
+
+TEST(who_runs_after_all_others_of_a_wait_group_counts_them_all)
+{
+    struct meeting m = { .c = gor_chan_new(sizeof(int), 0), .n = scaled(70000) };
+    START(&m.wg, collect, &m);
+    for (int i = 0; i < m.n; i++)
+        START(&m.wg, send_one, &m);
+    IS(gor_wg_wait(&m.wg), 0);
+    gor_chan_release(m.c);
+}
+
+/* A unit is taken off by hand for one that goes on: what was left to him is not his to keep. */
+static void wait_for_all_but_me(void *p)
+{
+    struct meeting *m = (struct meeting *)p;
+    for (int v = 0, i = 0; i < m->n; i++)
+        IS(gor_recv(m->c, &v), 0);
+    gor_wg_done(&m->wg);
+    IS(gor_wg_wait(&m->wg), 0);
+    gor_wg_add(&m->wg, 1);
+    gor_chan_close(m->over);
+}
+
+TEST(a_goroutine_waits_for_all_others_of_its_wait_group)
+{
+    for (int round = 0; round < scaled(300); round++) {
+        struct meeting m = { .c = gor_chan_new(sizeof(int), 0), .n = 5 };
+        m.over = gor_chan_new(0, 0);
+        START(&m.wg, wait_for_all_but_me, &m);
+        for (int i = 0; i < m.n; i++)
+            START(&m.wg, send_one, &m);
+        IS(gor_chan_recv(m.over, NULL, 0), -EPIPE);
+        IS(gor_wg_wait(&m.wg), 0);
+        gor_chan_release(m.c);
+        gor_chan_release(m.over);
+    }
+}
+
 TEST(a_goroutine_that_cannot_start_leaves_the_count)
 {
     gor_wg wg = { 0 };

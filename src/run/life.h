@@ -59,7 +59,7 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__switch_begin(g);
     next = leaving ? &m->g0 : gor__next_after(m, g);
-    if (GOR__UNLIKELY(g->owed != 0))
+    if (GOR__UNLIKELY(m->owed != 0))
         gor__up.owes(g, next);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
@@ -150,15 +150,21 @@ static void gor__panic_raise(const char *here, const char *text)
     gor__fatal(line, x ? g : NULL);
 }
 
-/* A goroutine-only call came from outside. */
-static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+/* A goroutine-only call came from outside. Not inlined: its text would be in the caller's frame. */
+static void gor__no_goroutine(const char *call) __attribute__((noreturn));
+static GOR__NOINLINE void gor__no_goroutine(const char *call)
 {
     char text[200];
-    if (GOR__LIKELY(m != NULL))
-        return m;
     snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
              gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
     gor__panic_raise("?", text);
+}
+
+static gor__m *gor__need_goroutine(gor__m *m, const char *call)
+{
+    if (GOR__UNLIKELY(!m))
+        gor__no_goroutine(call);
+    return m;
 }
 
 void gor__panic_at(const char *here, const char *fmt, ...)

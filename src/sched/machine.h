@@ -314,8 +314,9 @@ static GOR__NOINLINE void gor__go_shared(void)
     }
 }
 
-/* A foreign thread begins a call, or goes on with one. */
-static void gor__foreign_enter(void)
+/* A foreign thread begins a call, or goes on with one. Not inlined: its signal set would be a part
+ * of the frame of every call, on each stack that waits. */
+static GOR__NOINLINE void gor__foreign_enter(void)
 {
     gor__foreign_in();
     gor__packs_hear();                             /* asked for meanwhile, perhaps */

@@ -90,9 +90,9 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     }
     if (where == GOR__NEXT)
         g = gor__runq_swap_next(&p->runq, g);
-    if (g)                                         /* behind the fence, but then next is before */
-        gor__runq_append(p, g);                    /* it: who looks finds work here             */
-    gor__submitted_by(where == GOR__NEXT);
+    if (g)
+        gor__runq_append(p, g);
+    gor__submitted_by(!g);
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's

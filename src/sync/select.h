@@ -394,6 +394,14 @@ static int gor__select_once(gor__selection *s)
     return result;
 }
 
+/* The answers of fds are not those of cases that have run. */
+static void gor__select_forget_fds(gor__selection *s, int ran)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (gor__case_is_fd(&s->cases[i]) && (int)i != ran)
+            s->cases[i].rc = 0;
+}
+
 static int gor__select_run(gor__selection *s)
 {
     int result;
@@ -402,6 +410,8 @@ static int gor__select_run(gor__selection *s)
         if (result == 0)
             result = gor__select_once(s);
     } while (result == GOR__SELECT_AGAIN);
+    if (s->n_fds)
+        gor__select_forget_fds(s, result);
     return result;
 }
 

@@ -256,7 +256,7 @@ static int gor__timer_begin(gor_timer *t)
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
-static void gor__block_thread(gor__wait *w, int64_t deadline)
+static GOR__NOINLINE void gor__block_thread(gor__wait *w, int64_t deadline)
 {
     if (!w->many)
         gor__au32_add(&gor__n_foreign, 1);
@@ -301,36 +301,54 @@ static void gor__cancel_watch(gor__cancel *c, gor__node *n)
         gor__wait_give_up(n->wait, n->index, n->index >= 0 ? 0 : err);
 }
 
-/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
- * nodes are in their queues, no lock is held. Returns w->rc. */
-static GOR__NOINLINE int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+/* The next three are the steps of gor__block, each with a frame of its own: what a wait does not
+ * need is not on the stack that waits. */
+static void gor__block_here(gor__wait *w, int64_t deadline)
+{
+    if (gor__au32_load_rlx(&w->woken) == 2)
+        return;
+    if (w->g)
+        gor__park();
+    else
+        gor__block_thread(w, deadline);
+}
+
+static GOR__NOINLINE void gor__block_watching(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    gor__node node;
+    gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
+    gor__cancel_watch(own, &node);
+    gor__block_here(w, deadline);
+    gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
+}
+
+static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__cancel *own)
 {
     gor_timer timer;
-    gor__node node;
-    bool timed = w->g && deadline != GOR_FOREVER;
-    if (timed) {
-        gor__aptr_store_rlx(&timer.owner, NULL);
-        timer.when = deadline;
-        timer.run = NULL;
-        timer.fire = gor__deadline_fire;
-        timer.arg = w;
-        if (gor__timer_begin(&timer) != 0)
-            gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
-    }
-    if (own) {
-        gor__node_init(&node, w, GOR__BY_CONTEXT, NULL);
-        gor__cancel_watch(own, &node);
-    }
-    if (gor__au32_load_rlx(&w->woken) != 2) {
-        if (w->g)
-            gor__park();
-        else
-            gor__block_thread(w, deadline);
-    }
+    gor__aptr_store_rlx(&timer.owner, NULL);
+    timer.when = deadline;
+    timer.run = NULL;
+    timer.fire = gor__deadline_fire;
+    timer.arg = w;
+    if (gor__timer_begin(&timer) != 0)
+        gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
-        gor__wq_leave(&own->lock, GOR__RANK_CTX, &node);
-    if (timed)
-        gor__timer_del(&timer);
+        gor__block_watching(w, deadline, own);
+    else
+        gor__block_here(w, deadline);
+    gor__timer_del(&timer);
+}
+
+/* Block until the wait has been ended, by its objects, the deadline or the own context. Its
+ * nodes are in their queues, no lock is held. Returns w->rc. */
+static int gor__block(gor__wait *w, int64_t deadline, gor__cancel *own)
+{
+    if (w->g && deadline != GOR_FOREVER)
+        gor__block_until(w, deadline, own);
+    else if (own)
+        gor__block_watching(w, deadline, own);
+    else
+        gor__block_here(w, deadline);
     return w->rc;
 }
 
