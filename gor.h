@@ -978,7 +978,7 @@ GOR_API void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here);
 GOR_API int gor_wg_wait(gor_wg *wg);
 GOR_API int gor_wg_wait_until(gor_wg *wg, int64_t deadline);
 
-/* Add one, start fn(arg) as a goroutine, and be done when it ends, however it ends.
+/* Add one, start fn(arg) as a goroutine, and take it off again when that ends, however it ends.
  * Returns what gor_go returns; on failure the count is as before. */
 #define gor_wg_go(wg, fn, arg) gor__wg_go_at((wg), (fn), (arg), #fn "\0" GOR__HERE)
 GOR_API int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg);
@@ -1651,7 +1651,7 @@ typedef gor_ctx     ctx_t;
 
 /* ==== [map] how the rest of this file is built ==============================================
  * LAYERS  A part uses what stands above it. Calls the other way go through data: a timer's fire,
- *         gor__up.m_start and g_main. From here down:
+ *         a goroutine's done, and the table gor__up. From here down:
  * [config]   compiler, sanitizers, sizes          [atomics]  words, memory order in the name
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame
@@ -9105,8 +9105,8 @@ static void gor__fatal(const char *headline, const gor__g *who)
  * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
  *             end.
  * Order       At the end: deferred calls, last in first out; destructors of slots; the own
- *             context's reference; what its starter wants to know (a wait group's done); then
- *             stack and G go back.
+ *             context's reference; what its starter wants to know (a wait group's done, which it
+ *             may leave to its successor: [counters] I3); then stack and G go back.
  */
 
 /* Run the user's fn from inside of a gor call. */
@@ -9142,8 +9142,8 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
- * next, for which this stack is to be left. */
+/* The goroutine has ended; all that it owned has been given up, but for dones (m->owed). Returns
+ * the stack pointer of who is next, for which this stack is to be left. */
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();

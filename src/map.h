@@ -1,6 +1,6 @@
 /* ==== [map] how the rest of this file is built ==============================================
  * LAYERS  A part uses what stands above it. Calls the other way go through data: a timer's fire,
- *         gor__up.m_start and g_main. From here down:
+ *         a goroutine's done, and the table gor__up. From here down:
  * [config]   compiler, sanitizers, sizes          [atomics]  words, memory order in the name
  * [random]   xorshift64*                          [sanitize] what TSan and ASan must be told
  * [arch]     the contract of a processor          [x86_64] [aarch64] thread's word, switch, frame

@@ -2,8 +2,8 @@
  * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
  *             end.
  * Order       At the end: deferred calls, last in first out; destructors of slots; the own
- *             context's reference; what its starter wants to know (a wait group's done); then
- *             stack and G go back.
+ *             context's reference; what its starter wants to know (a wait group's done, which it
+ *             may leave to its successor: [counters] I3); then stack and G go back.
  */
 
 /* Run the user's fn from inside of a gor call. */
@@ -39,8 +39,8 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
- * next, for which this stack is to be left. */
+/* The goroutine has ended; all that it owned has been given up, but for dones (m->owed). Returns
+ * the stack pointer of who is next, for which this stack is to be left. */
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
