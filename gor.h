@@ -4439,7 +4439,6 @@ enum gor__hold {
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
-#define GOR__TRAIT_OWES     0x2000u    /* it has what m->owed counts: [counters]               */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -4548,7 +4547,6 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
-    uint32_t   owed;                   /* dones left to who runs: of wait groups, [counters]   */
     bool       preempted_turn;
     gor__au32  refused;                /* signals that came where it may not be switched       */
     sigset_t   mask;                   /* its thread's signal mask                             */
@@ -4669,7 +4667,6 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
-    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g is left, with dones           */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -6425,15 +6422,6 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
         gor__up.overflowed(g);
 }
 
-/* What some of those need that are left: m->owed is counted while prev cannot run elsewhere. */
-GOR__NO_TSAN static GOR__NOINLINE void gor__leave_odd(gor__g *prev, uint32_t traits)
-{
-    if (traits & GOR__TRAIT_CANARY)
-        gor__canary_check(prev);
-    if (traits & GOR__TRAIT_OWES)
-        gor__up.owes(prev, NULL);
-}
-
 /* rel g.hold: the stack of g, which was left, is free to be entered. */
 GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
 {
@@ -6445,13 +6433,12 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
-    uint32_t traits = gor__au32_load_rlx(&prev->traits);
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
     gor__arch_control_change(&prev->control, &g->control);
-    if (GOR__UNLIKELY(traits & (GOR__TRAIT_CANARY | GOR__TRAIT_OWES)))
-        gor__leave_odd(prev, traits);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
+        gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else
@@ -9105,8 +9092,8 @@ static void gor__fatal(const char *headline, const gor__g *who)
  * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
  *             end.
  * Order       At the end: deferred calls, last in first out; destructors of slots; the own
- *             context's reference; what its starter wants to know (a wait group's done, which it
- *             may leave to its successor: [counters] I3); then stack and G go back.
+ *             context's reference; what its starter wants to know (a wait group's done); then
+ *             stack and G go back.
  */
 
 /* Run the user's fn from inside of a gor call. */
@@ -9142,12 +9129,11 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* The goroutine has ended; all that it owned has been given up, but for dones (m->owed). Returns
- * the stack pointer of who is next, for which this stack is to be left. */
+/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
+ * next, for which this stack is to be left. */
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
-    gor__g *next;
     bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
@@ -9159,14 +9145,11 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
-    gor__au32_store_rlx(&g->state, GOR__DEAD);
-    gor__switch_begin(g);
-    next = leaving ? &m->g0 : gor__next_after(m, g);
-    if (GOR__UNLIKELY(m->owed != 0))
-        gor__up.owes(g, next);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
-    return gor__switch_out(m, g, next);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__switch_begin(g);
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
 /* The end of g, which runs. As gor__g_end. */
@@ -11134,11 +11117,6 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
  *                waiter sets QUEUED under the lock, when the count is not 0.
  *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
  *                of the wait group, and it may be freed.
- *             I3 One that ends may leave its done, and those left to it, to the next on its M, if
- *                that is of the same group, whose count cannot become 0 before that one has ended
- *                too. m->owed is their number: the line that all processors write is written once
- *                for a row of ends. Who has them, OWES, counts them when it is left: at its end, or
- *                sooner if it waits, yields or is switched off.
  */
 enum { GOR__WG_QUEUED = 1 };
 
@@ -11217,73 +11195,7 @@ int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
 
 int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
 
-/* -- those that are left to the next one: I3 -- */
-
-GOR__NO_TSAN static bool gor__wg_same(const gor__g *g, const gor__g *other)
-{
-    return other->done == g->done && other->done_arg == g->done_arg;
-}
-
-/* Does it look as if who runs here next were of g's group? It may be stolen yet. */
-GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__m *m, const gor__g *g)
-{
-    const gor__runq *q = &gor__m_p(m)->runq;
-    const gor__g *next = (const gor__g *)gor__aptr_load_rlx(&q->next);
-    uint32_t head = gor__au32_load_rlx(&q->head);
-    if (!next && head != gor__au32_load_rlx(&q->tail))
-        next = (const gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
-    return next && gor__wg_same(g, next);
-}
-
-GOR__NO_TSAN static void gor__wg_set_owes(gor__g *g, bool owes)
-{
-    uint32_t others = gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_OWES;
-    gor__au32_store_rlx(&g->traits, owes ? others | GOR__TRAIT_OWES : others);
-}
-
-/* What was left to g is the caller's to count. */
-GOR__NO_TSAN static uint32_t gor__wg_take_owed(gor__g *g)
-{
-    gor__m *m = gor__self();
-    uint32_t n = m->owed;
-    gor__san_take_over(&m->owed);
-    m->owed = 0;
-    gor__wg_set_owes(g, false);
-    return n;
-}
-
-GOR__TSAN_SEES void gor__wg_settle(void *wg, uint32_t n)
-{
-    gor__wg_add((gor_wg *)wg, -(int64_t)n, "gor_wg_go");
-}
-
-GOR__NO_TSAN static GOR__NOINLINE void gor__wg_done_shared(gor__m *m, gor__g *g)
-{
-    if (gor__wg_heir_waits(m, g))
-        m->owed++;                                 /* for gor__wg_leave, in a moment */
-    else
-        gor__wg_settle(g->done_arg, gor__wg_take_owed(g) + 1);
-}
-
-static void gor__wg_done(void *wg)
-{
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
-        gor__wg_add((gor_wg *)wg, -1, "gor_wg_go");
-    else
-        gor__wg_done_shared(gor__self(), gor__this_g());
-}
-
-/* g is left: for next, which is ours, if g has ended, else next is NULL. */
-GOR__NO_TSAN static void gor__wg_leave(gor__g *g, gor__g *next)
-{
-    if (next && gor__wg_same(g, next)) {
-        gor__wg_set_owes(g, false);
-        gor__wg_set_owes(next, true);
-        gor__san_hand_over(&gor__self()->owed);
-    } else {
-        gor__wg_settle(g->done_arg, gor__wg_take_owed(g));
-    }
-}
+static void gor__wg_done(void *wg) { gor__wg_add((gor_wg *)wg, -1, "gor_wg_go"); }
 
 int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
 {
@@ -15364,7 +15276,6 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.overflowed = gor__say_overflow;
     gor__up.poll = gor__poll;
     gor__up.signalled = gor__signalled;
-    gor__up.owes = gor__wg_leave;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";

@@ -1079,8 +1079,7 @@ TEST(a_goroutine_of_a_wait_group_is_done_however_it_ends)
     IS(gor_wg_wait(&wg), 0);
 }
 
-/* One that ends may leave its done to another of its group: two groups in turns, of goroutines that
- * end at once, wait first, or leave from the middle. */
+/* Two groups in turns, of goroutines that end at once, wait first, or leave from the middle. */
 struct member {
     int64_t *ended;
     int      way;
@@ -1099,7 +1098,7 @@ static void end_somehow(void *p)
         gor_exit();
 }
 
-TEST(every_goroutine_of_a_wait_group_is_counted_whoever_counts_it)
+TEST(every_goroutine_of_two_wait_groups_is_counted)
 {
     enum { MANY = 600 };
     static struct member member[2][MANY];
@@ -1124,7 +1123,7 @@ TEST(every_goroutine_of_a_wait_group_is_counted_whoever_counts_it)
     }
 }
 
-/* One of the group runs after each of the others, and so is left all of their dones. */
+/* One of the group runs after each of the others. */
 struct meeting {
     gor_wg    wg;
     gor_chan *c, *over;
@@ -1145,7 +1144,7 @@ static void collect(void *p)
         IS(gor_recv(m->c, &v), 0);
 }
 
-TEST(who_runs_after_all_others_of_a_wait_group_counts_them_all)
+TEST(a_member_of_a_wait_group_collects_from_the_others)
 {
     struct meeting m = { .c = gor_chan_new(sizeof(int), 0), .n = scaled(70000) };
     START(&m.wg, collect, &m);
@@ -1155,7 +1154,7 @@ TEST(who_runs_after_all_others_of_a_wait_group_counts_them_all)
     gor_chan_release(m.c);
 }
 
-/* A unit is taken off by hand for one that goes on: what was left to him is not his to keep. */
+/* A unit is taken off by hand for one that goes on. */
 static void wait_for_all_but_me(void *p)
 {
     struct meeting *m = (struct meeting *)p;

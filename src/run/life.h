@@ -2,8 +2,8 @@
  * What        The outermost frame, deferred calls, goroutine-local slots, panic and recover, the
  *             end.
  * Order       At the end: deferred calls, last in first out; destructors of slots; the own
- *             context's reference; what its starter wants to know (a wait group's done, which it
- *             may leave to its successor: [counters] I3); then stack and G go back.
+ *             context's reference; what its starter wants to know (a wait group's done); then
+ *             stack and G go back.
  */
 
 /* Run the user's fn from inside of a gor call. */
@@ -39,12 +39,11 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
-/* The goroutine has ended; all that it owned has been given up, but for dones (m->owed). Returns
- * the stack pointer of who is next, for which this stack is to be left. */
+/* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
+ * next, for which this stack is to be left. */
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
 {
     gor__m *m = gor__self();
-    gor__g *next;
     bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
@@ -56,14 +55,11 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
             gor__au32_store_rlx(&m->state, GOR__M_ENDING);
     }
     gor__au64_bump(&gor__m_p(m)->ended);
-    gor__au32_store_rlx(&g->state, GOR__DEAD);
-    gor__switch_begin(g);
-    next = leaving ? &m->g0 : gor__next_after(m, g);
-    if (GOR__UNLIKELY(m->owed != 0))
-        gor__up.owes(g, next);
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
-    return gor__switch_out(m, g, next);
+    gor__au32_store_rlx(&g->state, GOR__DEAD);
+    gor__switch_begin(g);
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
 /* The end of g, which runs. As gor__g_end. */

@@ -209,7 +209,6 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.overflowed = gor__say_overflow;
     gor__up.poll = gor__poll;
     gor__up.signalled = gor__signalled;
-    gor__up.owes = gor__wg_leave;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";

@@ -143,7 +143,6 @@ enum gor__hold {
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
-#define GOR__TRAIT_OWES     0x2000u    /* it has what m->owed counts: [counters]               */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
 
 #define GOR__RUNQ_CAP  256
@@ -252,7 +251,6 @@ typedef struct gor__m {
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
-    uint32_t   owed;                   /* dones left to who runs: of wait groups, [counters]   */
     bool       preempted_turn;
     gor__au32  refused;                /* signals that came where it may not be switched       */
     sigset_t   mask;                   /* its thread's signal mask                             */
@@ -373,7 +371,6 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
-    void (*owes)(gor__g *g, gor__g *next);       /* [counters] g is left, with dones           */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };

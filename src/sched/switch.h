@@ -80,15 +80,6 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__canary_check(gor__g *g)
         gor__up.overflowed(g);
 }
 
-/* What some of those need that are left: m->owed is counted while prev cannot run elsewhere. */
-GOR__NO_TSAN static GOR__NOINLINE void gor__leave_odd(gor__g *prev, uint32_t traits)
-{
-    if (traits & GOR__TRAIT_CANARY)
-        gor__canary_check(prev);
-    if (traits & GOR__TRAIT_OWES)
-        gor__up.owes(prev, NULL);
-}
-
 /* rel g.hold: the stack of g, which was left, is free to be entered. */
 GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
 {
@@ -100,13 +91,12 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
-    uint32_t traits = gor__au32_load_rlx(&prev->traits);
     gor__san_arrive(m, g, prev);
     gor__san_take_over(&m->alt_stack);             /* the beginning of its thread-locals */
     gor__load_thread_state(m, g);
     gor__arch_control_change(&prev->control, &g->control);
-    if (GOR__UNLIKELY(traits & (GOR__TRAIT_CANARY | GOR__TRAIT_OWES)))
-        gor__leave_odd(prev, traits);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->traits) & GOR__TRAIT_CANARY))
+        gor__canary_check(prev);
     if (GOR__UNLIKELY(gor__au32_load_rlx(&prev->state) == GOR__DEAD))
         gor__recycle(m, prev);
     else

@@ -10,11 +10,6 @@
  *                waiter sets QUEUED under the lock, when the count is not 0.
  *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
  *                of the wait group, and it may be freed.
- *             I3 One that ends may leave its done, and those left to it, to the next on its M, if
- *                that is of the same group, whose count cannot become 0 before that one has ended
- *                too. m->owed is their number: the line that all processors write is written once
- *                for a row of ends. Who has them, OWES, counts them when it is left: at its end, or
- *                sooner if it waits, yields or is switched off.
  */
 enum { GOR__WG_QUEUED = 1 };
 
@@ -93,73 +88,7 @@ int gor_wg_wait_until(gor_wg *wg, int64_t deadline)
 
 int gor_wg_wait(gor_wg *wg) { return gor_wg_wait_until(wg, GOR_FOREVER); }
 
-/* -- those that are left to the next one: I3 -- */
-
-GOR__NO_TSAN static bool gor__wg_same(const gor__g *g, const gor__g *other)
-{
-    return other->done == g->done && other->done_arg == g->done_arg;
-}
-
-/* Does it look as if who runs here next were of g's group? It may be stolen yet. */
-GOR__NO_TSAN static bool gor__wg_heir_waits(const gor__m *m, const gor__g *g)
-{
-    const gor__runq *q = &gor__m_p(m)->runq;
-    const gor__g *next = (const gor__g *)gor__aptr_load_rlx(&q->next);
-    uint32_t head = gor__au32_load_rlx(&q->head);
-    if (!next && head != gor__au32_load_rlx(&q->tail))
-        next = (const gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
-    return next && gor__wg_same(g, next);
-}
-
-GOR__NO_TSAN static void gor__wg_set_owes(gor__g *g, bool owes)
-{
-    uint32_t others = gor__au32_load_rlx(&g->traits) & ~GOR__TRAIT_OWES;
-    gor__au32_store_rlx(&g->traits, owes ? others | GOR__TRAIT_OWES : others);
-}
-
-/* What was left to g is the caller's to count. */
-GOR__NO_TSAN static uint32_t gor__wg_take_owed(gor__g *g)
-{
-    gor__m *m = gor__self();
-    uint32_t n = m->owed;
-    gor__san_take_over(&m->owed);
-    m->owed = 0;
-    gor__wg_set_owes(g, false);
-    return n;
-}
-
-GOR__TSAN_SEES void gor__wg_settle(void *wg, uint32_t n)
-{
-    gor__wg_add((gor_wg *)wg, -(int64_t)n, "gor_wg_go");
-}
-
-GOR__NO_TSAN static GOR__NOINLINE void gor__wg_done_shared(gor__m *m, gor__g *g)
-{
-    if (gor__wg_heir_waits(m, g))
-        m->owed++;                                 /* for gor__wg_leave, in a moment */
-    else
-        gor__wg_settle(g->done_arg, gor__wg_take_owed(g) + 1);
-}
-
-static void gor__wg_done(void *wg)
-{
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
-        gor__wg_add((gor_wg *)wg, -1, "gor_wg_go");
-    else
-        gor__wg_done_shared(gor__self(), gor__this_g());
-}
-
-/* g is left: for next, which is ours, if g has ended, else next is NULL. */
-GOR__NO_TSAN static void gor__wg_leave(gor__g *g, gor__g *next)
-{
-    if (next && gor__wg_same(g, next)) {
-        gor__wg_set_owes(g, false);
-        gor__wg_set_owes(next, true);
-        gor__san_hand_over(&gor__self()->owed);
-    } else {
-        gor__wg_settle(g->done_arg, gor__wg_take_owed(g));
-    }
-}
+static void gor__wg_done(void *wg) { gor__wg_add((gor_wg *)wg, -1, "gor_wg_go"); }
 
 int gor__wg_go_at(gor_wg *wg, void (*fn)(void *), void *arg, const char *site)
 {
