@@ -271,6 +271,12 @@ GOR_API const char *gor_strerror(int err);
 /* The monotonic clock, ns. Any thread. Parks: never. */
 GOR_API int64_t gor_now(void);
 
+/* ns after t; what is too far for the clock is for ever. */
+static inline GOR__UNUSED int64_t gor__later(int64_t t, int64_t ns)
+{
+    return ns > GOR_FOREVER - t ? GOR_FOREVER : t + ns;
+}
+
 /* -- options -------------------------------------------------------------------------------- */
 enum gor_flags {
     GOR_REPORT_LEAKS = 1,              /* gor_stop names the goroutines it abandons, on stderr   */
@@ -863,8 +869,7 @@ static inline GOR__UNUSED gor_case gor__case_fd(int kind, int fd)
 }
 static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
 {
-    int64_t now = gor_now();
-    return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
+    return gor__later(gor_now(), ns);
 }
 
 /* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
@@ -978,7 +983,7 @@ GOR_API void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here);
 GOR_API int gor_wg_wait(gor_wg *wg);
 GOR_API int gor_wg_wait_until(gor_wg *wg, int64_t deadline);
 
-/* Add one, start fn(arg) as a goroutine, and take it off again when that ends, however it ends.
+/* Add one, start fn(arg) as a goroutine, and be done when it ends, however it ends.
  * Returns what gor_go returns; on failure the count is as before. */
 #define gor_wg_go(wg, fn, arg) gor__wg_go_at((wg), (fn), (arg), #fn "\0" GOR__HERE)
 GOR_API int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg);
@@ -3608,12 +3613,6 @@ GOR__INLINE int64_t gor__now_above(void)
 GOR__INLINE bool gor__is_past(int64_t t)
 {
     return t <= gor__now_above() && t <= gor__os_now();
-}
-
-/* ns after t; what is too far for the clock is for ever. */
-GOR__INLINE int64_t gor__later(int64_t t, int64_t ns)
-{
-    return ns > GOR_FOREVER - t ? GOR_FOREVER : t + ns;
 }
 
 /* ns from now, at least; what is not to come has come. */
@@ -11893,7 +11892,7 @@ gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
 
 gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
 {
-    return gor__ctx_new(parent, true, gor__later(gor_now(), ns), NULL, NULL);
+    return gor__ctx_new(parent, true, gor__deadline_after(ns), NULL, NULL);
 }
 
 gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)

@@ -60,6 +60,12 @@ GOR_API const char *gor_strerror(int err);
 /* The monotonic clock, ns. Any thread. Parks: never. */
 GOR_API int64_t gor_now(void);
 
+/* ns after t; what is too far for the clock is for ever. */
+static inline GOR__UNUSED int64_t gor__later(int64_t t, int64_t ns)
+{
+    return ns > GOR_FOREVER - t ? GOR_FOREVER : t + ns;
+}
+
 /* -- options -------------------------------------------------------------------------------- */
 enum gor_flags {
     GOR_REPORT_LEAKS = 1,              /* gor_stop names the goroutines it abandons, on stderr   */

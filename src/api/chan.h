@@ -196,8 +196,7 @@ static inline GOR__UNUSED gor_case gor__case_fd(int kind, int fd)
 }
 static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
 {
-    int64_t now = gor_now();
-    return ns > GOR_FOREVER - now ? GOR_FOREVER : now + ns;
+    return gor__later(gor_now(), ns);
 }
 
 /* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,

@@ -96,7 +96,7 @@ GOR_API void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here);
 GOR_API int gor_wg_wait(gor_wg *wg);
 GOR_API int gor_wg_wait_until(gor_wg *wg, int64_t deadline);
 
-/* Add one, start fn(arg) as a goroutine, and take it off again when that ends, however it ends.
+/* Add one, start fn(arg) as a goroutine, and be done when it ends, however it ends.
  * Returns what gor_go returns; on failure the count is as before. */
 #define gor_wg_go(wg, fn, arg) gor__wg_go_at((wg), (fn), (arg), #fn "\0" GOR__HERE)
 GOR_API int (gor_wg_go)(gor_wg *wg, void (*fn)(void *), void *arg);

@@ -149,12 +149,6 @@ GOR__INLINE bool gor__is_past(int64_t t)
     return t <= gor__now_above() && t <= gor__os_now();
 }
 
-/* ns after t; what is too far for the clock is for ever. */
-GOR__INLINE int64_t gor__later(int64_t t, int64_t ns)
-{
-    return ns > GOR_FOREVER - t ? GOR_FOREVER : t + ns;
-}
-
 /* ns from now, at least; what is not to come has come. */
 GOR__INLINE int64_t gor__due_in(int64_t ns)
 {

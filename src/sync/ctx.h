@@ -248,7 +248,7 @@ gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t)
 
 gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns)
 {
-    return gor__ctx_new(parent, true, gor__later(gor_now(), ns), NULL, NULL);
+    return gor__ctx_new(parent, true, gor__deadline_after(ns), NULL, NULL);
 }
 
 gor_ctx *gor_ctx_with_value(gor_ctx *parent, const void *key, void *value)
