@@ -1103,7 +1103,7 @@ TEST(every_goroutine_of_two_wait_groups_is_counted)
     enum { MANY = 600 };
     static struct member member[2][MANY];
     static int64_t ended[2][MANY];
-    for (int round = 0; round < scaled(200); round++) {
+    for (int round = 0; round < scaled(30); round++) {
         gor_wg wg[2] = {0};
         memset(ended, 0, sizeof ended);
         for (int i = 0; i < MANY; i++) {
@@ -1146,7 +1146,7 @@ static void collect(void *p)
 
 TEST(a_member_of_a_wait_group_collects_from_the_others)
 {
-    struct meeting m = { .c = gor_chan_new(sizeof(int), 0), .n = scaled(70000) };
+    struct meeting m = { .c = gor_chan_new(sizeof(int), 0), .n = scaled(10000) };
     START(&m.wg, collect, &m);
     for (int i = 0; i < m.n; i++)
         START(&m.wg, send_one, &m);
