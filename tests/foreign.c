@@ -893,6 +893,51 @@ TESTF(a_thread_dumps_and_counts_leaks)
     fclose(f);
 }
 
+TESTF(a_goroutine_that_is_not_counted_is_no_leak)
+{
+    int found = 0;
+    start_runtime(4);
+    for (int i = 0; i < 20000 / test_scale; i++) {
+        gor_go(nothing_to_do, NULL);
+        while (gor_num_goroutines() != 0)
+            sched_yield();
+        found += gor_leaks(1);
+    }
+    IS(found, 0);
+    IS(gor_stop(), 0);
+}
+
+static atomic_bool enough;
+
+static void start_and_wait(void *p)
+{
+    gor_wg wg = { 0 };
+    (void)p;
+    while (!atomic_load(&enough)) {
+        for (int i = 0; i < 3; i++)
+            gor_wg_go(&wg, nothing_to_do, NULL);
+        gor_wg_wait(&wg);
+    }
+}
+
+TESTF(the_count_of_goroutines_misses_none_that_are_alive)
+{
+    int too_few = 0, too_many = 0;
+    start_runtime(4);
+    atomic_store(&enough, false);
+    IS(gor_go(start_and_wait, NULL), 0);
+    for (int i = 0; i < 200000 / test_scale; i++) {
+        size_t n = gor_num_goroutines();
+        too_few += n < 1;
+        too_many += n > SIZE_MAX / 2;              /* fewer than none */
+    }
+    IS(too_few, 0);
+    IS(too_many, 0);
+    atomic_store(&enough, true);
+    WAIT_FOR(gor_num_goroutines() == 0);
+    IS(gor_stop(), 0);
+}
+
 /* In a child of fork: there is no runtime here, and the calls say so. 0 if they do. */
 static int look_from_child(void)
 {

@@ -76,5 +76,9 @@ GOR__INLINE void gor__au64_bump(gor__au64 *a)
 {
     gor__au64_store_rlx(a, gor__au64_load_rlx(a) + 1);
 }
+GOR__INLINE void gor__au64_bump_rel(gor__au64 *a)
+{
+    gor__au64_store_rel(a, gor__au64_load_rlx(a) + 1);
+}
 
 #define GOR__COMPILER_BARRIER() __asm__ volatile("" ::: "memory")

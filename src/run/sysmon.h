@@ -56,15 +56,19 @@ static bool gor__thread_known(int tid, void *arg)
     return false;
 }
 
+/* Never fewer than were alive at some moment of the call: whoever is seen to have ended, first, has
+ * been counted as started. */
 static size_t gor__n_goroutines(void)
 {
-    uint64_t n = gor__au64_load_rlx(&gor__rt.outside_started);
+    uint64_t started, ended = 0;
     uint32_t procs = gor__au32_load_acq(&gor__rt.n_allp);
-    for (uint32_t i = 0; i < procs; i++) {
-        gor__p *p = gor__p_at(i);
-        n += gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->ended);
-    }
-    return (size_t)n;
+    for (uint32_t i = 0; i < procs; i++)
+        ended += gor__au64_load_acq(&gor__p_at(i)->ended);
+    started = gor__au64_load_rlx(&gor__rt.outside_started);
+    procs = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < procs; i++)
+        started += gor__au64_load_rlx(&gor__p_at(i)->started);
+    return (size_t)(started - ended);
 }
 
 /* Somebody waits for an fd, or for a signal. Exact when all Ms are asleep. */
