@@ -1702,7 +1702,8 @@ typedef gor_ctx     ctx_t;
  *   steal         take half of another P's ring, or its oldest task, in the last round also its
  *                 next slot, if it is busy with something else, and run its timers. spinning: an
  *                 M with a P that looks for work.
- *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
+ *   submit        queue a G, fence, wake a spinner if a P is idle and none looks. In vain, time
+ *                 and again: [idle] I7.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
@@ -1867,6 +1868,8 @@ typedef gor_ctx     ctx_t;
 #define GOR__COMPACT_NS     (1 * GOR_SEC)     /* [pack] */
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
+#define GOR__IN_VAIN        16                /* after so many wakes that found nothing ...      */
+#define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks around as often, and wakes  */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -4555,6 +4558,7 @@ typedef struct gor__m {
     sigset_t   mask;                   /* its thread's signal mask                             */
     gor__au64  rng;
     bool       spinning;
+    bool       called;                 /* it was woken to look for work: [idle] I7             */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
@@ -4600,6 +4604,7 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   n_procs;               /* wanted                                               */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
@@ -5204,6 +5209,11 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *                idle M stands by instead, and asks every millisecond whether they still poll, and
  *                for timers. If they do not, or nobody runs, there is a sleeper. The last M to
  *                go idle sees that all Ps are.
+ *             I7 A goroutine that is only to run next is most often run at once: two that hand
+ *                values to each other would have an M woken all the time, for nothing. So once
+ *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
+ *                wakes an M for it each GOR__IN_VAIN_NS, and the first wake that finds work ends
+ *                this. What goes into a ring or another queue is never left to [sysmon].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -5306,16 +5316,21 @@ static void gor__p_hold(gor__m *m, gor__p *p)
     gor__aptr_store_rel(&p->m, m);
 }
 
+/* [sysmon] looks around now, and then decides anew for how long it sleeps. */
+static void gor__sysmon_hurry(void)
+{
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
 /* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
 static void gor__sysmon_wake(void)
 {
     if (gor__au32_load_sc(&gor__rt.sysmon_idle) == 0)
         return;
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());    /* nobody has kept it meanwhile */
-    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
-        gor__au32_add(&gor__rt.sysmon_park, 1);
-        gor__os_futex_wake(&gor__rt.sysmon_park, 1);
-    }
+    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0))
+        gor__sysmon_hurry();
 }
 
 /* Give p, taken from the idle list or from an M, to an idle M or to a new one. */
@@ -5328,7 +5343,7 @@ static void gor__p_run(gor__p *p, bool spinning)
     gor__sysmon_wake();
     if (m) {
         m->next_p = p;
-        m->spinning = spinning;
+        m->spinning = m->called = spinning;
         gor__m_wake(m);
     } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
         gor__lock_sched();
@@ -5366,6 +5381,28 @@ GOR__INLINE void gor__submitted_by(bool fenced)
 }
 
 GOR__INLINE void gor__submitted(void) { gor__submitted_by(false); }
+
+/* Is a wake for what runs next left to [sysmon]? (I7) */
+GOR__INLINE bool gor__waking_is_vain(void)
+{
+    return gor__au32_load_rlx(&gor__rt.in_vain) >= GOR__IN_VAIN;
+}
+
+/* m has found work, or found none anywhere. If it was woken for that, it counts. */
+static void gor__has_looked(gor__m *m, bool found)
+{
+    uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);
+    if (!m->called)
+        return;
+    m->called = false;
+    if (found && n != 0)
+        gor__au32_store_rlx(&gor__rt.in_vain, 0);
+    if (!found && n < GOR__IN_VAIN) {
+        gor__au32_store_rlx(&gor__rt.in_vain, n + 1);
+        if (gor__waking_is_vain())
+            gor__sysmon_hurry();
+    }
+}
 
 /* When the first timer of all Ps is due. */
 static int64_t gor__timers_first(void)
@@ -5519,6 +5556,8 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
+    else if (gor__waking_is_vain())
+        return;
     gor__submitted_by(!g);
 }
 
@@ -7223,6 +7262,7 @@ static void gor__stop_spinning(gor__m *m)
 /* m has found work: if it was the one that looked, another should look now ([idle] I2). */
 static void gor__found(gor__m *m)
 {
+    gor__has_looked(m, true);
     if (!m->spinning)
         return;
     gor__stop_spinning(m);
@@ -7482,6 +7522,7 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
+        gor__has_looked(m, false);
         gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
@@ -7850,8 +7891,7 @@ static void gor__wake_everyone(uint32_t attention)
             gor__m_wake(m);
         }
     gor__unlock_sched();
-    gor__au32_add(&gor__rt.sysmon_park, 1);
-    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+    gor__sysmon_hurry();
 }
 
 /* Every M leaves at its next look at the queues. */
@@ -14913,6 +14953,8 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
+    if (gor__waking_is_vain() && ns > GOR__IN_VAIN_NS)
+        return GOR__IN_VAIN_NS;
     return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }

@@ -46,7 +46,8 @@
  *   steal         take half of another P's ring, or its oldest task, in the last round also its
  *                 next slot, if it is busy with something else, and run its timers. spinning: an
  *                 M with a P that looks for work.
- *   submit        queue a G, fence, wake a spinner if a P is idle and none looks.
+ *   submit        queue a G, fence, wake a spinner if a P is idle and none looks. In vain, time
+ *                 and again: [idle] I7.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.

@@ -13,6 +13,61 @@
 
 #define LATE_AT_MOST (25 * GOR_MS)
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
+}
+
+/* -- how late is a goroutine that runs next, where the one before it computes ------------------- */
+
+static void set(void *p)
+{
+    atomic_store((_Atomic int *)p, 1);
+}
+
+static int by_age(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* As if many wakes had found nothing ([idle] I7), start one that is to run next here, and make no
+ * call until it has run elsewhere. The median lateness of both, and of a thread. */
+static int start_and_compute(void *p)
+{
+    enum { ROUNDS = 41 };
+    int64_t late[ROUNDS], noise[ROUNDS];
+    (void)p;
+    for (int i = 0; i < ROUNDS; i++) {
+        _Atomic int ran = 0;
+        int64_t begin = now_ns();
+        gor__au32_store_rlx(&gor__rt.in_vain, GOR__IN_VAIN);
+        gor__sysmon_hurry();
+        usleep(GOR__IN_VAIN_NS / GOR_US);
+        noise[i] = now_ns() - begin;
+        begin = now_ns();
+        IS(gor_go(set, &ran), 0);
+        while (!atomic_load(&ran))
+            ;
+        late[i] = now_ns() - begin;
+    }
+    qsort(late, ROUNDS, sizeof late[0], by_age);
+    qsort(noise, ROUNDS, sizeof noise[0], by_age);
+    if (!OK(late[ROUNDS / 2] <= 4 * GOR__IN_VAIN_NS + 4 * noise[ROUNDS / 2]))
+        test_say("# %lld us late; a thread: %lld\n", (long long)(late[ROUNDS / 2] / GOR_US),
+                 (long long)(noise[ROUNDS / 2] / GOR_US));
+    return 0;
+}
+
+/* An endless quantum: nobody takes the processor from who computes. */
+TESTF(what_runs_next_is_run_elsewhere_soon_though_wakes_were_in_vain)
+{
+    gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
+    IS(gor_run_with(&o, start_and_compute, NULL), 0);
+}
+
 /* -- how late is a goroutine that only sleeps ---------------------------------------------------- */
 
 struct watch {
@@ -22,13 +77,6 @@ struct watch {
     int64_t     noise;                 /* the worst of a thread that does the same */
     int         fd[2];
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * GOR_SEC + t.tv_nsec;
-}
 
 /* The same sleeps as those of the goroutine, by the kernel: what this machine does to anybody. */
 static void *sleep_as_thread(void *p)

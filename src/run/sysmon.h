@@ -142,6 +142,8 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
+    if (gor__waking_is_vain() && ns > GOR__IN_VAIN_NS)
+        return GOR__IN_VAIN_NS;
     return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }

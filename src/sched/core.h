@@ -256,6 +256,7 @@ typedef struct gor__m {
     sigset_t   mask;                   /* its thread's signal mask                             */
     gor__au64  rng;
     bool       spinning;
+    bool       called;                 /* it was woken to look for work: [idle] I7             */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
@@ -301,6 +302,7 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   n_procs;               /* wanted                                               */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */

@@ -17,6 +17,11 @@
  *                idle M stands by instead, and asks every millisecond whether they still poll, and
  *                for timers. If they do not, or nobody runs, there is a sleeper. The last M to
  *                go idle sees that all Ps are.
+ *             I7 A goroutine that is only to run next is most often run at once: two that hand
+ *                values to each other would have an M woken all the time, for nothing. So once
+ *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
+ *                wakes an M for it each GOR__IN_VAIN_NS, and the first wake that finds work ends
+ *                this. What goes into a ring or another queue is never left to [sysmon].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -119,16 +124,21 @@ static void gor__p_hold(gor__m *m, gor__p *p)
     gor__aptr_store_rel(&p->m, m);
 }
 
+/* [sysmon] looks around now, and then decides anew for how long it sleeps. */
+static void gor__sysmon_hurry(void)
+{
+    gor__au32_add(&gor__rt.sysmon_park, 1);
+    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+}
+
 /* Is everything asleep but timers? Then sysmon sleeps too, and is woken when a P is taken. */
 static void gor__sysmon_wake(void)
 {
     if (gor__au32_load_sc(&gor__rt.sysmon_idle) == 0)
         return;
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());    /* nobody has kept it meanwhile */
-    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0)) {
-        gor__au32_add(&gor__rt.sysmon_park, 1);
-        gor__os_futex_wake(&gor__rt.sysmon_park, 1);
-    }
+    if (gor__au32_xchg(&gor__rt.sysmon_idle, 0))
+        gor__sysmon_hurry();
 }
 
 /* Give p, taken from the idle list or from an M, to an idle M or to a new one. */
@@ -141,7 +151,7 @@ static void gor__p_run(gor__p *p, bool spinning)
     gor__sysmon_wake();
     if (m) {
         m->next_p = p;
-        m->spinning = spinning;
+        m->spinning = m->called = spinning;
         gor__m_wake(m);
     } else if (gor__up.m_start(p, spinning) != 0) {   /* no thread to be had: carry on */
         gor__lock_sched();
@@ -179,6 +189,28 @@ GOR__INLINE void gor__submitted_by(bool fenced)
 }
 
 GOR__INLINE void gor__submitted(void) { gor__submitted_by(false); }
+
+/* Is a wake for what runs next left to [sysmon]? (I7) */
+GOR__INLINE bool gor__waking_is_vain(void)
+{
+    return gor__au32_load_rlx(&gor__rt.in_vain) >= GOR__IN_VAIN;
+}
+
+/* m has found work, or found none anywhere. If it was woken for that, it counts. */
+static void gor__has_looked(gor__m *m, bool found)
+{
+    uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);
+    if (!m->called)
+        return;
+    m->called = false;
+    if (found && n != 0)
+        gor__au32_store_rlx(&gor__rt.in_vain, 0);
+    if (!found && n < GOR__IN_VAIN) {
+        gor__au32_store_rlx(&gor__rt.in_vain, n + 1);
+        if (gor__waking_is_vain())
+            gor__sysmon_hurry();
+    }
+}
 
 /* When the first timer of all Ps is due. */
 static int64_t gor__timers_first(void)

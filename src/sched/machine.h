@@ -213,8 +213,7 @@ static void gor__wake_everyone(uint32_t attention)
             gor__m_wake(m);
         }
     gor__unlock_sched();
-    gor__au32_add(&gor__rt.sysmon_park, 1);
-    gor__os_futex_wake(&gor__rt.sysmon_park, 1);
+    gor__sysmon_hurry();
 }
 
 /* Every M leaves at its next look at the queues. */

@@ -423,6 +423,7 @@ static void gor__stop_spinning(gor__m *m)
 /* m has found work: if it was the one that looked, another should look now ([idle] I2). */
 static void gor__found(gor__m *m)
 {
+    gor__has_looked(m, true);
     if (!m->spinning)
         return;
     gor__stop_spinning(m);
@@ -682,6 +683,7 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
+        gor__has_looked(m, false);
         gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
