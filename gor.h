@@ -10608,10 +10608,10 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
 }
 
 /* Nobody queues, so who has it most likely runs on another processor, and not for long. Stay away
- * for a microsecond, a few times: it then locks and unlocks in its own cache, as often as it likes,
+ * for microseconds, a few times: it then locks and unlocks in its own cache, as often as it likes,
  * instead of sending the line to and fro at each try. True: taken. */
 #define GOR__MUTEX_TRIES 4
-#define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 4)
+#define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 2)
 static bool gor__mutex_outlast(gor_mutex *m)
 {
     int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
