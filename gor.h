@@ -109,19 +109,20 @@
  *
  * FAILING    gor_panic(fmt, ...) runs the deferred calls of the goroutine, last in first out; if
  *   one calls gor_recover, the goroutine ends there; else message and all goroutines go to stderr
- *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function.
- *   A panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call
- *   from outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone
- *   any more: no timer is pending, nobody is in gor_block, and every other thread of the process
- *   that is younger than main sleeps in a gor call without a deadline. A thread asleep in a
- *   select or in a call of another library keeps the report away; so does an unreadable /proc. A
- *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
- *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
- *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
- *   for names link with -rdynamic (functions that are static: addr2line -fe app OFFSET). The end
- *   is by _exit: what printf holds for a pipe or a file is lost, unless options.on_panic or
- *   on_deadlock flush it. GOR_REPORT_LEAKS names the goroutines that are abandoned at
- *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
+ *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function. A
+ *   panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call from
+ *   outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone any
+ *   more: no timer is pending, nobody is in gor_block, and every other thread of the process that
+ *   is younger than main sleeps in a gor call without a deadline; after gor_start, main too. A
+ *   thread asleep in a select or in a call of another library keeps the report away; so does an
+ *   unreadable /proc. A stack overflow is reported likewise, and so is a wild pointer in a
+ *   goroutine unless a handler for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd)
+ *   prints every goroutine at any time. Stacks are read by frame pointers: for full ones compile
+ *   with -fno-omit-frame-pointer, for names link with -rdynamic (functions that are static:
+ *   addr2line -fe app OFFSET). The end is by _exit: what printf holds for a pipe or a file is
+ *   lost, unless options.on_panic or on_deadlock flush it, which a fault does not call.
+ *   GOR_REPORT_LEAKS names the goroutines that are abandoned at the end. gor_trace_start(path) and
+ *   gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
  *   gor_write and the like work on any descriptor and park while it would block. Close what a
@@ -165,7 +166,7 @@
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
- *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
+ *   GORTRACEBACK=word   none, 0: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
  *                       keepthread=MS: give spare idle threads back after that time (60000)
@@ -256,7 +257,8 @@ typedef struct gor__wq { gor__aptr head; struct gor__node *tail; } gor__wq;
 
 /* -- results -------------------------------------------------------------------------------- */
 
-/* Name any result of this library, e.g. gor_strerror(-EPIPE) is "closed (EPIPE)".
+/* Name any result of this library, e.g. gor_strerror(-EPIPE) is "closed (EPIPE)"; what comes from
+ * the system and means nothing of its own here, in the system's words.
  *   err   a result: 0, or a negative errno; positive ones are taken as well
  * Returns a static string, never NULL. Parks: never. */
 GOR_API const char *gor_strerror(int err);
@@ -311,7 +313,8 @@ typedef struct gor_options {
     void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
     void  (*free)(void *p, void *user);                   /* not call gor                        */
     void   *user;                      /* handed to every hook                                   */
-    void  (*on_panic)(const char *message, void *user);   /* before the report of a panic        */
+    void  (*on_panic)(const char *message, void *user);   /* before the report of a panic, but
+                                          not of a fault                                         */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
     void  (*on_exit)(void *user);                         /* at the end of gor_stop              */
     int64_t  compact_idle;             /* ns parked before a stack may be packed; default 1 s;
@@ -325,8 +328,8 @@ typedef struct gor_options {
  * leaves by gor_exit or a recovered panic, the run goes on until the last goroutine has ended.
  *   fn    the main goroutine; starts on the calling OS thread
  *   arg   handed to fn
- * Returns fn's result; -EBUSY already running; -ENOMEM; -EINVAL fn is NULL, or called from a
- * goroutine. Parks: no, it blocks the calling thread. */
+ * Returns fn's result; -EBUSY already running; -ENOMEM; -EAGAIN no thread to be had; -EINVAL fn is
+ * NULL, or called from a goroutine. Parks: no, it blocks the calling thread. */
 GOR_API int gor_run(int (*fn)(void *), void *arg);
 
 /* The same with options; o is copied, NULL means defaults. Also -EINVAL for an option out of
@@ -334,7 +337,7 @@ GOR_API int gor_run(int (*fn)(void *), void *arg);
 GOR_API int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg);
 
 /* Start the runtime without a main goroutine; the calling thread stays a foreign one.
- * Returns 0; -EBUSY already running; -ENOMEM; -EINVAL. Any thread. */
+ * Returns 0; -EBUSY already running; -ENOMEM; -EAGAIN; -EINVAL. Any thread. */
 GOR_API int gor_start(const gor_options *o);
 
 /* Stop what gor_start started: abandon what still runs, free everything. A goroutine that computes
@@ -347,20 +350,27 @@ GOR_API int gor_stop(void);
  * Returns the previous value; -ESRCH without a runtime. Any thread. Parks: never. */
 GOR_API int gor_procs(int n);
 
-/* int main() whose body is the main goroutine; argc and argv are in scope:
- *     GOR_MAIN { printf("hello\n"); return 0; } */
+/* For GOR_MAIN, which could not run: say why. Returns the exit status. */
+GOR_API int gor__no_main(int rc);
+
+/* int main() whose body is the main goroutine, by gor_run: with a stack of 256 KiB, as all. argc
+ * and argv are in scope:
+ *     GOR_MAIN { printf("hello\n"); return 0; }
+ * If there is no memory or thread to run it, stderr says so, and the status is 2. */
 #define GOR_MAIN                                                                                   \
-    struct gor__main_args { int argc; char **argv; };                                              \
+    struct gor__main_args { int argc; char **argv; int began; };                                   \
     static int gor__user_main(int argc, char **argv);                                              \
     static int gor__main_goroutine(void *p)                                                        \
     {                                                                                              \
         struct gor__main_args *a = (struct gor__main_args *)p;                                     \
+        a->began = 1;                                                                              \
         return gor__user_main(a->argc, a->argv);                                                   \
     }                                                                                              \
     int main(int argc, char **argv)                                                                \
     {                                                                                              \
-        struct gor__main_args a = { argc, argv };                                                  \
-        return gor_run(gor__main_goroutine, &a);                                                   \
+        struct gor__main_args a = { argc, argv, 0 };                                               \
+        int rc = gor_run(gor__main_goroutine, &a);                                                 \
+        return a.began ? rc : gor__no_main(rc);                                                    \
     }                                                                                              \
     static int gor__user_main(int argc GOR__UNUSED, char **argv GOR__UNUSED)
 
@@ -543,8 +553,11 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #define GOR__GO_CHECK(f, call, probe)                                                              \
     (void)sizeof(call, 0);                                                                         \
     GOR__PROBE(probe)                                                                              \
+    _Pragma("GCC diagnostic push")                                                                 \
+    _Pragma("GCC diagnostic ignored \"-Wstrict-prototypes\"")                                      \
     _Static_assert(gor__x || GOR__WIDE(f, call),                                                   \
                    "GOR_GO: cast each argument to the exact type of its parameter");               \
+    _Pragma("GCC diagnostic pop")                                                                  \
     _Static_assert(sizeof(__typeof__(call)) <= 8, "GOR_GO: f returns too large a struct");
 #define GOR__NO_FLOAT(a)                                                                           \
     _Static_assert(_Generic((a), float: 0, double: 0, long double: 0, default: 1) &&               \
@@ -712,13 +725,23 @@ GOR_API int gor_chan_recv(gor_chan *c, void *v, size_t n);
 GOR_API int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline);
 GOR_API int gor_chan_try_recv(gor_chan *c, void *v, size_t n);
 
-/* The same with the size taken from the pointer. */
-#define gor_send(c, v)                gor_chan_send((c), (v), sizeof *(v))
-#define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), sizeof *(v), (deadline))
-#define gor_try_send(c, v)            gor_chan_try_send((c), (v), sizeof *(v))
-#define gor_recv(c, v)                gor_chan_recv((c), (v), sizeof *(v))
-#define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), sizeof *(v), (deadline))
-#define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), sizeof *(v))
+/* The same with the size taken from the pointer: not a void *, whose *v gcc takes for a byte. */
+#ifdef __cplusplus
+#define GOR__SIZE_AT(v) sizeof *(v)
+#else
+#define GOR__SIZE_AT(v)                                                                            \
+    (sizeof *(v) + 0 * sizeof(struct {                                                             \
+         _Static_assert(_Generic((v), void *: 0, const void *: 0, default: 1),                     \
+                        "gor: a void * does not say how large the value is");                      \
+         int gor__unused;                                                                          \
+     }))
+#endif
+#define gor_send(c, v)                gor_chan_send((c), (v), GOR__SIZE_AT(v))
+#define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), GOR__SIZE_AT(v), (deadline))
+#define gor_try_send(c, v)            gor_chan_try_send((c), (v), GOR__SIZE_AT(v))
+#define gor_recv(c, v)                gor_chan_recv((c), (v), GOR__SIZE_AT(v))
+#define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), GOR__SIZE_AT(v), (deadline))
+#define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), GOR__SIZE_AT(v))
 
 /* Close: receivers get what is left, then -EPIPE; waiting and later senders get -EPIPE.
  * Returns 0; -EPIPE already closed; -EINVAL c is NULL. Any thread. Parks: never.
@@ -874,9 +897,9 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
 
 /* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
  * writable: a read or write of fd would not block; that includes one that would fail. */
-#define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
-#define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
-#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))
+#define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), NULL)
+#define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), (ok))
+#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), GOR__SIZE_AT(ptr))
 #define gor_on_done(ctx)           gor__case(GOR_CASE_DONE, (ctx), NULL, 0, NULL)
 #define gor_on_deadline(t)         gor__case_time(t)
 #define gor_on_after(ns)           gor__case_time(gor__deadline_after(ns))
@@ -1338,7 +1361,8 @@ GOR_API const char *gor_recover(void);
  * started, its stack. Takes no lock that the program could hold. Any thread. Parks: never. */
 GOR_API void gor_dump(int fd);
 
-/* Write the goroutines that gor_stop would abandon now. Returns how many. Any thread. */
+/* Write the goroutines that gor_stop would abandon now; the caller too, if it is one. Returns how
+ * many. Any thread. */
 GOR_API int gor_leaks(int fd);
 
 /* Write down, from now on, each turn of a goroutine: when, how long, on which thread and processor,
@@ -9098,7 +9122,7 @@ static void gor__traceback_init(void)
     if (!s)
         return;
     gor__traceback_mode = strcmp(s, "none") == 0 || strcmp(s, "0") == 0 ? GOR__TB_NONE :
-                          strcmp(s, "single") == 0 || strcmp(s, "1") == 0 ? GOR__TB_SINGLE :
+                          strcmp(s, "single") == 0 ? GOR__TB_SINGLE :
                           strcmp(s, "crash") == 0 ? GOR__TB_CRASH : GOR__TB_ALL;
 }
 
@@ -15614,6 +15638,12 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
 
 int gor_run(int (*fn)(void *), void *arg) { return gor_run_with(NULL, fn, arg); }
 
+int gor__no_main(int rc)
+{
+    fprintf(stderr, "gor: no memory or thread to run main: %s\n", gor_strerror(rc));
+    return 2;
+}
+
 int gor_start(const gor_options *o)
 {
     int rc;
@@ -15837,9 +15867,12 @@ GOR__UNUSED static int gor__check_world(void)
 }
 
 /* ==== [names] results in words; errno that survives migration ============================= */
+#define GOR__ERRNO_LAST 133                    /* above, libc's strerror writes into a buffer */
+
 const char *gor_strerror(int err)
 {
-    switch (err < 0 ? -(int64_t)err : err) {
+    int64_t positive = err < 0 ? -(int64_t)err : err;
+    switch (positive) {
     case 0:            return "success";
     case EPIPE:        return "closed (EPIPE)";
     case EAGAIN:       return "would block (EAGAIN)";
@@ -15854,13 +15887,14 @@ const char *gor_strerror(int err)
     case ENOSYS:       return "not supported (ENOSYS)";
     case EOVERFLOW:    return "too large (EOVERFLOW)";
     case EINTR:        return "interrupted (EINTR)";
-    case ENOENT:       return "no such file (ENOENT)";
+    case ENOENT:       return "no such file or host (ENOENT)";
     case EACCES:       return "permission denied (EACCES)";
     case EMFILE:       return "too many open files (EMFILE)";
     case ECONNREFUSED: return "connection refused (ECONNREFUSED)";
     case ECONNRESET:   return "connection reset (ECONNRESET)";
     case EADDRINUSE:   return "address in use (EADDRINUSE)";
-    default:           return "unknown error";
+    default:
+        return positive <= GOR__ERRNO_LAST ? strerror((int)positive) : "unknown error";
     }
 }
 

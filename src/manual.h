@@ -109,19 +109,20 @@
  *
  * FAILING    gor_panic(fmt, ...) runs the deferred calls of the goroutine, last in first out; if
  *   one calls gor_recover, the goroutine ends there; else message and all goroutines go to stderr
- *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function.
- *   A panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call
- *   from outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone
- *   any more: no timer is pending, nobody is in gor_block, and every other thread of the process
- *   that is younger than main sleeps in a gor call without a deadline. A thread asleep in a
- *   select or in a call of another library keeps the report away; so does an unreadable /proc. A
- *   stack overflow is reported likewise, and so is a wild pointer in a goroutine unless a handler
- *   for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd) prints every goroutine at any
- *   time. Stacks are read by frame pointers: for full ones compile with -fno-omit-frame-pointer,
- *   for names link with -rdynamic (functions that are static: addr2line -fe app OFFSET). The end
- *   is by _exit: what printf holds for a pipe or a file is lost, unless options.on_panic or
- *   on_deadlock flush it. GOR_REPORT_LEAKS names the goroutines that are abandoned at
- *   the end. gor_trace_start(path) and gor_trace_stop write who ran when, for Perfetto.
+ *   and the program ends with status 2. gor_defer belongs to the goroutine, not to the function. A
+ *   panic too: unlock of what is not locked, a wait group below zero, a goroutine-only call from
+ *   outside. "all goroutines are asleep - deadlock!" is said when nothing can wake anyone any
+ *   more: no timer is pending, nobody is in gor_block, and every other thread of the process that
+ *   is younger than main sleeps in a gor call without a deadline; after gor_start, main too. A
+ *   thread asleep in a select or in a call of another library keeps the report away; so does an
+ *   unreadable /proc. A stack overflow is reported likewise, and so is a wild pointer in a
+ *   goroutine unless a handler for it was there before; GOR_NO_SIGNALS: neither. gor_dump(fd)
+ *   prints every goroutine at any time. Stacks are read by frame pointers: for full ones compile
+ *   with -fno-omit-frame-pointer, for names link with -rdynamic (functions that are static:
+ *   addr2line -fe app OFFSET). The end is by _exit: what printf holds for a pipe or a file is
+ *   lost, unless options.on_panic or on_deadlock flush it, which a fault does not call.
+ *   GOR_REPORT_LEAKS names the goroutines that are abandoned at the end. gor_trace_start(path) and
+ *   gor_trace_stop write who ran when, for Perfetto.
  *
  * IO         gor_listen, gor_accept, gor_dial and gor_open give file descriptors; gor_read,
  *   gor_write and the like work on any descriptor and park while it would block. Close what a
@@ -165,7 +166,7 @@
  *
  * ENVIRONMENT
  *   GORMAXPROCS=n       processors, if gor_options.procs is 0
- *   GORTRACEBACK=word   none: message only; single: that goroutine; all (default); crash: all,
+ *   GORTRACEBACK=word   none, 0: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
  *                       keepthread=MS: give spare idle threads back after that time (60000)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What GOR_GO must refuse to compile, and what it must take. TAP, for prove.
+# What GOR_GO and the calls of channels must refuse to compile, and what they must take. TAP.
 #   CC CFLAGS, CXX CXXFLAGS   the compilers;   BUILD  where to build;   ROOT  where gor.h is
 cd "$(dirname "$0")/.." || exit 1
 . tests/tap.sh
@@ -133,6 +133,13 @@ for lang in c cc; do
 done
 
 # An argument would arrive with whatever is in the register's upper bits: C wants the exact type.
+taken c 'gor_send((gor_chan *)0, p)'
+taken c 'gor_recv((gor_chan *)0, &pair)'
+taken c 'gor_select(gor_on_recv((gor_chan *)0, text))'
+for call in 'gor_send((gor_chan *)0, (void *)p)' 'gor_recv((gor_chan *)0, (void *)p)' \
+    'gor_send((gor_chan *)0, (const void *)p)' 'gor_select(gor_on_send((gor_chan *)0, (void *)p))'; do
+    refused c "$call"
+done
 refused c 'GOR_GO(one_char, 5)'
 refused c 'GOR_GO(one_char, i)'
 refused c 'GOR_GO(one_short, 5)'

@@ -1338,6 +1338,8 @@ TEST(results_have_names)
         IS_STR(gor_strerror(-known[i]), gor_strerror(known[i]));
     }
     OK(strstr(gor_strerror(-EPIPE), "EPIPE") != NULL);
+    IS_STR(gor_strerror(-EHOSTUNREACH), strerror(EHOSTUNREACH));
+    IS_STR(gor_strerror(-12345), "unknown error");
     OK(gor_strerror(0) != NULL);
     OK(gor_strerror(-123456) != NULL);
     OK(gor_strerror(INT32_MIN) != NULL);

@@ -22,6 +22,12 @@ printf '%s\n' '#include <stdio.h>' '#define GOR_IMPLEMENTATION' '#include "gor.h
     'GOR_MAIN { printf("%d\n", (int)gor_id()); return 0; }' >"$dir/late.c"
 cp "$dir/late.c" "$dir/late.cc"
 
+# Calls whose macros look at types.
+printf '%s\n' '#include "gor.h"' 'int calls(gor_chan *c, int v);' \
+    'static void f(gor_chan *c, int v) { (void)c, (void)v; }' \
+    'int calls(gor_chan *c, int v) { return GOR_GO(f, c, v) + gor_send(c, &v) + gor_recv(c, &v); }' \
+    >"$dir/calls.c"
+
 # check COMPILER FLAG... FILE: gcc warns of some things only where it optimises; clang sees all that
 # it will warn of in the source, and so does gcc of what differs by the language's version.
 check() {
@@ -33,6 +39,9 @@ check() {
     fi
 }
 
+for cc in gcc clang; do
+    check $cc -std=gnu11 -O2 -Wstrict-prototypes -Wmissing-prototypes "$dir/calls.c"
+done
 for half in public all; do
     for cc in gcc clang; do
         for opt in -O0 -O2 '-O2 -DGOR_CHECK=1'; do

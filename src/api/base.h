@@ -45,7 +45,8 @@ typedef struct gor__wq { gor__aptr head; struct gor__node *tail; } gor__wq;
 
 /* -- results -------------------------------------------------------------------------------- */
 
-/* Name any result of this library, e.g. gor_strerror(-EPIPE) is "closed (EPIPE)".
+/* Name any result of this library, e.g. gor_strerror(-EPIPE) is "closed (EPIPE)"; what comes from
+ * the system and means nothing of its own here, in the system's words.
  *   err   a result: 0, or a negative errno; positive ones are taken as well
  * Returns a static string, never NULL. Parks: never. */
 GOR_API const char *gor_strerror(int err);
@@ -100,7 +101,8 @@ typedef struct gor_options {
     void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
     void  (*free)(void *p, void *user);                   /* not call gor                        */
     void   *user;                      /* handed to every hook                                   */
-    void  (*on_panic)(const char *message, void *user);   /* before the report of a panic        */
+    void  (*on_panic)(const char *message, void *user);   /* before the report of a panic, but
+                                          not of a fault                                         */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
     void  (*on_exit)(void *user);                         /* at the end of gor_stop              */
     int64_t  compact_idle;             /* ns parked before a stack may be packed; default 1 s;
@@ -114,8 +116,8 @@ typedef struct gor_options {
  * leaves by gor_exit or a recovered panic, the run goes on until the last goroutine has ended.
  *   fn    the main goroutine; starts on the calling OS thread
  *   arg   handed to fn
- * Returns fn's result; -EBUSY already running; -ENOMEM; -EINVAL fn is NULL, or called from a
- * goroutine. Parks: no, it blocks the calling thread. */
+ * Returns fn's result; -EBUSY already running; -ENOMEM; -EAGAIN no thread to be had; -EINVAL fn is
+ * NULL, or called from a goroutine. Parks: no, it blocks the calling thread. */
 GOR_API int gor_run(int (*fn)(void *), void *arg);
 
 /* The same with options; o is copied, NULL means defaults. Also -EINVAL for an option out of
@@ -123,7 +125,7 @@ GOR_API int gor_run(int (*fn)(void *), void *arg);
 GOR_API int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg);
 
 /* Start the runtime without a main goroutine; the calling thread stays a foreign one.
- * Returns 0; -EBUSY already running; -ENOMEM; -EINVAL. Any thread. */
+ * Returns 0; -EBUSY already running; -ENOMEM; -EAGAIN; -EINVAL. Any thread. */
 GOR_API int gor_start(const gor_options *o);
 
 /* Stop what gor_start started: abandon what still runs, free everything. A goroutine that computes
@@ -136,20 +138,27 @@ GOR_API int gor_stop(void);
  * Returns the previous value; -ESRCH without a runtime. Any thread. Parks: never. */
 GOR_API int gor_procs(int n);
 
-/* int main() whose body is the main goroutine; argc and argv are in scope:
- *     GOR_MAIN { printf("hello\n"); return 0; } */
+/* For GOR_MAIN, which could not run: say why. Returns the exit status. */
+GOR_API int gor__no_main(int rc);
+
+/* int main() whose body is the main goroutine, by gor_run: with a stack of 256 KiB, as all. argc
+ * and argv are in scope:
+ *     GOR_MAIN { printf("hello\n"); return 0; }
+ * If there is no memory or thread to run it, stderr says so, and the status is 2. */
 #define GOR_MAIN                                                                                   \
-    struct gor__main_args { int argc; char **argv; };                                              \
+    struct gor__main_args { int argc; char **argv; int began; };                                   \
     static int gor__user_main(int argc, char **argv);                                              \
     static int gor__main_goroutine(void *p)                                                        \
     {                                                                                              \
         struct gor__main_args *a = (struct gor__main_args *)p;                                     \
+        a->began = 1;                                                                              \
         return gor__user_main(a->argc, a->argv);                                                   \
     }                                                                                              \
     int main(int argc, char **argv)                                                                \
     {                                                                                              \
-        struct gor__main_args a = { argc, argv };                                                  \
-        return gor_run(gor__main_goroutine, &a);                                                   \
+        struct gor__main_args a = { argc, argv, 0 };                                               \
+        int rc = gor_run(gor__main_goroutine, &a);                                                 \
+        return a.began ? rc : gor__no_main(rc);                                                    \
     }                                                                                              \
     static int gor__user_main(int argc GOR__UNUSED, char **argv GOR__UNUSED)
 

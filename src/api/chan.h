@@ -39,13 +39,23 @@ GOR_API int gor_chan_recv(gor_chan *c, void *v, size_t n);
 GOR_API int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline);
 GOR_API int gor_chan_try_recv(gor_chan *c, void *v, size_t n);
 
-/* The same with the size taken from the pointer. */
-#define gor_send(c, v)                gor_chan_send((c), (v), sizeof *(v))
-#define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), sizeof *(v), (deadline))
-#define gor_try_send(c, v)            gor_chan_try_send((c), (v), sizeof *(v))
-#define gor_recv(c, v)                gor_chan_recv((c), (v), sizeof *(v))
-#define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), sizeof *(v), (deadline))
-#define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), sizeof *(v))
+/* The same with the size taken from the pointer: not a void *, whose *v gcc takes for a byte. */
+#ifdef __cplusplus
+#define GOR__SIZE_AT(v) sizeof *(v)
+#else
+#define GOR__SIZE_AT(v)                                                                            \
+    (sizeof *(v) + 0 * sizeof(struct {                                                             \
+         _Static_assert(_Generic((v), void *: 0, const void *: 0, default: 1),                     \
+                        "gor: a void * does not say how large the value is");                      \
+         int gor__unused;                                                                          \
+     }))
+#endif
+#define gor_send(c, v)                gor_chan_send((c), (v), GOR__SIZE_AT(v))
+#define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), GOR__SIZE_AT(v), (deadline))
+#define gor_try_send(c, v)            gor_chan_try_send((c), (v), GOR__SIZE_AT(v))
+#define gor_recv(c, v)                gor_chan_recv((c), (v), GOR__SIZE_AT(v))
+#define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), GOR__SIZE_AT(v), (deadline))
+#define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), GOR__SIZE_AT(v))
 
 /* Close: receivers get what is left, then -EPIPE; waiting and later senders get -EPIPE.
  * Returns 0; -EPIPE already closed; -EINVAL c is NULL. Any thread. Parks: never.
@@ -201,9 +211,9 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
 
 /* The cases. A NULL channel or context is a case that is off. gor_on_after: ns from now. readable,
  * writable: a read or write of fd would not block; that includes one that would fail. */
-#define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), NULL)
-#define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), sizeof *(ptr), (ok))
-#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), sizeof *(ptr))
+#define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), NULL)
+#define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), (ok))
+#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), GOR__SIZE_AT(ptr))
 #define gor_on_done(ctx)           gor__case(GOR_CASE_DONE, (ctx), NULL, 0, NULL)
 #define gor_on_deadline(t)         gor__case_time(t)
 #define gor_on_after(ns)           gor__case_time(gor__deadline_after(ns))

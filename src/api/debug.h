@@ -22,7 +22,8 @@ GOR_API const char *gor_recover(void);
  * started, its stack. Takes no lock that the program could hold. Any thread. Parks: never. */
 GOR_API void gor_dump(int fd);
 
-/* Write the goroutines that gor_stop would abandon now. Returns how many. Any thread. */
+/* Write the goroutines that gor_stop would abandon now; the caller too, if it is one. Returns how
+ * many. Any thread. */
 GOR_API int gor_leaks(int fd);
 
 /* Write down, from now on, each turn of a goroutine: when, how long, on which thread and processor,

@@ -161,8 +161,11 @@ GOR_API int gor__go_call(const gor__call *call, const char *site);
 #define GOR__GO_CHECK(f, call, probe)                                                              \
     (void)sizeof(call, 0);                                                                         \
     GOR__PROBE(probe)                                                                              \
+    _Pragma("GCC diagnostic push")                                                                 \
+    _Pragma("GCC diagnostic ignored \"-Wstrict-prototypes\"")                                      \
     _Static_assert(gor__x || GOR__WIDE(f, call),                                                   \
                    "GOR_GO: cast each argument to the exact type of its parameter");               \
+    _Pragma("GCC diagnostic pop")                                                                  \
     _Static_assert(sizeof(__typeof__(call)) <= 8, "GOR_GO: f returns too large a struct");
 #define GOR__NO_FLOAT(a)                                                                           \
     _Static_assert(_Generic((a), float: 0, double: 0, long double: 0, default: 1) &&               \

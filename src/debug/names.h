@@ -1,7 +1,10 @@
 /* ==== [names] results in words; errno that survives migration ============================= */
+#define GOR__ERRNO_LAST 133                    /* above, libc's strerror writes into a buffer */
+
 const char *gor_strerror(int err)
 {
-    switch (err < 0 ? -(int64_t)err : err) {
+    int64_t positive = err < 0 ? -(int64_t)err : err;
+    switch (positive) {
     case 0:            return "success";
     case EPIPE:        return "closed (EPIPE)";
     case EAGAIN:       return "would block (EAGAIN)";
@@ -16,13 +19,14 @@ const char *gor_strerror(int err)
     case ENOSYS:       return "not supported (ENOSYS)";
     case EOVERFLOW:    return "too large (EOVERFLOW)";
     case EINTR:        return "interrupted (EINTR)";
-    case ENOENT:       return "no such file (ENOENT)";
+    case ENOENT:       return "no such file or host (ENOENT)";
     case EACCES:       return "permission denied (EACCES)";
     case EMFILE:       return "too many open files (EMFILE)";
     case ECONNREFUSED: return "connection refused (ECONNREFUSED)";
     case ECONNRESET:   return "connection reset (ECONNRESET)";
     case EADDRINUSE:   return "address in use (EADDRINUSE)";
-    default:           return "unknown error";
+    default:
+        return positive <= GOR__ERRNO_LAST ? strerror((int)positive) : "unknown error";
     }
 }
 

@@ -185,7 +185,7 @@ static void gor__traceback_init(void)
     if (!s)
         return;
     gor__traceback_mode = strcmp(s, "none") == 0 || strcmp(s, "0") == 0 ? GOR__TB_NONE :
-                          strcmp(s, "single") == 0 || strcmp(s, "1") == 0 ? GOR__TB_SINGLE :
+                          strcmp(s, "single") == 0 ? GOR__TB_SINGLE :
                           strcmp(s, "crash") == 0 ? GOR__TB_CRASH : GOR__TB_ALL;
 }
 

@@ -498,6 +498,12 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
 
 int gor_run(int (*fn)(void *), void *arg) { return gor_run_with(NULL, fn, arg); }
 
+int gor__no_main(int rc)
+{
+    fprintf(stderr, "gor: no memory or thread to run main: %s\n", gor_strerror(rc));
+    return 2;
+}
+
 int gor_start(const gor_options *o)
 {
     int rc;
