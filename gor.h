@@ -1892,7 +1892,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__COMPACT_NS     (1 * GOR_SEC)     /* [pack] */
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
-#define GOR__IN_VAIN        16                /* after so many wakes that found nothing ...      */
+#define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks around as often, and wakes  */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
@@ -5236,8 +5236,9 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *             I7 A goroutine that is only to run next is most often run at once: two that hand
  *                values to each other would have an M woken all the time, for nothing. So once
  *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
- *                wakes an M for it each GOR__IN_VAIN_NS, and the first wake that finds work ends
- *                this. What goes into a ring or another queue is never left to [sysmon].
+ *                looks each GOR__IN_VAIN_NS whether anything is queued, and wakes an M for it. The
+ *                first wake that finds work ends this, and so does a time in which nothing is seen
+ *                to be queued. All else is told as ever.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -5296,6 +5297,20 @@ static void gor__p_idle_push_locked(gor__p *p)
 /* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
 static gor__m gor__in_transit;
 
+/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
+ * does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
+    gor__unlock_sched();
+    return m;
+}
+
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
 static gor__p *gor__p_idle_pop_locked(gor__p *p)
 {
@@ -5340,7 +5355,7 @@ static void gor__p_hold(gor__m *m, gor__p *p)
     gor__aptr_store_rel(&p->m, m);
 }
 
-/* [sysmon] looks around now, and then decides anew for how long it sleeps. */
+/* [sysmon] decides anew for how long it sleeps. */
 static void gor__sysmon_hurry(void)
 {
     gor__au32_add(&gor__rt.sysmon_park, 1);
@@ -5412,7 +5427,7 @@ GOR__INLINE bool gor__waking_is_vain(void)
     return gor__au32_load_rlx(&gor__rt.in_vain) >= GOR__IN_VAIN;
 }
 
-/* m has found work, or found none anywhere. If it was woken for that, it counts. */
+/* m has found work, or goes to sleep without. If it was woken to look for it, that counts. */
 static void gor__has_looked(gor__m *m, bool found)
 {
     uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);
@@ -7083,13 +7098,17 @@ static gor__g *gor__try_priority(gor__p *p)
 }
 
 /* What a processor runs next it most often runs at once, from a warm cache: take it only from one
- * that is busy with something else, for a microsecond or more. */
+ * that is busy with something else, for a microsecond or more; for some ten if it is in a gor call,
+ * which may be no more than the wake that has brought us here. */
 static gor__g *gor__try_next_of(gor__p *victim)
 {
-    uint32_t tick = gor__au32_load_rlx(&victim->tick);
+    uint32_t tick = gor__au32_load_rlx(&victim->tick), in_call;
+    uint64_t begin = gor__arch_ticks();
     if (!gor__aptr_load_rlx(&victim->runq.next))
         return NULL;
-    gor__stay_away(gor__arch_ticks(), GOR__ARCH_TICKS / 4);
+    gor__stay_away(begin, GOR__ARCH_TICKS / 4);
+    if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
+        gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
     return tick == gor__au32_load_rlx(&victim->tick)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
@@ -7464,6 +7483,7 @@ static void gor__m_idle(gor__m *m)
     gor__g *ready;
     int64_t leave_at;
     gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
+    gor__has_looked(m, false);
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -7546,7 +7566,6 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
-        gor__has_looked(m, false);
         gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
@@ -7937,20 +7956,6 @@ static void gor__fence_all(void)
         gor__os_membarrier();
     else
         gor__arch_fence();
-}
-
-/* Who has p, and is he in a gor call (his word, of I1)? NULL: nobody. Under the lock a holder's
- * thread does not end, nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
-{
-    gor__m *m;
-    gor__lock_sched();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (m == &gor__in_transit)
-        m = NULL;
-    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
-    gor__unlock_sched();
-    return m;
 }
 
 /* -- windows ----------------------------------------------------------------------------------
@@ -14977,8 +14982,6 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
-    if (gor__waking_is_vain() && ns > GOR__IN_VAIN_NS)
-        return GOR__IN_VAIN_NS;
     return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
@@ -15116,6 +15119,36 @@ static void gor__call_main_home(void)
     }
 }
 
+/* A look in between, while wakes are in vain ([idle] I7), for what nobody has been woken for. If
+ * there is nothing for long, wakes are tried again. */
+static void gor__watch_next(void)
+{
+    static uint32_t quiet;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__work_anywhere()) {
+        quiet = 0;
+        gor__watch_queues();
+    } else if (++quiet >= GOR__IN_VAIN) {
+        quiet = 0;
+        gor__au32_store_rlx(&gor__rt.in_vain, 0);
+    }
+}
+
+/* Sleep until it is time for the next round. */
+static void gor__sysmon_nap(void)
+{
+    int64_t until = gor__os_now() + gor__sysmon_period();
+    for (;;) {
+        uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
+        bool vain = gor__waking_is_vain();
+        int64_t now = gor__os_now(), soon = vain ? now + GOR__IN_VAIN_NS : until;
+        if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
+            return;
+        gor__os_futex_wait(&gor__rt.sysmon_park, word, soon < until ? soon : until);
+        if (vain)
+            gor__watch_next();
+    }
+}
+
 static void *gor__sysmon_thread(void *arg)
 {
     (void)arg;
@@ -15129,8 +15162,7 @@ static void *gor__sysmon_thread(void *arg)
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else
-            gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
-                               gor__os_now() + gor__sysmon_period());
+            gor__sysmon_nap();
     }
     gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);

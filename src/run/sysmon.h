@@ -142,8 +142,6 @@ static enum gor__quiet gor__how_quiet(void)
 static int64_t gor__sysmon_period(void)
 {
     int64_t ns = gor__rt.opt.quantum / 4;
-    if (gor__waking_is_vain() && ns > GOR__IN_VAIN_NS)
-        return GOR__IN_VAIN_NS;
     return ns > GOR__SYSMON_NS ? GOR__SYSMON_NS :
            ns < GOR__SYSMON_MIN_NS ? GOR__SYSMON_MIN_NS : ns;
 }
@@ -281,6 +279,36 @@ static void gor__call_main_home(void)
     }
 }
 
+/* A look in between, while wakes are in vain ([idle] I7), for what nobody has been woken for. If
+ * there is nothing for long, wakes are tried again. */
+static void gor__watch_next(void)
+{
+    static uint32_t quiet;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__work_anywhere()) {
+        quiet = 0;
+        gor__watch_queues();
+    } else if (++quiet >= GOR__IN_VAIN) {
+        quiet = 0;
+        gor__au32_store_rlx(&gor__rt.in_vain, 0);
+    }
+}
+
+/* Sleep until it is time for the next round. */
+static void gor__sysmon_nap(void)
+{
+    int64_t until = gor__os_now() + gor__sysmon_period();
+    for (;;) {
+        uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
+        bool vain = gor__waking_is_vain();
+        int64_t now = gor__os_now(), soon = vain ? now + GOR__IN_VAIN_NS : until;
+        if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
+            return;
+        gor__os_futex_wait(&gor__rt.sysmon_park, word, soon < until ? soon : until);
+        if (vain)
+            gor__watch_next();
+    }
+}
+
 static void *gor__sysmon_thread(void *arg)
 {
     (void)arg;
@@ -294,8 +322,7 @@ static void *gor__sysmon_thread(void *arg)
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
         else
-            gor__os_futex_wait(&gor__rt.sysmon_park, gor__au32_load_acq(&gor__rt.sysmon_park),
-                               gor__os_now() + gor__sysmon_period());
+            gor__sysmon_nap();
     }
     gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);

@@ -20,8 +20,9 @@
  *             I7 A goroutine that is only to run next is most often run at once: two that hand
  *                values to each other would have an M woken all the time, for nothing. So once
  *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
- *                wakes an M for it each GOR__IN_VAIN_NS, and the first wake that finds work ends
- *                this. What goes into a ring or another queue is never left to [sysmon].
+ *                looks each GOR__IN_VAIN_NS whether anything is queued, and wakes an M for it. The
+ *                first wake that finds work ends this, and so does a time in which nothing is seen
+ *                to be queued. All else is told as ever.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -80,6 +81,20 @@ static void gor__p_idle_push_locked(gor__p *p)
 /* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
 static gor__m gor__in_transit;
 
+/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
+ * does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
+    gor__unlock_sched();
+    return m;
+}
+
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
 static gor__p *gor__p_idle_pop_locked(gor__p *p)
 {
@@ -124,7 +139,7 @@ static void gor__p_hold(gor__m *m, gor__p *p)
     gor__aptr_store_rel(&p->m, m);
 }
 
-/* [sysmon] looks around now, and then decides anew for how long it sleeps. */
+/* [sysmon] decides anew for how long it sleeps. */
 static void gor__sysmon_hurry(void)
 {
     gor__au32_add(&gor__rt.sysmon_park, 1);
@@ -196,7 +211,7 @@ GOR__INLINE bool gor__waking_is_vain(void)
     return gor__au32_load_rlx(&gor__rt.in_vain) >= GOR__IN_VAIN;
 }
 
-/* m has found work, or found none anywhere. If it was woken for that, it counts. */
+/* m has found work, or goes to sleep without. If it was woken to look for it, that counts. */
 static void gor__has_looked(gor__m *m, bool found)
 {
     uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);

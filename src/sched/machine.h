@@ -237,20 +237,6 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
-/* Who has p, and is he in a gor call (his word, of I1)? NULL: nobody. Under the lock a holder's
- * thread does not end, nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
-{
-    gor__m *m;
-    gor__lock_sched();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (m == &gor__in_transit)
-        m = NULL;
-    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
-    gor__unlock_sched();
-    return m;
-}
-
 /* -- windows ----------------------------------------------------------------------------------
  * What        The few instructions in which a call looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: a lock that meets nobody saves the locked

@@ -220,13 +220,17 @@ static gor__g *gor__try_priority(gor__p *p)
 }
 
 /* What a processor runs next it most often runs at once, from a warm cache: take it only from one
- * that is busy with something else, for a microsecond or more. */
+ * that is busy with something else, for a microsecond or more; for some ten if it is in a gor call,
+ * which may be no more than the wake that has brought us here. */
 static gor__g *gor__try_next_of(gor__p *victim)
 {
-    uint32_t tick = gor__au32_load_rlx(&victim->tick);
+    uint32_t tick = gor__au32_load_rlx(&victim->tick), in_call;
+    uint64_t begin = gor__arch_ticks();
     if (!gor__aptr_load_rlx(&victim->runq.next))
         return NULL;
-    gor__stay_away(gor__arch_ticks(), GOR__ARCH_TICKS / 4);
+    gor__stay_away(begin, GOR__ARCH_TICKS / 4);
+    if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
+        gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
     return tick == gor__au32_load_rlx(&victim->tick)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
@@ -601,6 +605,7 @@ static void gor__m_idle(gor__m *m)
     gor__g *ready;
     int64_t leave_at;
     gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
+    gor__has_looked(m, false);
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -683,7 +688,6 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
-        gor__has_looked(m, false);
         gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
