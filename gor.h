@@ -5595,7 +5595,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
-    else if (gor__waking_is_vain())
+    else if (gor__waking_is_vain())                /* [idle] I7 */
         return;
     gor__submitted_by(!g);
 }
