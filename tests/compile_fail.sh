@@ -132,14 +132,18 @@ for lang in c cc; do
     refused $lang 'GOR_GO(i, 1)'
 done
 
-# An argument would arrive with whatever is in the register's upper bits: C wants the exact type.
+# Of a void * gcc takes the size to be 1.
 taken c 'gor_send((gor_chan *)0, p)'
 taken c 'gor_recv((gor_chan *)0, &pair)'
 taken c 'gor_select(gor_on_recv((gor_chan *)0, text))'
 for call in 'gor_send((gor_chan *)0, (void *)p)' 'gor_recv((gor_chan *)0, (void *)p)' \
     'gor_send((gor_chan *)0, (const void *)p)' 'gor_select(gor_on_send((gor_chan *)0, (void *)p))'; do
     refused c "$call"
+    grep -q 'does not say how large' "$dir/log"
+    result $? "c says why it refuses $call"
 done
+
+# An argument would arrive with whatever is in the register's upper bits: C wants the exact type.
 refused c 'GOR_GO(one_char, 5)'
 refused c 'GOR_GO(one_char, i)'
 refused c 'GOR_GO(one_short, 5)'
