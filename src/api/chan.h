@@ -43,12 +43,10 @@ GOR_API int gor_chan_try_recv(gor_chan *c, void *v, size_t n);
 #ifdef __cplusplus
 #define GOR__SIZE_AT(v) sizeof *(v)
 #else
+struct gor__a_void_pointer_has_no_size;
 #define GOR__SIZE_AT(v)                                                                            \
-    (sizeof *(v) + 0 * sizeof(struct {                                                             \
-         _Static_assert(_Generic((v), void *: 0, const void *: 0, default: 1),                     \
-                        "gor: a void * does not say how large the value is");                      \
-         int gor__unused;                                                                          \
-     }))
+    sizeof *_Generic((v), void *: (struct gor__a_void_pointer_has_no_size *)0,                     \
+                     const void *: (struct gor__a_void_pointer_has_no_size *)0, default: (v))
 #endif
 #define gor_send(c, v)                gor_chan_send((c), (v), GOR__SIZE_AT(v))
 #define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), GOR__SIZE_AT(v), (deadline))
