@@ -1891,7 +1891,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
-#define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks around as often, and wakes  */
+#define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks at the queues as often      */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -5428,10 +5428,11 @@ GOR__INLINE bool gor__waking_is_vain(void)
 /* m has found work, or goes to sleep without. If it was woken to look for it, that counts. */
 static void gor__has_looked(gor__m *m, bool found)
 {
-    uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);
+    uint32_t n;
     if (!m->called)
         return;
     m->called = false;
+    n = gor__au32_load_rlx(&gor__rt.in_vain);
     if (found && n != 0)
         gor__au32_store_rlx(&gor__rt.in_vain, 0);
     if (!found && n < GOR__IN_VAIN) {
@@ -6996,10 +6997,6 @@ GOR__INLINE void gor__park_here(gor__g *g)
     gor__resumed(g);
 }
 
-GOR__SWITCHES static void gor__park(void)
-{
-    gor__park_here(gor__m_g(gor__self()));
-}
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
 GOR__INLINE void gor__yield_here(gor__m *m)
@@ -7026,6 +7023,21 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
     a.rc = rc;
     a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
     return a;
+}
+
+/* gor__park_here, for gor__arch_wait. */
+GOR__SWITCHES static gor__answer gor__park_there(void *g, void *b, void *c, uint64_t d, int64_t e,
+                                                 void *back)
+{
+    (void)b, (void)c, (void)d, (void)e;
+    gor__left_at(gor__self(), back);
+    gor__park_here((gor__g *)g);
+    return gor__answer_from(gor__self(), 0, back);
+}
+
+GOR__INLINE void gor__park(void)
+{
+    gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_there);
 }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
@@ -8269,12 +8281,17 @@ static void gor__wake_all(gor__node *list)
 }
 
 /* Leave a queue, if still in one. */
-static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+GOR__INLINE void gor__wq_leave_here(gor__spin *lock, enum gor__rank rank, gor__node *n)
 {
     gor__lock(lock, rank);
     if (n->queue)
         gor__wq_remove(n->queue, n);
     gor__unlock(lock, rank);
+}
+
+static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+{
+    gor__wq_leave_here(lock, rank, n);
 }
 
 /* -- waiting ------------------------------------------------------------------------------- */
@@ -10089,11 +10106,12 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
 /* ==== [select] wait for one of several ===========================================================
  * What        Run one of the cases that can run, drawn at random; if none can, queue at all of them
  *             and block.
- * Steps       1 check, ask for fds, and draw one of the cases that look as if they could run; 2 run
- *             that one, under its channel's lock. There was none, or it cannot any more: 3 lock all
- *             channels, by rising address; 4 draw one of the cases that can run; 5 default; 6 queue
- *             at the channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8
- *             block; 9 leave all queues. What woke an fd's case may have gone again: then from the
+ * Steps       1 check, and draw one of the channel cases that look as if they could run; 2 run that
+ *             one, under its channel's lock. There was none, or it cannot any more, or there are
+ *             cases without a channel: ask for fds, and do 1 and 2 with all; 3 lock all channels,
+ *             by rising address; 4 draw one of the cases that can run; 5 default; 6 queue at the
+ *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
+ *             leave all queues. What woke an fd's case may have gone again: then from the
  *             beginning.
  * Why         A case that can run may be run, whatever the others can. That none can, and that one
  *             waits now, must be true of all at one moment: so they are all locked, and between two
@@ -10112,19 +10130,27 @@ typedef struct gor__draw {
     uint32_t n;                        /* offered                                               */
 } gor__draw;
 
+/* The cases, and what step 1 finds among them: a word, as the draw is, for gor__arch_wait. */
+typedef struct gor__shape {
+    uint16_t n;                        /* cases                                                 */
+    uint16_t fallback;                 /* 1 + the default case, or 0                            */
+    uint16_t timer;                    /* 1 + the case with the first deadline, or 0            */
+    bool     fds;                      /* there are fd cases                                    */
+    bool     watched;                  /* there are these, contexts or tasks                    */
+} gor__shape;
+
+GOR__STATIC_ASSERT(sizeof(gor__shape) == 8 && sizeof(gor__draw) == 8, "a word each");
+
 typedef struct gor__selection {
-    gor_case  *cases;
-    size_t     n;
-    gor__node *node;                   /* n                                                     */
-    gor_chan **chan;                   /* n_chans, by rising address, once they are locked      */
-    size_t     n_chans;
-    int        n_fds;                  /* fd cases                                              */
-    int        n_watched;              /* these, contexts and tasks                             */
-    int        fallback;               /* the default case, or -1                               */
-    int        timer;                  /* the case with the first deadline, or -1               */
-    bool       locked;                 /* the channels are, or else nobody else is there        */
-    gor__draw  draw;                   /* among the cases that can run, or look so              */
-    gor__wait  wait;
+    gor_case   *cases;
+    gor__shape  shape;
+    gor__draw   draw;                  /* among the cases that can run, or look so              */
+    gor__node  *node;                  /* a case's                                              */
+    gor_chan  **chan;                  /* n_chans, by rising address, once they are locked      */
+    size_t      n_chans;
+    bool        locked;                /* the channels are, or else nobody else is there        */
+    gor__cancel *own;                  /* the context of who selects, or NULL                   */
+    gor__wait   wait;
 } gor__selection;
 
 static bool gor__case_is_fd(const gor_case *k)
@@ -10148,61 +10174,59 @@ GOR__INLINE bool gor__chan_case_ready(const gor_case *k)
            gor__au32_load_rlx(&c->closed);
 }
 
-/* True once in d->n times. */
-static GOR__NOINLINE bool gor__draw_again(const gor__draw *d)
+/* True once in n times. */
+static GOR__NOINLINE bool gor__draw_again(uint32_t n)
 {
     gor__m *m = gor__self();
     gor__au64 foreign;
     if (!m)
-        gor__au64_store_rlx(&foreign, ((uint64_t)gor__os_now() * d->n) | 1);
-    return gor__random_below(m ? &m->rng : &foreign, d->n) == 0;
+        gor__au64_store_rlx(&foreign, ((uint64_t)gor__os_now() * n) | 1);
+    return gor__random_below(m ? &m->rng : &foreign, n) == 0;
 }
 
 GOR__INLINE void gor__draw_offer(gor__draw *d, size_t which)
 {
-    if (d->n++ == 0 || gor__draw_again(d))
+    if (d->n++ == 0 || gor__draw_again(d->n))
         d->chosen = (int)which;
 }
 
-/* A case without a channel. 0 or what is wrong with it. */
-static int gor__select_note(gor__selection *s, size_t i)
+/* What case i, which has no channel, adds. */
+static GOR__NOINLINE gor__shape gor__select_note(gor__shape shape, const gor_case *cases, size_t i)
 {
-    gor_case *k = &s->cases[i];
+    const gor_case *k = &cases[i];
     switch (k->kind) {
     case GOR_CASE_DEADLINE:
-        if (s->timer < 0 || k->deadline < s->cases[s->timer].deadline)
-            s->timer = (int)i;
-        return 0;
+        if (!shape.timer || k->deadline < cases[shape.timer - 1].deadline)
+            shape.timer = (uint16_t)(i + 1);
+        break;
     case GOR_CASE_READABLE:
     case GOR_CASE_WRITABLE:
-        s->n_fds++;
-        s->n_watched++;
-        return 0;
+        shape.fds = shape.watched = true;
+        break;
     case GOR_CASE_DONE:
     case GOR_CASE_JOIN:
-        s->n_watched += k->object != NULL;
-        return 0;
+        shape.watched |= k->object != NULL;
+        break;
     case GOR_CASE_DEFAULT:
-        s->fallback = (int)i;
-        return 0;
-    default:
-        return k->kind == GOR_CASE_NONE ? 0 : -EINVAL;
+        shape.fallback = (uint16_t)(i + 1);
+        break;
     }
+    return shape;
 }
 
 /* Step 1: refuse before anything moves; draw among the channels, whose locks are not held. */
-static int gor__select_check(gor__selection *s)
+GOR__INLINE int gor__select_check(gor_case *cases, size_t n, gor__shape *shape, gor__draw *draw)
 {
-    gor_case *k = s->cases;
     gor__draw d = { -1, 0 };
-    s->n_fds = s->n_watched = 0;
-    s->fallback = s->timer = -1;
-    for (size_t i = 0, n = s->n; i < n; i++, k++) {
+    memset(shape, 0, sizeof *shape);
+    shape->n = (uint16_t)n;
+    for (size_t i = 0; i < n; i++) {
+        gor_case *k = &cases[i];
         k->rc = 0;
         if (k->kind != GOR_CASE_RECV && k->kind != GOR_CASE_SEND) {
-            int rc = gor__select_note(s, i);
-            if (rc != 0)
-                return rc;
+            if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
+                return -EINVAL;
+            *shape = gor__select_note(*shape, cases, i);
         } else if (k->object) {
             if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
                 return -EMSGSIZE;
@@ -10210,14 +10234,14 @@ static int gor__select_check(gor__selection *s)
                 gor__draw_offer(&d, i);
         }
     }
-    s->draw = d;
+    *draw = d;
     return 0;
 }
 
 /* The result of case i, which has run with rc. */
-static int gor__select_done(gor__selection *s, size_t i, int rc)
+GOR__INLINE int gor__select_done(gor_case *cases, size_t i, int rc)
 {
-    gor_case *k = &s->cases[i];
+    gor_case *k = &cases[i];
     k->rc = rc;
     if (k->kind == GOR_CASE_RECV && k->ok)
         *k->ok = rc == 0;
@@ -10238,11 +10262,11 @@ static bool gor__case_ready(const gor_case *k)
 }
 
 /* Those without a channel take part in the draw. */
-GOR__INLINE void gor__select_draw_others(gor__selection *s)
+static void gor__select_draw_others(gor__selection *s)
 {
-    if (s->n_watched == 0 && s->timer < 0)
+    if (!s->shape.watched && !s->shape.timer)
         return;
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_ready(&s->cases[i]))
             gor__draw_offer(&s->draw, i);
 }
@@ -10252,38 +10276,37 @@ static void gor__select_draw(gor__selection *s)
 {
     s->draw.chosen = -1;
     s->draw.n = 0;
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_chan(&s->cases[i]) && gor__chan_case_ready(&s->cases[i]))
             gor__draw_offer(&s->draw, i);
     gor__select_draw_others(s);
 }
 
-/* Run the case that was drawn; if it has a channel, that is locked. True: *result is the answer,
+/* Run case i, which was drawn; if it has a channel, that is locked. True: *result is the answer,
  * *woken is to be woken. False: it cannot any more. */
-static bool gor__select_drawn(gor__selection *s, gor__node **woken, int *result)
+GOR__INLINE bool gor__select_drawn(gor_case *cases, size_t i, gor__node **woken, int *result)
 {
-    size_t i = (size_t)s->draw.chosen;
-    gor_case *k = &s->cases[i];
+    gor_case *k = &cases[i];
     int rc = gor__case_is_fd(k) ? k->rc : 0;
     if (gor__case_is_chan(k)) {
         rc = gor__chan_transfer((gor_chan *)k->object, k->kind == GOR_CASE_SEND, k->value, woken);
         if (rc == GOR__WAIT)
             return false;
     }
-    *result = gor__select_done(s, i, rc);
+    *result = gor__select_done(cases, i, rc);
     return true;
 }
 
 /* Step 2. True: *result is the answer. */
-static bool gor__select_alone(gor__selection *s, int *result)
+GOR__INLINE bool gor__select_alone(gor_case *cases, size_t i, int *result)
 {
-    gor_case *k = &s->cases[s->draw.chosen];
+    gor_case *k = &cases[i];
     gor__spin *lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
     gor__node *woken = NULL;
     bool done;
     if (lock)
         gor__lock(lock, GOR__RANK_OBJECT);
-    done = gor__select_drawn(s, &woken, result);
+    done = gor__select_drawn(cases, i, &woken, result);
     if (lock)
         gor__unlock(lock, GOR__RANK_OBJECT);
     if (woken)
@@ -10292,16 +10315,16 @@ static bool gor__select_alone(gor__selection *s, int *result)
 }
 
 /* Steps 4 and 5, channels locked. True: *result is the answer, *woken is to be woken. */
-static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
+static GOR__NOINLINE bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
     if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
         gor__select_draw(s);
     for (; s->draw.chosen >= 0; gor__select_draw(s))
-        if (gor__select_drawn(s, woken, result))
+        if (gor__select_drawn(s->cases, (size_t)s->draw.chosen, woken, result))
             return true;
-    if (s->fallback >= 0)
-        *result = gor__select_done(s, (size_t)s->fallback, 0);
-    return s->fallback >= 0;
+    if (s->shape.fallback)
+        *result = gor__select_done(s->cases, s->shape.fallback - 1u, 0);
+    return s->shape.fallback != 0;
 }
 
 /* c finds its place among n others: insertion sort, for there are few. */
@@ -10313,12 +10336,11 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
 }
 
 /* Step 3 */
-static void gor__select_lock(gor__selection *s)
+static GOR__NOINLINE void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
     size_t n = 0;
-    s->locked = !gor__locks_are_nothing();
-    for (size_t i = 0; i < s->n && s->locked; i++)
+    for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_chan(&s->cases[i]))
             gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
     s->n_chans = n;
@@ -10327,7 +10349,7 @@ static void gor__select_lock(gor__selection *s)
             gor__lock(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
-static void gor__select_unlock(gor__selection *s)
+static GOR__NOINLINE void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
     for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
@@ -10336,11 +10358,11 @@ static void gor__select_unlock(gor__selection *s)
 }
 
 /* Step 6 */
-static void gor__select_queue(gor__selection *s)
+GOR__INLINE void gor__select_queue(gor__selection *s)
 {
     const gor_case *k = s->cases;
     gor__node *n = s->node;
-    for (size_t i = 0, end = s->n; i < end; i++, k++, n++) {
+    for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         gor_chan *c = (gor_chan *)k->object;
         if (!gor__case_is_chan(k))
             continue;
@@ -10374,7 +10396,7 @@ static void gor__select_ask_fd(gor_case *k)
 /* Step 1, fds. Their poller, too. 0 or an errno. */
 static int gor__select_ask(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_fd(&s->cases[i]))
             gor__select_ask_fd(&s->cases[i]);
     return gor__poll_need();
@@ -10383,7 +10405,7 @@ static int gor__select_ask(gor__selection *s)
 /* Step 7 */
 static void gor__select_watch(gor__selection *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->shape.n; i++) {
         gor_case *k = &s->cases[i];
         gor__node *n = &s->node[i];
         if (gor__case_is_fd(k)) {
@@ -10412,13 +10434,13 @@ static void gor__select_watch(gor__selection *s)
 }
 
 /* Step 9. Not the case that ended the wait: its object may be gone. */
-static void gor__select_leave(gor__selection *s)
+GOR__INLINE void gor__select_leave(gor__selection *s)
 {
     const gor_case *k = s->cases;
     gor__node *n = s->node;
-    for (size_t i = 0, end = s->n; i < end; i++, k++, n++) {
+    for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         if (gor__case_is_chan(k) && (int)i != s->wait.which)
-            gor__wq_leave(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
+            gor__wq_leave_here(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
         else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)
@@ -10430,53 +10452,73 @@ static void gor__select_leave(gor__selection *s)
     }
 }
 
-/* Steps 7 to 9 */
-static int gor__select_wait(gor__selection *s, gor__cancel *own)
+/* Steps 7 and 8 */
+static GOR__NOINLINE void gor__select_block(gor__selection *s)
 {
-    int64_t deadline = s->timer >= 0 ? s->cases[s->timer].deadline : GOR_FOREVER;
-    if (s->n_fds)
+    int64_t deadline = s->shape.timer ? s->cases[s->shape.timer - 1].deadline : GOR_FOREVER;
+    if (s->shape.fds)
         gor__fd_waits_add(1);
-    if (s->n_watched)
+    if (s->shape.watched)
         gor__select_watch(s);
-    gor__block(&s->wait, deadline, own);
-    if (s->n_fds)
+    gor__block(&s->wait, deadline, s->own);
+    if (s->shape.fds)
         gor__fd_waits_add((uint64_t)-1);
-    gor__select_leave(s);
-    if (s->wait.which >= 0 && gor__case_is_fd(&s->cases[s->wait.which]) && s->wait.rc == 0) {
-        gor__select_ask_fd(&s->cases[s->wait.which]);
-        s->wait.rc = s->cases[s->wait.which].rc;
-        if (s->wait.rc == GOR__WAIT)
-            return GOR__SELECT_AGAIN;
-    }
-    if (s->wait.which >= 0)
-        return gor__select_done(s, (size_t)s->wait.which, s->wait.rc);
-    if (s->wait.which == GOR__BY_DEADLINE && s->wait.rc == -ETIMEDOUT)
-        return gor__select_done(s, (size_t)s->timer, 0);
-    return s->wait.rc;
 }
 
-static int gor__select_once(gor__selection *s)
+/* The wait has ended. */
+GOR__INLINE int gor__select_ended(gor__selection *s)
 {
-    gor__cancel *own = gor__own_ctx();
+    int which = s->wait.which, rc = s->wait.rc;
+    if (which >= 0 && gor__case_is_fd(&s->cases[which]) && rc == 0) {
+        gor__select_ask_fd(&s->cases[which]);
+        rc = s->cases[which].rc;
+        if (rc == GOR__WAIT)
+            return GOR__SELECT_AGAIN;
+    }
+    if (which >= 0)
+        return gor__select_done(s->cases, (size_t)which, rc);
+    if (which == GOR__BY_DEADLINE && rc == -ETIMEDOUT)
+        return gor__select_done(s->cases, s->shape.timer - 1u, 0);
+    return rc;
+}
+
+/* Steps 6 to 9, by g, or with NULL by this thread. What waits for channels only parks here. */
+GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
+{
+    gor__wait_clear(&s->wait);
+    gor__wait_begin(&s->wait, g, s->shape.n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
+    gor__select_queue(s);
+    if (s->locked)
+        gor__select_unlock(s);
+    if (GOR__LIKELY(g && !s->own && !s->shape.watched && !s->shape.timer))
+        gor__park_here(g);
+    else
+        gor__select_block(s);
+    gor__select_leave(s);
+    return gor__select_ended(s);
+}
+
+/* All steps once, but 1 for channels. */
+GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
+{
     gor__node *woken = NULL;
-    bool done;
-    int result = gor__own_ctx_err();
-    if (result == 0 && s->n_fds)
-        result = gor__select_ask(s);
+    bool done = false;
+    int result = s->shape.fds ? gor__select_ask(s) : 0;
     if (result != 0)
         return result;
     gor__select_draw_others(s);
-    if (s->draw.chosen >= 0 && !gor__stress_hit(2) && gor__select_alone(s, &result))
+    if (s->draw.chosen >= 0 && !gor__stress_hit(2) &&
+        gor__select_alone(s->cases, (size_t)s->draw.chosen, &result))
         return result;
-    gor__select_lock(s);
-    done = gor__select_try(s, &woken, &result);
-    if (!done) {
-        gor__wait_init(&s->wait, s->n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
-        gor__select_queue(s);
-    }
-    gor__select_unlock(s);
+    s->locked = !gor__locks_are_nothing();
+    if (s->locked)
+        gor__select_lock(s);
+    if (s->locked || s->draw.chosen >= 0 || s->shape.fallback)
+        done = gor__select_try(s, &woken, &result);
     if (!done)
-        return gor__select_wait(s, own);
+        return gor__select_wait(s, g);
+    if (s->locked)
+        gor__select_unlock(s);
     if (woken)
         gor__wake(woken);
     return result;
@@ -10485,58 +10527,98 @@ static int gor__select_once(gor__selection *s)
 /* The answers of fds are not those of cases that have run. */
 static void gor__select_forget_fds(gor__selection *s, int ran)
 {
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_fd(&s->cases[i]) && (int)i != ran)
             s->cases[i].rc = 0;
 }
 
-static int gor__select_run(gor__selection *s)
+/* Step 1, of a selection by somebody with the context own, or NULL. 0 or an errno. */
+GOR__INLINE int gor__select_look(gor_case *cases, size_t n, gor__cancel *own, gor__shape *shape,
+                                 gor__draw *draw)
+{
+    int rc = gor__select_check(cases, n, shape, draw);
+    return GOR__LIKELY(rc == 0 && !own) ? 0 : rc ? rc : gor__cancel_err(own);
+}
+
+static GOR__NOINLINE int gor__select_look_again(gor__selection *s)
+{
+    return gor__select_look(s->cases, s->shape.n, s->own, &s->shape, &s->draw);
+}
+
+GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
 {
     int result;
-    do {
-        result = gor__select_check(s);
-        if (result == 0)
-            result = gor__select_once(s);
-    } while (result == GOR__SELECT_AGAIN);
-    if (s->n_fds)
+    do
+        result = gor__select_once(s, g);
+    while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN) &&
+           (result = gor__select_look_again(s)) == 0);
+    if (s->shape.fds)
         gor__select_forget_fds(s, result);
     return result;
 }
 
-static int gor__select_large(gor__selection *s)
-{
-    size_t bytes = s->n * (sizeof *s->node + sizeof *s->chan);
-    char *memory = (char *)gor__alloc(bytes);
-    int result = -ENOMEM;
-    if (memory) {
-        s->node = (gor__node *)(void *)memory;
-        s->chan = (gor_chan **)(void *)(memory + s->n * sizeof *s->node);
-        result = gor__select_run(s);
-        gor__free(memory, bytes);
-    }
-    return result;
-}
-
-int gor_select_n(gor_case *cases, size_t n)
+/* All but the first look, for gor__arch_wait. g: who selects, NULL: this thread. */
+GOR__SWITCHES static gor__answer gor__select_full(void *g, void *cases, void *own, uint64_t shape,
+                                                  int64_t draw, void *back)
 {
     gor__node node[GOR__SELECT_INLINE];
     gor_chan *chan[GOR__SELECT_INLINE];
+    gor__m *m = gor__self();
+    gor__answer answer;
     gor__selection s;
+    char *memory = NULL;
+    size_t bytes = 0;
+    int result = 0;
+    gor__left_at(m, back);
+    s.cases = (gor_case *)cases;
+    s.own = (gor__cancel *)own;
+    memcpy(&s.shape, &shape, sizeof shape);
+    memcpy(&s.draw, &draw, sizeof draw);
+    s.node = node;
+    s.chan = chan;
+    if (GOR__UNLIKELY(s.shape.n > GOR__SELECT_INLINE)) {
+        bytes = s.shape.n * (sizeof *s.node + sizeof *s.chan);
+        memory = (char *)gor__alloc(bytes);
+        s.node = (gor__node *)(void *)memory;
+        s.chan = (gor_chan **)(void *)(memory + s.shape.n * sizeof *s.node);
+        result = memory ? 0 : -ENOMEM;
+    }
+    if (result == 0)
+        result = gor__select_run(&s, (gor__g *)g);
+    if (memory)
+        gor__free(memory, bytes);
+    m = gor__self();
+    answer = gor__answer_from(m, result, back);
+    gor__leave(m);
+    return answer;
+}
+
+/* Most selects that find a case that can run need no more than this. */
+int gor_select_n(gor_case *cases, size_t n)
+{
+    gor__shape shape;
+    gor__draw draw;
+    gor__m *m;
+    gor__g *g;
+    gor__cancel *own;
+    uint64_t shape_word;
+    int64_t draw_word;
     int result;
     if ((n && !cases) || n > UINT16_MAX)
         return -EINVAL;
-    s.cases = cases;
-    s.n = n;
-    gor__enter();
-    if (n <= GOR__SELECT_INLINE) {
-        s.node = node;
-        s.chan = chan;
-        result = gor__select_run(&s);
-    } else {
-        result = gor__select_large(&s);
+    m = gor__enter();
+    g = m ? gor__m_g(m) : NULL;
+    own = g ? g->ctx : NULL;
+    result = gor__select_look(cases, n, own, &shape, &draw);
+    if (GOR__UNLIKELY(result != 0) ||
+        (draw.chosen >= 0 && !shape.watched && !shape.timer && !gor__stress_hit(2) &&
+         gor__select_alone(cases, (size_t)draw.chosen, &result))) {
+        gor__leave(m);
+        return result;
     }
-    gor__leave(gor__self());
-    return result;
+    memcpy(&shape_word, &shape, sizeof shape);
+    memcpy(&draw_word, &draw, sizeof draw);
+    return gor__arch_wait(g, cases, own, shape_word, draw_word, gor__select_full);
 }
 
 /* ==== [locks] mutex, rwmutex, cond, once ================================================== */
@@ -15023,12 +15105,16 @@ static void gor__watch_all(void)
             gor__watch_p(gor__p_at(i), now);
 }
 
-/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted. */
-static void gor__watch_queues(void)
+/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted, or
+ * wakes are in vain ([idle] I7). False: there is none, or no free P. */
+static bool gor__watch_queues(void)
 {
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        (gor__work_anywhere() || gor__timers_first() <= gor__os_now()) && gor__thread_to_be_had())
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0 ||
+        (!gor__work_anywhere() && gor__timers_first() > gor__os_now()))
+        return false;
+    if (gor__au32_load_sc(&gor__rt.n_spinning) == 0 && gor__thread_to_be_had())
         gor__wake_p();
+    return true;
 }
 
 /* The oldest of those that have not begun have their turn: [ready] I4. */
@@ -15122,10 +15208,8 @@ static void gor__call_main_home(void)
 static void gor__watch_next(void)
 {
     static uint32_t quiet;
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__work_anywhere()) {
-        quiet = 0;
-        gor__watch_queues();
-    } else if (++quiet >= GOR__IN_VAIN) {
+    quiet = gor__watch_queues() ? 0 : quiet + 1;
+    if (quiet >= GOR__IN_VAIN) {
         quiet = 0;
         gor__au32_store_rlx(&gor__rt.in_vain, 0);
     }

@@ -185,12 +185,16 @@ static void gor__watch_all(void)
             gor__watch_p(gor__p_at(i), now);
 }
 
-/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted. */
-static void gor__watch_queues(void)
+/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted, or
+ * wakes are in vain ([idle] I7). False: there is none, or no free P. */
+static bool gor__watch_queues(void)
 {
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__au32_load_sc(&gor__rt.n_spinning) == 0 &&
-        (gor__work_anywhere() || gor__timers_first() <= gor__os_now()) && gor__thread_to_be_had())
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0 ||
+        (!gor__work_anywhere() && gor__timers_first() > gor__os_now()))
+        return false;
+    if (gor__au32_load_sc(&gor__rt.n_spinning) == 0 && gor__thread_to_be_had())
         gor__wake_p();
+    return true;
 }
 
 /* The oldest of those that have not begun have their turn: [ready] I4. */
@@ -284,10 +288,8 @@ static void gor__call_main_home(void)
 static void gor__watch_next(void)
 {
     static uint32_t quiet;
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) && gor__work_anywhere()) {
-        quiet = 0;
-        gor__watch_queues();
-    } else if (++quiet >= GOR__IN_VAIN) {
+    quiet = gor__watch_queues() ? 0 : quiet + 1;
+    if (quiet >= GOR__IN_VAIN) {
         quiet = 0;
         gor__au32_store_rlx(&gor__rt.in_vain, 0);
     }

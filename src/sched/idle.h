@@ -214,10 +214,11 @@ GOR__INLINE bool gor__waking_is_vain(void)
 /* m has found work, or goes to sleep without. If it was woken to look for it, that counts. */
 static void gor__has_looked(gor__m *m, bool found)
 {
-    uint32_t n = gor__au32_load_rlx(&gor__rt.in_vain);
+    uint32_t n;
     if (!m->called)
         return;
     m->called = false;
+    n = gor__au32_load_rlx(&gor__rt.in_vain);
     if (found && n != 0)
         gor__au32_store_rlx(&gor__rt.in_vain, 0);
     if (!found && n < GOR__IN_VAIN) {

@@ -120,10 +120,6 @@ GOR__INLINE void gor__park_here(gor__g *g)
     gor__resumed(g);
 }
 
-GOR__SWITCHES static void gor__park(void)
-{
-    gor__park_here(gor__m_g(gor__self()));
-}
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
 GOR__INLINE void gor__yield_here(gor__m *m)
@@ -150,6 +146,21 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
     a.rc = rc;
     a.jump = m && gor__aptr_load_rlx(&m->left_at) != back;
     return a;
+}
+
+/* gor__park_here, for gor__arch_wait. */
+GOR__SWITCHES static gor__answer gor__park_there(void *g, void *b, void *c, uint64_t d, int64_t e,
+                                                 void *back)
+{
+    (void)b, (void)c, (void)d, (void)e;
+    gor__left_at(gor__self(), back);
+    gor__park_here((gor__g *)g);
+    return gor__answer_from(gor__self(), 0, back);
+}
+
+GOR__INLINE void gor__park(void)
+{
+    gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_there);
 }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */

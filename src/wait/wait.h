@@ -138,12 +138,17 @@ static void gor__wake_all(gor__node *list)
 }
 
 /* Leave a queue, if still in one. */
-static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+GOR__INLINE void gor__wq_leave_here(gor__spin *lock, enum gor__rank rank, gor__node *n)
 {
     gor__lock(lock, rank);
     if (n->queue)
         gor__wq_remove(n->queue, n);
     gor__unlock(lock, rank);
+}
+
+static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
+{
+    gor__wq_leave_here(lock, rank, n);
 }
 
 /* -- waiting ------------------------------------------------------------------------------- */
