@@ -4276,7 +4276,7 @@ static size_t gor__stacks_resident(void)
 /* Where the first frame goes: below the link word, at one of 16 colours. */
 GOR__INLINE char *gor__stack_top(char *lo, size_t size)
 {
-    size_t colour = ((uintptr_t)lo / size) & 15;
+    size_t colour = ((uintptr_t)lo >> __builtin_ctzl(size)) & 15;  /* size: a power of two */
     return lo + size - 64 - colour * 2 * GOR__CACHE_LINE;
 }
 
