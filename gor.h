@@ -3914,7 +3914,7 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
 #define GOR__STACK_WARM    512                 /* a list that is not long                     */
-#define GOR__STACK_ASK     16                  /* of so many given back, one is looked at     */
+#define GOR__STACK_ASK     64                  /* of so many given back, one is looked at     */
 #define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
@@ -4136,6 +4136,8 @@ static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
     if (!lo)
         return NULL;
     cls->free = *gor__stack_link(lo, size);
+    if (cls->free)
+        __builtin_prefetch(gor__stack_link(cls->free, size), 1);
     gor__au64_store_rlx(&cls->n_free, n - 1);
     if (n - 1 < cls->n_free_least)
         cls->n_free_least = n - 1;
