@@ -4378,10 +4378,16 @@ typedef struct gor__slot {             /* one goroutine-local value             
     void *value;
 } gor__slot;
 
+typedef struct gor__panicking {        /* a panic whose deferred calls run: on their stack     */
+    const struct gor__panicking *outer;        /* it was raised in a deferred call of this one  */
+    const char *text, *here;
+} gor__panicking;
+
 typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
     gor__defer *defers;
     gor__slot  *slots;
     const char *panic;                 /* the message, while panicking                         */
+    const gor__panicking *panics;      /* not recovered, the last one first                    */
     bool        recovered;
     char        name[24];
     char        text[512];             /* the panic message                                    */
@@ -9150,6 +9156,16 @@ static void gor__traceback_init(void)
 
 static gor__au32 gor__dying;                   /* the thread that writes the last words */
 
+/* What a goroutine was panicking about when worse happened, the oldest first. */
+static void gor__print_panics(gor__out *o, const gor__panicking *p)
+{
+    if (!p)
+        return;
+    gor__print_panics(o, p->outer);
+    gor__print(o, "gor: panic: %.500s\n    at %.100s; then, in a deferred call:\n", p->text,
+               p->here);
+}
+
 /* The last words: headline, then who was running, then everyone; end the program. */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
@@ -9160,6 +9176,8 @@ static void gor__fatal(const char *headline, const gor__g *who)
             pause();
     gor__os_unblock(SIGSEGV);                      /* a stack may be packed while we read it */
     gor__out_init(&o, 2);
+    if (who && who->extra)
+        gor__print_panics(&o, who->extra->panics);
     gor__print(&o, "gor: %.600s\n", headline);
     if (who && gor__traceback_mode != GOR__TB_NONE)
         gor__print_g(&o, who);
@@ -9307,12 +9325,15 @@ static void gor__panic_raise(const char *here, const char *text)
     char line[700];
     gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
     if (x) {
+        gor__panicking now = { x->panics, text, here };
         snprintf(x->text, sizeof x->text, "%s", text);
         x->panic = x->text;
         x->recovered = false;
+        x->panics = &now;
         gor__run_defers(g);
         if (x->recovered)
             gor__g_exit(g);
+        x->panics = now.outer;
     }
     if (gor__rt.opt.on_panic)
         gor__rt.opt.on_panic(text, gor__rt.opt.user);

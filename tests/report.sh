@@ -167,7 +167,8 @@ expect 'one gor_unlock_thread too many is a panic' 2 'unlock_thread|lock_thread'
 run panic deferred
 expect 'deferred calls run before the report' 2 'deferred ran' 'after the deferred call'
 run panic again
-expect 'a panic in a deferred call is reported' 2 'second trouble'
+expect 'a panic in a deferred call is reported, and the one before it' 2 'second trouble' \
+    'first trouble'
 run panic recovered
 grep -q 'went on' "$dir/out" || status="$status, did not go on"
 expect 'a recovered panic leaves no report' 0 'recovered in time' '!hard worker' '!bystander'

@@ -191,6 +191,16 @@ static void gor__traceback_init(void)
 
 static gor__au32 gor__dying;                   /* the thread that writes the last words */
 
+/* What a goroutine was panicking about when worse happened, the oldest first. */
+static void gor__print_panics(gor__out *o, const gor__panicking *p)
+{
+    if (!p)
+        return;
+    gor__print_panics(o, p->outer);
+    gor__print(o, "gor: panic: %.500s\n    at %.100s; then, in a deferred call:\n", p->text,
+               p->here);
+}
+
 /* The last words: headline, then who was running, then everyone; end the program. */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
@@ -201,6 +211,8 @@ static void gor__fatal(const char *headline, const gor__g *who)
             pause();
     gor__os_unblock(SIGSEGV);                      /* a stack may be packed while we read it */
     gor__out_init(&o, 2);
+    if (who && who->extra)
+        gor__print_panics(&o, who->extra->panics);
     gor__print(&o, "gor: %.600s\n", headline);
     if (who && gor__traceback_mode != GOR__TB_NONE)
         gor__print_g(&o, who);

@@ -128,12 +128,15 @@ static void gor__panic_raise(const char *here, const char *text)
     char line[700];
     gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
     if (x) {
+        gor__panicking now = { x->panics, text, here };
         snprintf(x->text, sizeof x->text, "%s", text);
         x->panic = x->text;
         x->recovered = false;
+        x->panics = &now;
         gor__run_defers(g);
         if (x->recovered)
             gor__g_exit(g);
+        x->panics = now.outer;
     }
     if (gor__rt.opt.on_panic)
         gor__rt.opt.on_panic(text, gor__rt.opt.user);

@@ -52,10 +52,16 @@ typedef struct gor__slot {             /* one goroutine-local value             
     void *value;
 } gor__slot;
 
+typedef struct gor__panicking {        /* a panic whose deferred calls run: on their stack     */
+    const struct gor__panicking *outer;        /* it was raised in a deferred call of this one  */
+    const char *text, *here;
+} gor__panicking;
+
 typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
     gor__defer *defers;
     gor__slot  *slots;
     const char *panic;                 /* the message, while panicking                         */
+    const gor__panicking *panics;      /* not recovered, the last one first                    */
     bool        recovered;
     char        name[24];
     char        text[512];             /* the panic message                                    */
