@@ -725,7 +725,8 @@ GOR_API int gor_chan_recv(gor_chan *c, void *v, size_t n);
 GOR_API int gor_chan_recv_until(gor_chan *c, void *v, size_t n, int64_t deadline);
 GOR_API int gor_chan_try_recv(gor_chan *c, void *v, size_t n);
 
-/* The same with the size taken from the pointer: not a void *, whose *v gcc takes for a byte. */
+/* The same with the size taken from the pointer: not a void *, whose *v gcc takes for a byte. What
+ * is sent without a deadline may be written in place: gor_send(c, &(struct pair){ 1, 2 }). */
 #ifdef __cplusplus
 #define GOR__SIZE_AT(v) sizeof *(v)
 #else
@@ -734,9 +735,10 @@ struct gor__a_void_pointer_has_no_size;
     sizeof *_Generic((v), void *: (struct gor__a_void_pointer_has_no_size *)0,                     \
                      const void *: (struct gor__a_void_pointer_has_no_size *)0, default: (v))
 #endif
-#define gor_send(c, v)                gor_chan_send((c), (v), GOR__SIZE_AT(v))
+#define gor_send(c, ...) gor_chan_send((c), (__VA_ARGS__), GOR__SIZE_AT((__VA_ARGS__)))
 #define gor_send_until(c, v, deadline) gor_chan_send_until((c), (v), GOR__SIZE_AT(v), (deadline))
-#define gor_try_send(c, v)            gor_chan_try_send((c), (v), GOR__SIZE_AT(v))
+#define gor_try_send(c, ...)                                                                       \
+    gor_chan_try_send((c), (__VA_ARGS__), GOR__SIZE_AT((__VA_ARGS__)))
 #define gor_recv(c, v)                gor_chan_recv((c), (v), GOR__SIZE_AT(v))
 #define gor_recv_until(c, v, deadline) gor_chan_recv_until((c), (v), GOR__SIZE_AT(v), (deadline))
 #define gor_try_recv(c, v)            gor_chan_try_recv((c), (v), GOR__SIZE_AT(v))
@@ -897,7 +899,8 @@ static inline GOR__UNUSED int64_t gor__deadline_after(int64_t ns)
  * writable: a read or write of fd would not block; that includes one that would fail. */
 #define gor_on_recv(c, ptr)        gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), NULL)
 #define gor_on_recv_ok(c, ptr, ok) gor__case(GOR_CASE_RECV, (c), (ptr), GOR__SIZE_AT(ptr), (ok))
-#define gor_on_send(c, ptr)        gor__case_send((c), (ptr), GOR__SIZE_AT(ptr))
+#define gor_on_send(c, ...)                                                                        \
+    gor__case_send((c), (__VA_ARGS__), GOR__SIZE_AT((__VA_ARGS__)))
 #define gor_on_done(ctx)           gor__case(GOR_CASE_DONE, (ctx), NULL, 0, NULL)
 #define gor_on_deadline(t)         gor__case_time(t)
 #define gor_on_after(ns)           gor__case_time(gor__deadline_after(ns))

@@ -253,6 +253,21 @@ TEST(a_null_value_reaches_a_parked_receiver_as_zero_bytes)
     gor_chan_release(p.c);
 }
 
+TEST(a_value_may_be_written_where_it_is_sent)
+{
+    gor_chan *c = gor_chan_new(sizeof(struct triple), 3);
+    struct triple v = { 0, 0, 0 };
+    IS(gor_send(c, &(struct triple){ .a = 1, .b = 2, .c = 3 }), 0);
+    IS(gor_try_send(c, &(struct triple){ 4, 5, 6 }), 0);
+    IS(gor_select(gor_on_send(c, &(struct triple){ 7, 8, 9 }), gor_on_default()), 0);
+    for (int64_t i = 1; i <= 7; i += 3) {
+        IS(gor_recv(c, &v), 0);
+        IS(v.a, i);
+        IS(v.c, i + 2);
+    }
+    gor_chan_release(c);
+}
+
 TEST(a_wrong_size_is_refused_and_moves_nothing)
 {
     gor_chan *c = gor_chan_new(sizeof(int), 2);
