@@ -165,7 +165,7 @@
  *   not after. Where it cannot be, or under a sanitizer, stacks stay: gor_stats, packed.
  *
  * ENVIRONMENT
- *   GORMAXPROCS=n       processors, if gor_options.procs is 0
+ *   GORMAXPROCS=n       processors, if gor_options.procs is 0; no number above 0: as if not set
  *   GORTRACEBACK=word   none, 0: message only; single: that goroutine; all (default); crash: all,
  *                       then abort()
  *   GORDEBUG=key=n,...  nomembarrier=1: do without membarrier(2), and so without elided locks
