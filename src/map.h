@@ -88,7 +88,7 @@
  *   MEMORY   gor__stacks     stacks. SCHED and MEMORY are never elided.
  *   No lock is held over a switch.
  *
- * BEGIN WITH  [core], the structs; [switch], then gor__park and gor__switch_away in [sched];
+ * BEGIN WITH  [core], the structs; [switch], then gor__park_here and gor__switch_away in [sched];
  *   [wait], its header and gor__wait_in; [channel], where gor__chan_op uses all of these. Then
  *   [idle], why no wake-up is lost; gor__find_work; [spin] with gor__go_shared in [machine];
  *   [timer]; [select]; [life]; [sysmon]. The rest stands on these. docs/design.md says why.

@@ -125,7 +125,7 @@ GOR_API size_t gor_chan_cap(gor_chan *c);
 
 struct gor_ctx;
 
-enum gor_case_kind {
+enum gor_case_kind {                   /* NONE first, DEFAULT last: a select refuses all others */
     GOR_CASE_NONE, GOR_CASE_RECV, GOR_CASE_SEND, GOR_CASE_DONE, GOR_CASE_DEADLINE,
     GOR_CASE_READABLE, GOR_CASE_WRITABLE, GOR_CASE_JOIN, GOR_CASE_DEFAULT
 };

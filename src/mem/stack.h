@@ -254,7 +254,7 @@ static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
         return NULL;
     cls->free = *gor__stack_link(lo, size);
     if (cls->free)
-        __builtin_prefetch(gor__stack_link(cls->free, size), 1);
+        __builtin_prefetch(gor__stack_link(cls->free, size), 1);   /* cold; the next pop reads it */
     gor__au64_store_rlx(&cls->n_free, n - 1);
     if (n - 1 < cls->n_free_least)
         cls->n_free_least = n - 1;

@@ -185,8 +185,8 @@ static void gor__watch_all(void)
             gor__watch_p(gor__p_at(i), now);
 }
 
-/* Work, a free P, and nobody who looks for it: a thread could not be had when it was wanted, or
- * wakes are in vain ([idle] I7). False: there is none, or no free P. */
+/* Wake a P for work that nobody looks for: a thread could not be had when it was wanted, or wakes
+ * are in vain ([idle] I7). True: there is work, and a free P. */
 static bool gor__watch_queues(void)
 {
     if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0 ||

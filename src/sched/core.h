@@ -251,7 +251,7 @@ typedef struct gor__m {
     gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
-    gor__aptr  left_at;                /* where a call of prev goes on: gor__arch_wait; a hint */
+    gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint     */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */

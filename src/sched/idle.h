@@ -20,9 +20,9 @@
  *             I7 A goroutine that is only to run next is most often run at once: two that hand
  *                values to each other would have an M woken all the time, for nothing. So once
  *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
- *                looks each GOR__IN_VAIN_NS whether anything is queued, and wakes an M for it. The
- *                first wake that finds work ends this, and so does a time in which nothing is seen
- *                to be queued. All else is told as ever.
+ *                looks each GOR__IN_VAIN_NS whether anything is queued or due, and wakes an M for
+ *                it. The first wake that finds work ends this, and so does a time in which nothing
+ *                is seen to be. All else is told as ever.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */

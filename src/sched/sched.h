@@ -120,19 +120,6 @@ GOR__INLINE void gor__park_here(gor__g *g)
     gor__resumed(g);
 }
 
-
-/* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
-GOR__INLINE void gor__yield_here(gor__m *m)
-{
-    gor__g *g = gor__m_g(m);
-    gor__switch_begin(g);
-    gor__ready_at(m, g, GOR__LAST);
-    gor__switch_away(m, g);
-    gor__resumed(g);
-}
-
-GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
-
 /* For what gor__arch_wait calls: before the wait, on m or NULL, and after it. */
 GOR__INLINE void gor__left_at(gor__m *m, void *back)
 {
@@ -148,9 +135,9 @@ GOR__INLINE gor__answer gor__answer_from(gor__m *m, int rc, void *back)
     return a;
 }
 
-/* gor__park_here, for gor__arch_wait. */
-GOR__SWITCHES static gor__answer gor__park_there(void *g, void *b, void *c, uint64_t d, int64_t e,
-                                                 void *back)
+/* What gor__arch_wait calls to park g; it uses none of the other arguments. */
+GOR__SWITCHES static gor__answer gor__park_waiter(void *g, void *b, void *c, uint64_t d, int64_t e,
+                                                  void *back)
 {
     (void)b, (void)c, (void)d, (void)e;
     gor__left_at(gor__self(), back);
@@ -158,10 +145,23 @@ GOR__SWITCHES static gor__answer gor__park_there(void *g, void *b, void *c, uint
     return gor__answer_from(gor__self(), 0, back);
 }
 
+/* gor__park_here for the goroutine that runs, from any function. */
 GOR__INLINE void gor__park(void)
 {
-    gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_there);
+    gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_waiter);
 }
+
+/* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
+GOR__INLINE void gor__yield_here(gor__m *m)
+{
+    gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
+    gor__ready_at(m, g, GOR__LAST);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
+GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 

@@ -1,13 +1,17 @@
 /* ==== [select] wait for one of several ===========================================================
  * What        Run one of the cases that can run, drawn at random; if none can, queue at all of them
  *             and block.
- * Steps       1 check, and draw one of the channel cases that look as if they could run; 2 run that
- *             one, under its channel's lock. There was none, or it cannot any more, or there are
- *             cases without a channel: ask for fds, and do 1 and 2 with all; 3 lock all channels,
+ * Steps       1 check, and draw one of the channel cases that look as if they could run; ask for
+ *             fds, and let what has no channel take part in the draw; 2 run the one that was drawn,
+ *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
  *             by rising address; 4 draw one of the cases that can run; 5 default; 6 queue at the
  *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
  *             leave all queues. What woke an fd's case may have gone again: then from the
  *             beginning.
+ * Frame       gor_select_n does 1 and 2 for channels alone, and calls gor__arch_wait last: its
+ *             frame is gone by then, so the one jump of [arch] leads to where the user called it.
+ *             What it has found goes along in two words. gor__select_full does the rest; what
+ *             that needs for channels on one processor is inlined, all else is out of its way.
  * Why         A case that can run may be run, whatever the others can. That none can, and that one
  *             waits now, must be true of all at one moment: so they are all locked, and between two
  *             selects that meet, only one wait has to be claimed, the other's. One-sided sources
@@ -17,6 +21,7 @@
  * Tests       tests/select.c
  */
 #define GOR__SELECT_INLINE 8           /* cases that need no memory                            */
+#define GOR__NO_CASE       UINT16_MAX  /* no index: there are so many cases at most             */
 #define GOR__SELECT_AGAIN  INT_MIN     /* an fd that was ready is not any more                  */
 
 /* A reservoir of one (Vitter, 1985): of those offered, each as likely to be kept. */
@@ -25,27 +30,33 @@ typedef struct gor__draw {
     uint32_t n;                        /* offered                                               */
 } gor__draw;
 
-/* The cases, and what step 1 finds among them: a word, as the draw is, for gor__arch_wait. */
+/* The cases, and what step 1 finds among them. A word, as the draw is: see Frame. */
 typedef struct gor__shape {
     uint16_t n;                        /* cases                                                 */
-    uint16_t fallback;                 /* 1 + the default case, or 0                            */
-    uint16_t timer;                    /* 1 + the case with the first deadline, or 0            */
+    uint16_t fallback;                 /* the default case, or GOR__NO_CASE                     */
+    uint16_t timer;                    /* the case with the first deadline, or GOR__NO_CASE     */
     bool     fds;                      /* there are fd cases                                    */
     bool     watched;                  /* there are these, contexts or tasks                    */
 } gor__shape;
 
 GOR__STATIC_ASSERT(sizeof(gor__shape) == 8 && sizeof(gor__draw) == 8, "a word each");
 
+/* Are there cases without a channel that can run, or end the wait? */
+GOR__INLINE bool gor__shape_is_mixed(const gor__shape *s)
+{
+    return s->watched || s->timer != GOR__NO_CASE;
+}
+
 typedef struct gor__selection {
-    gor_case   *cases;
-    gor__shape  shape;
-    gor__draw   draw;                  /* among the cases that can run, or look so              */
-    gor__node  *node;                  /* a case's                                              */
-    gor_chan  **chan;                  /* n_chans, by rising address, once they are locked      */
-    size_t      n_chans;
-    bool        locked;                /* the channels are, or else nobody else is there        */
+    gor_case    *cases;
     gor__cancel *own;                  /* the context of who selects, or NULL                   */
-    gor__wait   wait;
+    gor__shape   shape;
+    gor__draw    draw;                 /* among the cases that can run, or look so              */
+    gor__node   *node;                 /* one for each case                                     */
+    gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
+    size_t       n_chans;
+    bool         locked;               /* the channels are, or else nobody else is there        */
+    gor__wait    wait;
 } gor__selection;
 
 static bool gor__case_is_fd(const gor_case *k)
@@ -85,14 +96,14 @@ GOR__INLINE void gor__draw_offer(gor__draw *d, size_t which)
         d->chosen = (int)which;
 }
 
-/* What case i, which has no channel, adds. */
+/* shape with case i, which has no channel. By value: so it stays in a register. */
 static GOR__NOINLINE gor__shape gor__select_note(gor__shape shape, const gor_case *cases, size_t i)
 {
     const gor_case *k = &cases[i];
     switch (k->kind) {
     case GOR_CASE_DEADLINE:
-        if (!shape.timer || k->deadline < cases[shape.timer - 1].deadline)
-            shape.timer = (uint16_t)(i + 1);
+        if (shape.timer == GOR__NO_CASE || k->deadline < cases[shape.timer].deadline)
+            shape.timer = (uint16_t)i;
         break;
     case GOR_CASE_READABLE:
     case GOR_CASE_WRITABLE:
@@ -103,7 +114,7 @@ static GOR__NOINLINE gor__shape gor__select_note(gor__shape shape, const gor_cas
         shape.watched |= k->object != NULL;
         break;
     case GOR_CASE_DEFAULT:
-        shape.fallback = (uint16_t)(i + 1);
+        shape.fallback = (uint16_t)i;
         break;
     }
     return shape;
@@ -112,16 +123,15 @@ static GOR__NOINLINE gor__shape gor__select_note(gor__shape shape, const gor_cas
 /* Step 1: refuse before anything moves; draw among the channels, whose locks are not held. */
 GOR__INLINE int gor__select_check(gor_case *cases, size_t n, gor__shape *shape, gor__draw *draw)
 {
+    gor__shape s = { (uint16_t)n, GOR__NO_CASE, GOR__NO_CASE, false, false };
     gor__draw d = { -1, 0 };
-    memset(shape, 0, sizeof *shape);
-    shape->n = (uint16_t)n;
     for (size_t i = 0; i < n; i++) {
         gor_case *k = &cases[i];
         k->rc = 0;
         if (k->kind != GOR_CASE_RECV && k->kind != GOR_CASE_SEND) {
             if (k->kind < GOR_CASE_NONE || k->kind > GOR_CASE_DEFAULT)
                 return -EINVAL;
-            *shape = gor__select_note(*shape, cases, i);
+            s = gor__select_note(s, cases, i);
         } else if (k->object) {
             if (!gor__chan_size_ok((gor_chan *)k->object, k->value, k->size))
                 return -EMSGSIZE;
@@ -129,8 +139,22 @@ GOR__INLINE int gor__select_check(gor_case *cases, size_t n, gor__shape *shape, 
                 gor__draw_offer(&d, i);
         }
     }
+    *shape = s;
     *draw = d;
     return 0;
+}
+
+/* Step 1 for channels; own: the context of who selects, or NULL. 0 or an errno. */
+GOR__INLINE int gor__select_look(gor_case *cases, size_t n, gor__cancel *own, gor__shape *shape,
+                                 gor__draw *draw)
+{
+    int rc = gor__select_check(cases, n, shape, draw);
+    return GOR__UNLIKELY(rc == 0 && own) ? gor__cancel_err(own) : rc;
+}
+
+static GOR__NOINLINE int gor__select_look_again(gor__selection *s)
+{
+    return gor__select_look(s->cases, s->shape.n, s->own, &s->shape, &s->draw);
 }
 
 /* The result of case i, which has run with rc. */
@@ -159,7 +183,7 @@ static bool gor__case_ready(const gor_case *k)
 /* Those without a channel take part in the draw. */
 static void gor__select_draw_others(gor__selection *s)
 {
-    if (!s->shape.watched && !s->shape.timer)
+    if (!gor__shape_is_mixed(&s->shape))
         return;
     for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_ready(&s->cases[i]))
@@ -192,16 +216,20 @@ GOR__INLINE bool gor__select_drawn(gor_case *cases, size_t i, gor__node **woken,
     return true;
 }
 
-/* Step 2. True: *result is the answer. */
-GOR__INLINE bool gor__select_alone(gor_case *cases, size_t i, int *result)
+/* Step 2: the case that was drawn, if any. True: *result is the answer. */
+GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
 {
-    gor_case *k = &cases[i];
-    gor__spin *lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
+    const gor_case *k;
     gor__node *woken = NULL;
+    gor__spin *lock;
     bool done;
+    if (chosen < 0 || gor__stress_hit(2))
+        return false;
+    k = &cases[chosen];
+    lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
     if (lock)
         gor__lock(lock, GOR__RANK_OBJECT);
-    done = gor__select_drawn(cases, i, &woken, result);
+    done = gor__select_drawn(cases, (size_t)chosen, &woken, result);
     if (lock)
         gor__unlock(lock, GOR__RANK_OBJECT);
     if (woken)
@@ -209,7 +237,8 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, size_t i, int *result)
     return done;
 }
 
-/* Steps 4 and 5, channels locked. True: *result is the answer, *woken is to be woken. */
+/* Steps 4 and 5, the channels locked, or nobody else there. True: *result is the answer, *woken is
+ * to be woken. */
 static GOR__NOINLINE bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
     if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
@@ -217,9 +246,10 @@ static GOR__NOINLINE bool gor__select_try(gor__selection *s, gor__node **woken, 
     for (; s->draw.chosen >= 0; gor__select_draw(s))
         if (gor__select_drawn(s->cases, (size_t)s->draw.chosen, woken, result))
             return true;
-    if (s->shape.fallback)
-        *result = gor__select_done(s->cases, s->shape.fallback - 1u, 0);
-    return s->shape.fallback != 0;
+    if (s->shape.fallback == GOR__NO_CASE)
+        return false;
+    *result = gor__select_done(s->cases, s->shape.fallback, 0);
+    return true;
 }
 
 /* c finds its place among n others: insertion sort, for there are few. */
@@ -350,7 +380,8 @@ GOR__INLINE void gor__select_leave(gor__selection *s)
 /* Steps 7 and 8 */
 static GOR__NOINLINE void gor__select_block(gor__selection *s)
 {
-    int64_t deadline = s->shape.timer ? s->cases[s->shape.timer - 1].deadline : GOR_FOREVER;
+    uint16_t timer = s->shape.timer;
+    int64_t deadline = timer == GOR__NO_CASE ? GOR_FOREVER : s->cases[timer].deadline;
     if (s->shape.fds)
         gor__fd_waits_add(1);
     if (s->shape.watched)
@@ -360,7 +391,7 @@ static GOR__NOINLINE void gor__select_block(gor__selection *s)
         gor__fd_waits_add((uint64_t)-1);
 }
 
-/* The wait has ended. */
+/* The result of the wait that has ended, or GOR__SELECT_AGAIN. */
 GOR__INLINE int gor__select_ended(gor__selection *s)
 {
     int which = s->wait.which, rc = s->wait.rc;
@@ -373,19 +404,20 @@ GOR__INLINE int gor__select_ended(gor__selection *s)
     if (which >= 0)
         return gor__select_done(s->cases, (size_t)which, rc);
     if (which == GOR__BY_DEADLINE && rc == -ETIMEDOUT)
-        return gor__select_done(s->cases, s->shape.timer - 1u, 0);
+        return gor__select_done(s->cases, s->shape.timer, 0);
     return rc;
 }
 
-/* Steps 6 to 9, by g, or with NULL by this thread. What waits for channels only parks here. */
+/* Steps 6 to 9, channels locked, by g, or with NULL by this thread. With channels only, g parks in
+ * this frame: gor__block would call a second gor__arch_wait, and only the inner one would jump. */
 GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
 {
-    gor__wait_clear(&s->wait);
+    gor__wait_clear(&s->wait);                     /* gor__wait_init, of g */
     gor__wait_begin(&s->wait, g, s->shape.n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
     gor__select_queue(s);
     if (s->locked)
         gor__select_unlock(s);
-    if (GOR__LIKELY(g && !s->own && !s->shape.watched && !s->shape.timer))
+    if (GOR__LIKELY(g && !s->own && !gor__shape_is_mixed(&s->shape)))
         gor__park_here(g);
     else
         gor__select_block(s);
@@ -393,7 +425,7 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     return gor__select_ended(s);
 }
 
-/* All steps once, but 1 for channels. */
+/* All steps once, but what gor_select_n has done. */
 GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
 {
     gor__node *woken = NULL;
@@ -401,15 +433,16 @@ GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
     int result = s->shape.fds ? gor__select_ask(s) : 0;
     if (result != 0)
         return result;
-    gor__select_draw_others(s);
-    if (s->draw.chosen >= 0 && !gor__stress_hit(2) &&
-        gor__select_alone(s->cases, (size_t)s->draw.chosen, &result))
-        return result;
+    if (gor__shape_is_mixed(&s->shape)) {          /* else gor_select_n has done step 2 */
+        gor__select_draw_others(s);
+        if (gor__select_alone(s->cases, s->draw.chosen, &result))
+            return result;
+    }
     s->locked = !gor__locks_are_nothing();
     if (s->locked)
         gor__select_lock(s);
-    if (s->locked || s->draw.chosen >= 0 || s->shape.fallback)
-        done = gor__select_try(s, &woken, &result);
+    if (s->locked || s->draw.chosen >= 0 || s->shape.fallback != GOR__NO_CASE)
+        done = gor__select_try(s, &woken, &result);            /* else it is as step 1 saw it */
     if (!done)
         return gor__select_wait(s, g);
     if (s->locked)
@@ -427,29 +460,34 @@ static void gor__select_forget_fds(gor__selection *s, int ran)
             s->cases[i].rc = 0;
 }
 
-/* Step 1, of a selection by somebody with the context own, or NULL. 0 or an errno. */
-GOR__INLINE int gor__select_look(gor_case *cases, size_t n, gor__cancel *own, gor__shape *shape,
-                                 gor__draw *draw)
-{
-    int rc = gor__select_check(cases, n, shape, draw);
-    return GOR__LIKELY(rc == 0 && !own) ? 0 : rc ? rc : gor__cancel_err(own);
-}
-
-static GOR__NOINLINE int gor__select_look_again(gor__selection *s)
-{
-    return gor__select_look(s->cases, s->shape.n, s->own, &s->shape, &s->draw);
-}
-
 GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
 {
-    int result;
-    do
-        result = gor__select_once(s, g);
-    while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN) &&
-           (result = gor__select_look_again(s)) == 0);
+    int result = 0;
+    do {
+        if (GOR__UNLIKELY(result == GOR__SELECT_AGAIN))
+            result = gor__select_look_again(s);
+        if (GOR__LIKELY(result == 0))
+            result = gor__select_once(s, g);
+    } while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN));
     if (s->shape.fds)
         gor__select_forget_fds(s, result);
     return result;
+}
+
+static size_t gor__select_bytes(const gor__selection *s)
+{
+    return s->shape.n * (sizeof *s->node + sizeof *s->chan);
+}
+
+/* Nodes and channels of more cases than the stack holds. 0 or -ENOMEM. */
+static GOR__NOINLINE int gor__select_alloc(gor__selection *s)
+{
+    char *memory = (char *)gor__alloc(gor__select_bytes(s));
+    if (!memory)
+        return -ENOMEM;
+    s->node = (gor__node *)(void *)memory;
+    s->chan = (gor_chan **)(void *)(memory + s->shape.n * sizeof *s->node);
+    return 0;
 }
 
 /* All but the first look, for gor__arch_wait. g: who selects, NULL: this thread. */
@@ -461,34 +499,28 @@ GOR__SWITCHES static gor__answer gor__select_full(void *g, void *cases, void *ow
     gor__m *m = gor__self();
     gor__answer answer;
     gor__selection s;
-    char *memory = NULL;
-    size_t bytes = 0;
     int result = 0;
     gor__left_at(m, back);
-    s.cases = (gor_case *)cases;
-    s.own = (gor__cancel *)own;
     memcpy(&s.shape, &shape, sizeof shape);
     memcpy(&s.draw, &draw, sizeof draw);
+    s.cases = (gor_case *)cases;
+    s.own = (gor__cancel *)own;
     s.node = node;
     s.chan = chan;
-    if (GOR__UNLIKELY(s.shape.n > GOR__SELECT_INLINE)) {
-        bytes = s.shape.n * (sizeof *s.node + sizeof *s.chan);
-        memory = (char *)gor__alloc(bytes);
-        s.node = (gor__node *)(void *)memory;
-        s.chan = (gor_chan **)(void *)(memory + s.shape.n * sizeof *s.node);
-        result = memory ? 0 : -ENOMEM;
-    }
-    if (result == 0)
+    if (GOR__UNLIKELY(s.shape.n > GOR__SELECT_INLINE))
+        result = gor__select_alloc(&s);
+    if (GOR__LIKELY(result == 0))
         result = gor__select_run(&s, (gor__g *)g);
-    if (memory)
-        gor__free(memory, bytes);
+    if (s.node != node)
+        gor__free(s.node, gor__select_bytes(&s));
     m = gor__self();
     answer = gor__answer_from(m, result, back);
     gor__leave(m);
     return answer;
 }
 
-/* Most selects that find a case that can run need no more than this. */
+/* Steps 1 and 2 for channels; most selects that find a case that can run need no more. Nothing of
+ * this frame may be in use at the end: the call of gor__arch_wait is to be a jump. */
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__shape shape;
@@ -506,8 +538,7 @@ int gor_select_n(gor_case *cases, size_t n)
     own = g ? g->ctx : NULL;
     result = gor__select_look(cases, n, own, &shape, &draw);
     if (GOR__UNLIKELY(result != 0) ||
-        (draw.chosen >= 0 && !shape.watched && !shape.timer && !gor__stress_hit(2) &&
-         gor__select_alone(cases, (size_t)draw.chosen, &result))) {
+        (!gor__shape_is_mixed(&shape) && gor__select_alone(cases, draw.chosen, &result))) {
         gor__leave(m);
         return result;
     }

@@ -137,7 +137,7 @@ static void gor__wake_all(gor__node *list)
     }
 }
 
-/* Leave a queue, if still in one. */
+/* Leave a queue, if still in one. _here: inlined, for a select, which leaves one for each case. */
 GOR__INLINE void gor__wq_leave_here(gor__spin *lock, enum gor__rank rank, gor__node *n)
 {
     gor__lock(lock, rank);
