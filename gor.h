@@ -697,7 +697,8 @@ typedef struct gor_chan gor_chan;
 GOR_API gor_chan *gor_chan_new(size_t elem_size, size_t capacity);
 
 /* Take or give back a reference; the last one given back frees the channel and the values in it.
- * Nobody may be waiting on it then. NULL is allowed. Any thread. Parks: never. */
+ * Nobody may be waiting on it then. Who has been woken through it is not any more, but for a select
+ * that names it in two cases. NULL is allowed. Any thread. Parks: never. */
 GOR_API gor_chan *gor_chan_retain(gor_chan *c);
 GOR_API void gor_chan_release(gor_chan *c);
 
@@ -10137,12 +10138,11 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
  *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
  *             by rising address; 4 draw one of the cases that can run; 5 default; 6 queue at the
  *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
- *             leave all queues. What woke an fd's case may have gone again: then from the
- *             beginning.
- * Frame       gor_select_n does 1 and 2 for channels alone, and calls gor__arch_wait last: its
- *             frame is gone by then, so the one jump of [arch] leads to where the user called it.
- *             What it has found goes along in two words. gor__select_full does the rest; what
- *             that needs for channels on one processor is inlined, all else is out of its way.
+ *             leave all queues. What woke an fd's case may have gone again: then 1, and 3 on.
+ * Frame       gor_select_n does 1, 2 and mostly 5, and calls gor__arch_wait last: its frame is
+ *             gone by then, so the one jump of [arch] leads to where the user called it. What it
+ *             has found goes along in two words. gor__select_full does the rest; what that needs
+ *             for channels on one processor is inlined, all else is out of its way.
  * Why         A case that can run may be run, whatever the others can. That none can, and that one
  *             waits now, must be true of all at one moment: so they are all locked, and between two
  *             selects that meet, only one wait has to be claimed, the other's. One-sided sources
@@ -10251,7 +10251,7 @@ static GOR__NOINLINE gor__shape gor__select_note(gor__shape shape, const gor_cas
     return shape;
 }
 
-/* Step 1: refuse before anything moves; draw among the channels, whose locks are not held. */
+/* Step 1, channels, whose locks are not held. What is wrong is refused before anything moves. */
 GOR__INLINE int gor__select_check(gor_case *cases, size_t n, gor__shape *shape, gor__draw *draw)
 {
     gor__shape s = { (uint16_t)n, GOR__NO_CASE, GOR__NO_CASE, false, false };
@@ -10275,12 +10275,83 @@ GOR__INLINE int gor__select_check(gor_case *cases, size_t n, gor__shape *shape, 
     return 0;
 }
 
-/* Step 1 for channels; own: the context of who selects, or NULL. 0 or an errno. */
+/* -- fd cases. The case's fields hold the descriptor (object), its gen and seq (size) from before
+ * the fd was asked; rc is the answer: GOR__WAIT, 0 ready, or -EBADF and the like, ready too -- */
+
+static int gor__case_dir(const gor_case *k)
+{
+    return k->kind == GOR_CASE_READABLE ? GOR__IN : GOR__OUT;
+}
+
+static void gor__select_ask_fd(gor_case *k)
+{
+    gor__pd *pd;
+    int rc = gor__pd_of(k->fd, &pd);
+    k->object = NULL;
+    if (rc == 0) {
+        k->object = pd;
+        k->size = (size_t)gor__au32_load_sc(&pd->gen) << 32 |
+                  gor__au32_load_acq(&pd->seq[gor__case_dir(k)]);
+        rc = gor__os_fd_ready(k->fd, k->kind == GOR_CASE_READABLE ? GOR_READ : GOR_WRITE);
+    }
+    k->rc = rc == 0 ? GOR__WAIT : rc > 0 ? 0 : rc;
+}
+
+/* The answers of fds are not those of cases that have run. */
+static GOR__NOINLINE void gor__select_forget_fds(gor_case *cases, size_t n, int ran)
+{
+    for (size_t i = 0; i < n; i++)
+        if (gor__case_is_fd(&cases[i]) && (int)i != ran)
+            cases[i].rc = 0;
+}
+
+/* Step 1, fds. Their poller, too. 0 or an errno. */
+static GOR__NOINLINE int gor__select_ask(gor_case *cases, size_t n)
+{
+    int rc;
+    for (size_t i = 0; i < n; i++)
+        if (gor__case_is_fd(&cases[i]))
+            gor__select_ask_fd(&cases[i]);
+    rc = gor__poll_need();
+    if (rc != 0)
+        gor__select_forget_fds(cases, n, -1);
+    return rc;
+}
+
+/* Can a case without a channel run now? */
+static bool gor__case_ready(const gor_case *k)
+{
+    switch (k->kind) {
+    case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
+    case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
+    case GOR_CASE_DEADLINE: return gor__is_past(k->deadline);
+    case GOR_CASE_READABLE:
+    case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
+    default:                return false;
+    }
+}
+
+/* The draw, with those that have no channel. */
+static GOR__NOINLINE gor__draw gor__select_draw_others(const gor_case *cases, size_t n, gor__draw d)
+{
+    for (size_t i = 0; i < n; i++)
+        if (gor__case_ready(&cases[i]))
+            gor__draw_offer(&d, i);
+    return d;
+}
+
+/* Step 1; own: the context of who selects, or NULL. 0 or an errno. */
 GOR__INLINE int gor__select_look(gor_case *cases, size_t n, gor__cancel *own, gor__shape *shape,
                                  gor__draw *draw)
 {
     int rc = gor__select_check(cases, n, shape, draw);
-    return GOR__UNLIKELY(rc == 0 && own) ? gor__cancel_err(own) : rc;
+    if (GOR__UNLIKELY(rc == 0 && own))
+        rc = gor__cancel_err(own);
+    if (GOR__UNLIKELY(rc == 0 && shape->fds))
+        rc = gor__select_ask(cases, n);
+    if (GOR__UNLIKELY(rc == 0 && gor__shape_is_mixed(shape)))
+        *draw = gor__select_draw_others(cases, n, *draw);
+    return rc;
 }
 
 static GOR__NOINLINE int gor__select_look_again(gor__selection *s)
@@ -10298,29 +10369,6 @@ GOR__INLINE int gor__select_done(gor_case *cases, size_t i, int rc)
     return k->kind == GOR_CASE_SEND && rc != 0 ? rc : (int)i;
 }
 
-/* Can a case without a channel run now? */
-static bool gor__case_ready(const gor_case *k)
-{
-    switch (k->kind) {
-    case GOR_CASE_DONE:     return k->object && gor__cancel_err((gor__cancel *)k->object) != 0;
-    case GOR_CASE_JOIN:     return k->object && gor__au32_load_acq(&((gor_task *)k->object)->state);
-    case GOR_CASE_DEADLINE: return gor__is_past(k->deadline);
-    case GOR_CASE_READABLE:
-    case GOR_CASE_WRITABLE: return k->rc != GOR__WAIT;
-    default:                return false;
-    }
-}
-
-/* Those without a channel take part in the draw. */
-static void gor__select_draw_others(gor__selection *s)
-{
-    if (!gor__shape_is_mixed(&s->shape))
-        return;
-    for (size_t i = 0; i < s->shape.n; i++)
-        if (gor__case_ready(&s->cases[i]))
-            gor__draw_offer(&s->draw, i);
-}
-
 /* Step 4 */
 static void gor__select_draw(gor__selection *s)
 {
@@ -10329,7 +10377,8 @@ static void gor__select_draw(gor__selection *s)
     for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_chan(&s->cases[i]) && gor__chan_case_ready(&s->cases[i]))
             gor__draw_offer(&s->draw, i);
-    gor__select_draw_others(s);
+    if (gor__shape_is_mixed(&s->shape))
+        s->draw = gor__select_draw_others(s->cases, s->shape.n, s->draw);
 }
 
 /* Run case i, which was drawn; if it has a channel, that is locked. True: *result is the answer,
@@ -10370,7 +10419,7 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
 
 /* Steps 4 and 5, the channels locked, or nobody else there. True: *result is the answer, *woken is
  * to be woken. */
-static GOR__NOINLINE bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
+static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
     if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
         gor__select_draw(s);
@@ -10392,7 +10441,7 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
 }
 
 /* Step 3 */
-static GOR__NOINLINE void gor__select_lock(gor__selection *s)
+static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
     size_t n = 0;
@@ -10405,12 +10454,58 @@ static GOR__NOINLINE void gor__select_lock(gor__selection *s)
             gor__lock(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
-static GOR__NOINLINE void gor__select_unlock(gor__selection *s)
+static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
     for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
         if (s->chan[i] != last)
             gor__unlock(&s->chan[i]->lock, GOR__RANK_OBJECT);
+}
+
+/* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
+GOR__INLINE bool gor__select_at_once(gor__selection *s, int *result)
+{
+    gor__node *woken = NULL;
+    s->locked = !gor__locks_are_nothing();
+    if (s->locked)
+        gor__select_lock(s);
+    else if (s->draw.chosen < 0 && s->shape.fallback == GOR__NO_CASE)
+        return false;                              /* it is as step 1 saw it */
+    if (!gor__select_try(s, &woken, result))
+        return false;
+    if (s->locked)
+        gor__select_unlock(s);
+    if (woken)
+        gor__wake(woken);
+    return true;
+}
+
+/* Steps 3 to 5 with a default among few cases. */
+static GOR__NOINLINE int gor__select_poll(gor_case *cases, gor__shape shape, gor__draw draw)
+{
+    gor_chan *chan[GOR__SELECT_INLINE];
+    gor__selection s;
+    int result = 0;
+    s.cases = cases;
+    s.shape = shape;
+    s.draw = draw;
+    s.chan = chan;
+    gor__select_at_once(&s, &result);
+    return result;
+}
+
+/* Step 5 before there is a frame for waiting. Without locks, if what step 1 saw is of one moment:
+ * of one case, or nobody else is there. True: *result is the answer. */
+GOR__INLINE bool gor__select_fall_back(gor_case *cases, const gor__shape *shape,
+                                       const gor__draw *draw, int *result)
+{
+    if (shape->fallback == GOR__NO_CASE || shape->n > GOR__SELECT_INLINE)
+        return false;
+    if (draw->chosen < 0 && (shape->n <= 2 || gor__locks_are_nothing()))
+        *result = gor__select_done(cases, shape->fallback, 0);
+    else
+        *result = gor__select_poll(cases, *shape, *draw);
+    return true;
 }
 
 /* Step 6 */
@@ -10425,37 +10520,6 @@ GOR__INLINE void gor__select_queue(gor__selection *s)
         gor__node_init(n, &s->wait, (int)i, k->value);
         gor__wq_put(k->kind == GOR_CASE_SEND ? &c->senders : &c->receivers, n);
     }
-}
-
-/* -- fd cases. The case's fields hold the descriptor (object), its gen and seq (size) from before
- * the fd was asked; rc is the answer: GOR__WAIT, 0 ready, or -EBADF and the like, ready too -- */
-
-static int gor__case_dir(const gor_case *k)
-{
-    return k->kind == GOR_CASE_READABLE ? GOR__IN : GOR__OUT;
-}
-
-static void gor__select_ask_fd(gor_case *k)
-{
-    gor__pd *pd;
-    int rc = gor__pd_of(k->fd, &pd);
-    k->object = NULL;
-    if (rc == 0) {
-        k->object = pd;
-        k->size = (size_t)gor__au32_load_sc(&pd->gen) << 32 |
-                  gor__au32_load_acq(&pd->seq[gor__case_dir(k)]);
-        rc = gor__os_fd_ready(k->fd, k->kind == GOR_CASE_READABLE ? GOR_READ : GOR_WRITE);
-    }
-    k->rc = rc == 0 ? GOR__WAIT : rc > 0 ? 0 : rc;
-}
-
-/* Step 1, fds. Their poller, too. 0 or an errno. */
-static int gor__select_ask(gor__selection *s)
-{
-    for (size_t i = 0; i < s->shape.n; i++)
-        if (gor__case_is_fd(&s->cases[i]))
-            gor__select_ask_fd(&s->cases[i]);
-    return gor__poll_need();
 }
 
 /* Step 7 */
@@ -10556,39 +10620,11 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     return gor__select_ended(s);
 }
 
-/* All steps once, but what gor_select_n has done. */
+/* Steps 3 to 9 */
 GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
 {
-    gor__node *woken = NULL;
-    bool done = false;
-    int result = s->shape.fds ? gor__select_ask(s) : 0;
-    if (result != 0)
-        return result;
-    if (gor__shape_is_mixed(&s->shape)) {          /* else gor_select_n has done step 2 */
-        gor__select_draw_others(s);
-        if (gor__select_alone(s->cases, s->draw.chosen, &result))
-            return result;
-    }
-    s->locked = !gor__locks_are_nothing();
-    if (s->locked)
-        gor__select_lock(s);
-    if (s->locked || s->draw.chosen >= 0 || s->shape.fallback != GOR__NO_CASE)
-        done = gor__select_try(s, &woken, &result);            /* else it is as step 1 saw it */
-    if (!done)
-        return gor__select_wait(s, g);
-    if (s->locked)
-        gor__select_unlock(s);
-    if (woken)
-        gor__wake(woken);
-    return result;
-}
-
-/* The answers of fds are not those of cases that have run. */
-static void gor__select_forget_fds(gor__selection *s, int ran)
-{
-    for (size_t i = 0; i < s->shape.n; i++)
-        if (gor__case_is_fd(&s->cases[i]) && (int)i != ran)
-            s->cases[i].rc = 0;
+    int result;
+    return gor__select_at_once(s, &result) ? result : gor__select_wait(s, g);
 }
 
 GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
@@ -10600,8 +10636,6 @@ GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
         if (GOR__LIKELY(result == 0))
             result = gor__select_once(s, g);
     } while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN));
-    if (s->shape.fds)
-        gor__select_forget_fds(s, result);
     return result;
 }
 
@@ -10621,7 +10655,7 @@ static GOR__NOINLINE int gor__select_alloc(gor__selection *s)
     return 0;
 }
 
-/* All but the first look, for gor__arch_wait. g: who selects, NULL: this thread. */
+/* Steps 3 to 9, for gor__arch_wait. g: who selects, NULL: this thread. */
 GOR__SWITCHES static gor__answer gor__select_full(void *g, void *cases, void *own, uint64_t shape,
                                                   int64_t draw, void *back)
 {
@@ -10644,14 +10678,16 @@ GOR__SWITCHES static gor__answer gor__select_full(void *g, void *cases, void *ow
         result = gor__select_run(&s, (gor__g *)g);
     if (s.node != node)
         gor__free(s.node, gor__select_bytes(&s));
+    if (GOR__UNLIKELY(s.shape.fds))
+        gor__select_forget_fds(s.cases, s.shape.n, result);
     m = gor__self();
     answer = gor__answer_from(m, result, back);
     gor__leave(m);
     return answer;
 }
 
-/* Steps 1 and 2 for channels; most selects that find a case that can run need no more. Nothing of
- * this frame may be in use at the end: the call of gor__arch_wait is to be a jump. */
+/* Steps 1, 2 and mostly 5: who need not wait needs no more. Nothing of this frame may be in use at
+ * the end: the call of gor__arch_wait is to be a jump. */
 int gor_select_n(gor_case *cases, size_t n)
 {
     gor__shape shape;
@@ -10668,14 +10704,18 @@ int gor_select_n(gor_case *cases, size_t n)
     g = m ? gor__m_g(m) : NULL;
     own = g ? g->ctx : NULL;
     result = gor__select_look(cases, n, own, &shape, &draw);
-    if (GOR__UNLIKELY(result != 0) ||
-        (!gor__shape_is_mixed(&shape) && gor__select_alone(cases, draw.chosen, &result))) {
-        gor__leave(m);
-        return result;
+    if (GOR__LIKELY(result == 0)) {
+        if (!gor__select_alone(cases, draw.chosen, &result) &&
+            !gor__select_fall_back(cases, &shape, &draw, &result)) {
+            memcpy(&shape_word, &shape, sizeof shape);
+            memcpy(&draw_word, &draw, sizeof draw);
+            return gor__arch_wait(g, cases, own, shape_word, draw_word, gor__select_full);
+        }
+        if (GOR__UNLIKELY(shape.fds))
+            gor__select_forget_fds(cases, n, result);
     }
-    memcpy(&shape_word, &shape, sizeof shape);
-    memcpy(&draw_word, &draw, sizeof draw);
-    return gor__arch_wait(g, cases, own, shape_word, draw_word, gor__select_full);
+    gor__leave(m);
+    return result;
 }
 
 /* ==== [locks] mutex, rwmutex, cond, once ================================================== */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""httpd against a bare epoll server, Go's net.Conn and net/http; ping-pong against Go and, over one
-connection, against a bare epoll loop.
+"""httpd against the same without a parser, a bare epoll server, Go's net.Conn and net/http;
+ping-pong against Go and, over one connection, against a bare epoll loop.
 
 usage: http.py [--rounds N] [--seconds S] [--only http|echo] [--check]
 
@@ -35,7 +35,8 @@ def run(*command, **more):
 def build():
     BUILD.mkdir(parents=True, exist_ok=True)
     run("make", "-s", "build/examples/httpd", "CFLAGS=-O3", "--always-make", cwd=ROOT)
-    for name, more in (("epoll_http", []), ("epoll_echo", []), ("echo", ["-I."])):
+    for name, more in (("epoll_http", []), ("epoll_echo", []), ("echo", ["-I."]),
+                       ("plain_http", ["-I."])):
         run("cc", "-O3", "-std=c11", *more, f"bench/{name}.c", "-o", BUILD / name, "-pthread",
             cwd=ROOT)
     for name in ("raw", "nethttp", "echo"):
@@ -92,6 +93,7 @@ def aim(what, ratio, least):
 def http(args):
     commands = {
         "gor": [ROOT / "build/examples/httpd", "-a", "127.0.0.1:PORT"],
+        "no parser": [BUILD / "plain_http", "PORT"],
         "epoll": [BUILD / "epoll_http", "PORT"],
         "net.Conn": [BUILD / "go-raw", "PORT"],
         "net/http": [BUILD / "go-nethttp", "PORT"],

@@ -42,7 +42,7 @@ setup() {
     # gcc's runs all; clang's what it is most likely to see otherwise, in part as newer ones do by
     # default, on fake stacks; at -O0 the runtime's own frames are there too.
     asan-clang)   CC=clang CFLAGS="-O1 $asan" GORTEST_SCALE=5 also=servers
-                  programs='chan ctx io net random stack time' ;;
+                  programs='chan ctx io net oom random stack time' ;;
     asan-fake)    CC=clang CFLAGS="-O0 $asan" programs='go select sync'
                   ASAN_OPTIONS=detect_stack_use_after_return=1 ;;
     arm64)        CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ NM=aarch64-linux-gnu-nm

@@ -11,7 +11,8 @@ typedef struct gor_chan gor_chan;
 GOR_API gor_chan *gor_chan_new(size_t elem_size, size_t capacity);
 
 /* Take or give back a reference; the last one given back frees the channel and the values in it.
- * Nobody may be waiting on it then. NULL is allowed. Any thread. Parks: never. */
+ * Nobody may be waiting on it then. Who has been woken through it is not any more, but for a select
+ * that names it in two cases. NULL is allowed. Any thread. Parks: never. */
 GOR_API gor_chan *gor_chan_retain(gor_chan *c);
 GOR_API void gor_chan_release(gor_chan *c);
 
