@@ -4390,11 +4390,10 @@ typedef struct gor__panicking {        /* a panic whose deferred calls run: on t
 typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
     gor__defer *defers;
     gor__slot  *slots;
-    const char *panic;                 /* the message, while panicking                         */
     const gor__panicking *panics;      /* not recovered, the last one first                    */
     bool        recovered;
     char        name[24];
-    char        text[512];             /* the panic message                                    */
+    char        text[512];             /* the message of the last panic                        */
 } gor__extra;
 
 struct gor__m;
@@ -4581,7 +4580,7 @@ typedef struct gor__m {
     gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
-    gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint     */
+    gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint   */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
@@ -9328,25 +9327,25 @@ static void gor__panic_raise(const char *here, const char *text)
     gor__g *g = m ? gor__m_g(m) : NULL;
     char line[700];
     gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
+    gor__panicking now = { x ? x->panics : NULL, text, here };
     if (x) {
-        gor__panicking now = { x->panics, text, here };
         snprintf(x->text, sizeof x->text, "%s", text);
-        x->panic = x->text;
         x->recovered = false;
         x->panics = &now;
         gor__run_defers(g);
         if (x->recovered)
             gor__g_exit(g);
-        x->panics = now.outer;
     }
     if (gor__rt.opt.on_panic)
         gor__rt.opt.on_panic(text, gor__rt.opt.user);
-    if (x)
+    if (x) {
+        x->panics = now.outer;                     /* this one is the headline */
         snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, in goroutine %llu \"%.40s\"",
                  text, here, (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g));
-    else
+    } else {
         snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, outside of goroutines", text,
                  here);
+    }
     gor__fatal(line, x ? g : NULL);
 }
 
@@ -9422,10 +9421,10 @@ const char *gor_recover(void)
 {
     gor__m *m = gor__enter();
     gor__extra *x = m ? gor__m_g(m)->extra : NULL;
-    const char *text = x ? x->panic : NULL;
+    const char *text = x && x->panics ? x->text : NULL;
     if (text) {
         x->recovered = true;
-        x->panic = NULL;
+        x->panics = NULL;                          /* those before it will not go on either */
     }
     gor__leave(m);
     return text;
@@ -10421,9 +10420,7 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
  * to be woken. */
 static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
-    if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
-        gor__select_draw(s);
-    for (; s->draw.chosen >= 0; gor__select_draw(s))
+    for (gor__select_draw(s); s->draw.chosen >= 0; gor__select_draw(s))
         if (gor__select_drawn(s->cases, (size_t)s->draw.chosen, woken, result))
             return true;
     if (s->shape.fallback == GOR__NO_CASE)
@@ -10620,21 +10617,15 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     return gor__select_ended(s);
 }
 
-/* Steps 3 to 9 */
-GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
-{
-    int result;
-    return gor__select_at_once(s, &result) ? result : gor__select_wait(s, g);
-}
-
+/* Steps 3 to 9, and what fds make of them. */
 GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
 {
     int result = 0;
     do {
         if (GOR__UNLIKELY(result == GOR__SELECT_AGAIN))
             result = gor__select_look_again(s);
-        if (GOR__LIKELY(result == 0))
-            result = gor__select_once(s, g);
+        if (GOR__LIKELY(result == 0) && !gor__select_at_once(s, &result))
+            result = gor__select_wait(s, g);
     } while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN));
     return result;
 }

@@ -14,10 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { THREADS = 2, BATCH = 128 };
+#include "answer.h"
 
-static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-                             "Content-Length: 13\r\n\r\nHello, World!";
+enum { THREADS = 2, BATCH = 128 };
 
 static int listen_at(int port)
 {
@@ -50,16 +49,12 @@ static void watch(int ep, int fd)
 static int serve(int fd)
 {
     char in[8192], out[8192];
-    size_t n_out = 0;
+    size_t n_out;
     ssize_t n = read(fd, in, sizeof in - 1);
     if (n <= 0)
         return -1;
     in[n] = 0;
-    for (char *p = in; (p = strstr(p, "\r\n\r\n")) != NULL; p += 4)
-        if (n_out + sizeof answer < sizeof out) {
-            memcpy(out + n_out, answer, sizeof answer - 1);
-            n_out += sizeof answer - 1;
-        }
+    n_out = answers(in, out, sizeof out);
     return write(fd, out, n_out) == (ssize_t)n_out ? 0 : -1;
 }
 

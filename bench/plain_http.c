@@ -4,25 +4,19 @@
 #include "gor.h"
 
 #include <stdio.h>
-#include <string.h>
 
-static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-                             "Content-Length: 13\r\n\r\nHello, World!";
+#include "answer.h"
 
 /* One read; an answer for each end of a head. A head that is cut by the read is not seen. */
 static int answer_once(int fd)
 {
     char in[8192], out[8192];
-    size_t n_out = 0;
+    size_t n_out;
     ssize_t n = gor_read(fd, in, sizeof in - 1);
     if (n <= 0)
         return -1;
     in[n] = 0;
-    for (char *p = in; (p = strstr(p, "\r\n\r\n")) != NULL; p += 4)
-        if (n_out + sizeof answer < sizeof out) {
-            memcpy(out + n_out, answer, sizeof answer - 1);
-            n_out += sizeof answer - 1;
-        }
+    n_out = answers(in, out, sizeof out);
     return gor_write_all(fd, out, n_out) == (ssize_t)n_out ? 0 : -1;
 }
 

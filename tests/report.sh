@@ -169,6 +169,9 @@ expect 'deferred calls run before the report' 2 'deferred ran' 'after the deferr
 run panic again
 expect 'a panic in a deferred call is reported, and the one before it' 2 'second trouble' \
     'first trouble'
+run panic anew
+expect 'a panic after one that was recovered is reported alone' 2 'recovered first trouble' \
+    'second trouble' '!panic: first trouble'
 run panic recovered
 grep -q 'went on' "$dir/out" || status="$status, did not go on"
 expect 'a recovered panic leaves no report' 0 'recovered in time' '!hard worker' '!bystander'

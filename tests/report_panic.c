@@ -64,6 +64,11 @@ static void worker(void *p)
         gor_defer(recover_it, NULL);
         gor_panic("in time");
     }
+    if (strcmp(how, "anew") == 0) {
+        gor_defer(panic_again, NULL);
+        gor_defer(recover_it, NULL);
+        gor_panic("first trouble");
+    }
     if (strcmp(how, "again") == 0) {
         gor_defer(panic_again, NULL);
         gor_panic("first trouble");

@@ -127,25 +127,25 @@ static void gor__panic_raise(const char *here, const char *text)
     gor__g *g = m ? gor__m_g(m) : NULL;
     char line[700];
     gor__extra *x = g && g != &m->g0 ? gor__extra_of(g) : NULL;
+    gor__panicking now = { x ? x->panics : NULL, text, here };
     if (x) {
-        gor__panicking now = { x->panics, text, here };
         snprintf(x->text, sizeof x->text, "%s", text);
-        x->panic = x->text;
         x->recovered = false;
         x->panics = &now;
         gor__run_defers(g);
         if (x->recovered)
             gor__g_exit(g);
-        x->panics = now.outer;
     }
     if (gor__rt.opt.on_panic)
         gor__rt.opt.on_panic(text, gor__rt.opt.user);
-    if (x)
+    if (x) {
+        x->panics = now.outer;                     /* this one is the headline */
         snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, in goroutine %llu \"%.40s\"",
                  text, here, (unsigned long long)gor__au64_load_rlx(&g->id), gor__g_name(g));
-    else
+    } else {
         snprintf(line, sizeof line, "panic: %.500s\n    at %.100s, outside of goroutines", text,
                  here);
+    }
     gor__fatal(line, x ? g : NULL);
 }
 
@@ -221,10 +221,10 @@ const char *gor_recover(void)
 {
     gor__m *m = gor__enter();
     gor__extra *x = m ? gor__m_g(m)->extra : NULL;
-    const char *text = x ? x->panic : NULL;
+    const char *text = x && x->panics ? x->text : NULL;
     if (text) {
         x->recovered = true;
-        x->panic = NULL;
+        x->panics = NULL;                          /* those before it will not go on either */
     }
     gor__leave(m);
     return text;

@@ -60,11 +60,10 @@ typedef struct gor__panicking {        /* a panic whose deferred calls run: on t
 typedef struct gor__extra {            /* what few goroutines have; freed when the G ends      */
     gor__defer *defers;
     gor__slot  *slots;
-    const char *panic;                 /* the message, while panicking                         */
     const gor__panicking *panics;      /* not recovered, the last one first                    */
     bool        recovered;
     char        name[24];
-    char        text[512];             /* the panic message                                    */
+    char        text[512];             /* the message of the last panic                        */
 } gor__extra;
 
 struct gor__m;
@@ -251,7 +250,7 @@ typedef struct gor__m {
     gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
-    gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint     */
+    gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint   */
     int       *errno_at;
     void     **eh_at;
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */

@@ -289,9 +289,7 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
  * to be woken. */
 static bool gor__select_try(gor__selection *s, gor__node **woken, int *result)
 {
-    if (s->locked || s->draw.chosen >= 0)          /* else it is as step 1 saw it */
-        gor__select_draw(s);
-    for (; s->draw.chosen >= 0; gor__select_draw(s))
+    for (gor__select_draw(s); s->draw.chosen >= 0; gor__select_draw(s))
         if (gor__select_drawn(s->cases, (size_t)s->draw.chosen, woken, result))
             return true;
     if (s->shape.fallback == GOR__NO_CASE)
@@ -488,21 +486,15 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     return gor__select_ended(s);
 }
 
-/* Steps 3 to 9 */
-GOR__INLINE int gor__select_once(gor__selection *s, gor__g *g)
-{
-    int result;
-    return gor__select_at_once(s, &result) ? result : gor__select_wait(s, g);
-}
-
+/* Steps 3 to 9, and what fds make of them. */
 GOR__INLINE int gor__select_run(gor__selection *s, gor__g *g)
 {
     int result = 0;
     do {
         if (GOR__UNLIKELY(result == GOR__SELECT_AGAIN))
             result = gor__select_look_again(s);
-        if (GOR__LIKELY(result == 0))
-            result = gor__select_once(s, g);
+        if (GOR__LIKELY(result == 0) && !gor__select_at_once(s, &result))
+            result = gor__select_wait(s, g);
     } while (GOR__UNLIKELY(result == GOR__SELECT_AGAIN));
     return result;
 }
