@@ -1884,6 +1884,11 @@ typedef gor_ctx     ctx_t;
 #define GOR__KQUEUE 0
 #endif
 
+/* System calls that move data by their instruction, or by libc, whose calls the sanitizers see. */
+#ifndef GOR__RAW_CALLS
+#define GOR__RAW_CALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
+#endif
+
 #define GOR__MAX_PROCS      1024
 #define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
@@ -2112,6 +2117,7 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_pause()           inside a spin loop
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
  * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
+ * gor__arch_syscall(nr, a..f) Linux's system call nr; a result, or a negative errno
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
  *                             of the stack that the interrupted code may be using
@@ -2334,6 +2340,16 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     uint32_t lo, hi;
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
     return ((uint64_t)hi << 32) | lo;
+}
+
+GOR__INLINE long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long rc;
+    __asm__ volatile("movq %5,%%r10\n\tmovq %6,%%r8\n\tmovq %7,%%r9\n\tsyscall"
+                     : "=a"(rc)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "ri"(d), "ri"(e), "ri"(f)
+                     : "rcx", "r8", "r9", "r10", "r11", "memory", "cc");
+    return rc;
 }
 
 /* What the manuals call "invariant TSC": leaf 0x80000007, edx bit 8. */
@@ -2646,6 +2662,18 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
+/* A call, for the compiler: Linux clears what SVE has beyond the registers of a call. */
+GOR__SWITCHES static long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long rc;
+    __asm__ volatile("mov x8,%1\n\tmov x0,%2\n\tmov x1,%3\n\tmov x2,%4\n\tmov x3,%5\n\t"
+                     "mov x4,%6\n\tmov x5,%7\n\tsvc #0\n\tmov %0,x0"
+                     : "=r"(rc)
+                     : "r"(nr), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "r"(f)
+                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory", "cc");
+    return rc;
+}
+
 /* Is it as fine as the clock that it stands in for? An emulator's may go by whole microseconds, and
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
 static bool gor__arch_ticks_steady(void)
@@ -2780,6 +2808,54 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
  * where a goroutine must not notice saves it. */
 GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
 GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
+
+/* A result of libc's, which has changed errno if it is an error. */
+GOR__INLINE ssize_t gor__os_result(ssize_t n, int saved)
+{
+    if (GOR__UNLIKELY(n < 0)) {
+        n = -gor__os_errno();
+        gor__os_set_errno(saved);
+    }
+    return n;
+}
+
+/* -- reading and writing --------------------------------------------------------------------
+ * Once there are threads, libc makes these points of cancellation, by a locked instruction before
+ * and after each. No thread of ours is cancelled. */
+#if GOR__RAW_CALLS
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+    {                                                                                              \
+        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0);                  \
+    }
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
+    {                                                                                              \
+        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e,          \
+                                 (long)f);                                                         \
+    }
+#else
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+    {                                                                                              \
+        int saved = gor__os_errno();                                                               \
+        return gor__os_result(name(a, b, c), saved);                                               \
+    }
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
+    {                                                                                              \
+        int saved = gor__os_errno();                                                               \
+        return gor__os_result(name(a, b, c, d, e, f), saved);                                      \
+    }
+#endif
+GOR__OS_CALL3(read, int, void *, size_t)
+GOR__OS_CALL3(write, int, const void *, size_t)
+GOR__OS_CALL3(readv, int, const struct iovec *, int)
+GOR__OS_CALL3(writev, int, const struct iovec *, int)
+GOR__OS_CALL3(recvmsg, int, struct msghdr *, int)
+GOR__OS_CALL3(sendmsg, int, const struct msghdr *, int)
+GOR__OS_CALL6(recvfrom, int, void *, size_t, int, struct sockaddr *, socklen_t *)
+GOR__OS_CALL6(sendto, int, const void *, size_t, int, const struct sockaddr *, socklen_t)
 
 static int64_t gor__os_now(void)
 {
@@ -3345,34 +3421,48 @@ static void gor__os_poll_forget(int fd)
     gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
 }
 
+static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
+{
+#if GOR__RAW_CALLS
+    return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
+#else
+    int saved = gor__os_errno();
+    return (int)gor__os_result(epoll_wait(gor__os_poller.epoll, e, max, ms), saved);
+#endif
+}
+
+static int gor__os_epoll_ns(struct epoll_event *e, int max, int64_t ns)
+{
+    struct timespec t;
+    int saved = gor__os_errno();
+    t.tv_sec = (time_t)(ns / GOR_SEC);
+    t.tv_nsec = (long)(ns % GOR_SEC);
+    return (int)gor__os_result(syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL,
+                                       (size_t)0), saved);
+}
+
 /* Sleep in ns, or, where the kernel cannot (Linux before 5.11), in whole ms. */
 static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
 {
     int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
-    struct timespec t;
     if (left <= 0)
-        return epoll_wait(gor__os_poller.epoll, e, max, 0);
+        return gor__os_epoll_ms(e, max, 0);
     if (left == GOR_FOREVER)
-        return epoll_wait(gor__os_poller.epoll, e, max, -1);
+        return gor__os_epoll_ms(e, max, -1);
     if (gor__au32_load_rlx(&gor__os_poller.coarse) == 0) {
-        int n;
-        t.tv_sec = (time_t)(left / GOR_SEC);
-        t.tv_nsec = (long)(left % GOR_SEC);
-        n = (int)syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL, (size_t)0);
-        if (n >= 0 || gor__os_errno() == EINTR)
+        int n = gor__os_epoll_ns(e, max, left);
+        if (n >= 0 || n == -EINTR)
             return n;
         gor__au32_store_rlx(&gor__os_poller.coarse, 1);
     }
     left = (left + GOR_MS - 1) / GOR_MS;
-    return epoll_wait(gor__os_poller.epoll, e, max, left < INT_MAX ? (int)left : INT_MAX);
+    return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
 static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 {
     struct epoll_event e[GOR__POLL_BATCH];
-    int saved = gor__os_errno(), n;
-    n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    gor__os_set_errno(saved);
+    int n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     for (int i = 0; i < n; i++) {
         uint32_t bits = e[i].events;
         out[i].fd = (int)(uint32_t)e[i].data.u64;
@@ -5590,13 +5680,18 @@ GOR__INLINE bool gor__is_ordinary(gor__g *g)
     return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
+GOR__INLINE void gor__set_runnable(gor__g *g)
+{
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+}
+
 enum gor__where { GOR__NEXT, GOR__LAST };
 
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+    gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
         gor__ready_global(g);
         return;
@@ -5611,16 +5706,15 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
- * own ring, where m looks next, is nobody else's business. */
-static void gor__ready_all(gor__m *m, gor__g *list)
+ * own ring is nobody else's business, if m looks there next. */
+static void gor__ready_all(gor__m *m, gor__g *list, bool looks_next)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool tell = list && (!p || gor__aptr_load_rlx(&list->link));
+    bool tell = list && (!p || !looks_next || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;
         list = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rel(&g->state, GOR__RUNNABLE);         /* rel g.state */
+        gor__set_runnable(g);
         if (p && gor__is_ordinary(g)) {
             gor__runq_append(p, g);
             continue;
@@ -7055,13 +7149,11 @@ GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* A share of the global queue, or of those that have not begun, the newest of these first: one to
  * run, the rest to the ring. */
-static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
+static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t most)
 {
     gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
     uint32_t n, room = gor__runq_room(&p->runq) + 1;
     gor__g *first = NULL, *g;
-    if (gor__au32_load_sc(count) == 0)
-        return NULL;
     gor__lock_sched();
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
@@ -7077,16 +7169,25 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     return first;
 }
 
-static gor__g *gor__try_queue(gor__gqueue *q)
+GOR__INLINE gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
+{
+    const gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
+    return gor__au32_load_sc(count) ? gor__take_share(p, fresh, most) : NULL;
+}
+
+static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
 {
     gor__g *g;
-    if (gor__au32_load_sc(&q->n) == 0)
-        return NULL;
     gor__lock_sched();
     g = gor__gq_pop(q);
     gor__urgent_update_locked();
     gor__unlock_sched();
     return g;
+}
+
+GOR__INLINE gor__g *gor__try_queue(gor__gqueue *q)
+{
+    return gor__au32_load_sc(&q->n) ? gor__take_queued(q) : NULL;
 }
 
 /* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
@@ -7245,13 +7346,20 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
-/* Look at the fds, without waiting; what is ready goes into p's ring. */
+/* Look at the fds, without waiting. The first that is ready runs, the others go into p's ring. */
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
+    gor__g *first;
     if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
         return NULL;
-    gor__ready_all(m, gor__up.poll(0));
-    return gor__pick_local(p);
+    first = gor__up.poll(0);
+    if (!first || !gor__is_ordinary(first)) {
+        gor__ready_all(m, first, true);
+        return gor__pick_local(p);
+    }
+    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), false);
+    gor__set_runnable(first);
+    return first;
 }
 
 /* [sysmon] has found that nobody looked at the fds for long. */
@@ -7262,7 +7370,7 @@ static void gor__poll_overdue(gor__m *m)
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__up.signalled();
-    gor__ready_all(m, gor__up.poll(0));
+    gor__ready_all(m, gor__up.poll(0), true);
 }
 
 /* Everything that this P can run without stealing. */
@@ -7490,7 +7598,7 @@ static void gor__m_polled(gor__m *m, gor__g *ready)
     int64_t first = gor__timers_first();
     if (!gor__m_p(m))
         gor__p_acquire(m, NULL);
-    gor__ready_all(m, ready);
+    gor__ready_all(m, ready, true);
     if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
         first < gor__os_now() + 2 * GOR__SYSMON_NS)
         gor__wake_p();
@@ -12855,16 +12963,6 @@ enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd             
 #define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
-/* A system call's result; errno gets its old value back. */
-GOR__INLINE ssize_t gor__sys_result(ssize_t n, int saved)
-{
-    if (GOR__UNLIKELY(n < 0)) {
-        n = -gor__os_errno();
-        gor__os_set_errno(saved);
-    }
-    return n;
-}
-
 /* -- SIGPIPE ------------------------------------------------------------------------------- */
 static gor__au32 gor__sigpipe_tamed;
 static void gor__sigpipe_nothing(int sig) { (void)sig; }
@@ -13091,7 +13189,6 @@ static void gor__io_init(gor__io *io, ssize_t (*attempt)(const gor__io *), int f
 /* [poll] Drained: what came with the data is dropped, as by read, and noted. */
 static ssize_t gor__try_read_unix(const gor__io *io)
 {
-    int saved = gor__os_errno();
     struct iovec v;
     struct msghdr msg;
     ssize_t n;
@@ -13100,7 +13197,7 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     v.iov_len = io->n;
     msg.msg_iov = &v;
     msg.msg_iovlen = 1;
-    n = gor__sys_result(recvmsg(io->fd, &msg, 0), saved);
+    n = gor__os_recvmsg(io->fd, &msg, 0);
     if (n >= 0 && (msg.msg_flags & MSG_CTRUNC))
         gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
     return n;
@@ -13108,10 +13205,9 @@ static ssize_t gor__try_read_unix(const gor__io *io)
 
 static ssize_t gor__try_read(const gor__io *io)
 {
-    int saved = gor__os_errno();
     if ((io->kind & GOR__PD_UNIX) && io->n > 0)
         return gor__try_read_unix(io);
-    return gor__sys_result(read(io->fd, io->buf, io->n), saved);
+    return gor__os_read(io->fd, io->buf, io->n);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */
@@ -13123,28 +13219,26 @@ static bool gor__io_maybe_socket(const gor__io *io)
 
 static ssize_t gor__try_write(const gor__io *io)
 {
-    int saved = gor__os_errno();
     size_t size = io->n;
     if (gor__io_maybe_socket(io)) {
-        ssize_t n = gor__sys_result(send(io->fd, io->buf, size, MSG_NOSIGNAL), saved);
+        ssize_t n = gor__os_sendto(io->fd, io->buf, size, MSG_NOSIGNAL, NULL, 0);
         if (n != -ENOTSOCK)
             return n;
     }
     if ((io->kind & GOR__SHARED_FD) && size > GOR__SHARED_PIECE)
         size = GOR__SHARED_PIECE;
     gor__sigpipe_tame();
-    return gor__sys_result(write(io->fd, io->buf, size), saved);
+    return gor__os_write(io->fd, io->buf, size);
 }
 
 static ssize_t gor__try_readv(const gor__io *io)
 {
-    int saved = gor__os_errno();
-    return gor__sys_result(readv(io->fd, io->vec, io->n_vec), saved);
+    return gor__os_readv(io->fd, io->vec, io->n_vec);
 }
 
 static ssize_t gor__try_writev(const gor__io *io)
 {
-    int saved = gor__os_errno(), i = 0;
+    int i = 0;
     size_t size;
     if (gor__io_maybe_socket(io)) {
         struct msghdr msg;
@@ -13152,19 +13246,19 @@ static ssize_t gor__try_writev(const gor__io *io)
         memset(&msg, 0, sizeof msg);
         msg.msg_iov = (struct iovec *)gor__unconst(io->vec);
         msg.msg_iovlen = (size_t)io->n_vec;
-        n = gor__sys_result(sendmsg(io->fd, &msg, MSG_NOSIGNAL), saved);
+        n = gor__os_sendmsg(io->fd, &msg, MSG_NOSIGNAL);
         if (n != -ENOTSOCK)
             return n;
     }
     gor__sigpipe_tame();
     if (!(io->kind & GOR__SHARED_FD))
-        return gor__sys_result(writev(io->fd, io->vec, io->n_vec), saved);
+        return gor__os_writev(io->fd, io->vec, io->n_vec);
     while (i < io->n_vec - 1 && io->vec[i].iov_len == 0)
         i++;
     size = io->n_vec ? io->vec[i].iov_len : 0;
     if (size > GOR__SHARED_PIECE)
         size = GOR__SHARED_PIECE;
-    return gor__sys_result(write(io->fd, size ? io->vec[i].iov_base : NULL, size), saved);
+    return gor__os_write(io->fd, size ? io->vec[i].iov_base : NULL, size);
 }
 
 ssize_t gor_read_until(int fd, void *buf, size_t n, int64_t deadline)
@@ -13385,7 +13479,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(gor__os_accept(io->fd, io->addr, &size), saved);
+    ssize_t n = gor__os_result(gor__os_accept(io->fd, io->addr, &size), saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
@@ -13434,14 +13528,14 @@ static ssize_t gor__try_connect(const gor__io *io)
     ssize_t n;
     if (!*io->addr_len) {
         *io->addr_len = 1;
-        n = gor__sys_result(connect(io->fd, io->addr, io->addr_size), saved);
+        n = gor__os_result(connect(io->fd, io->addr, io->addr_size), saved);
         if (n == -EAGAIN)
             return -EALREADY;
         return n == -EINPROGRESS || n == -EINTR ? -EAGAIN : n;
     }
     if (gor__os_fd_ready(io->fd, GOR_WRITE) == 0)
         return -EAGAIN;
-    n = gor__sys_result(getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &size), saved);
+    n = gor__os_result(getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &size), saved);
     return n < 0 ? n : -err;
 }
 
@@ -13493,10 +13587,9 @@ int gor_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 static ssize_t gor__try_recvfrom(const gor__io *io)
 {
-    int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(recvfrom(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT,
-                                         io->addr, io->addr ? &size : NULL), saved);
+    ssize_t n = gor__os_recvfrom(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT, io->addr,
+                                 io->addr ? &size : NULL);
     if (n >= 0 && io->addr_len)
         *io->addr_len = size;
     if (n >= 0 && (io->flags & MSG_OOB))           /* its event may not tell any more */
@@ -13525,9 +13618,8 @@ ssize_t gor_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *ad
 
 static ssize_t gor__try_sendto(const gor__io *io)
 {
-    int saved = gor__os_errno();
-    return gor__sys_result(sendto(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-                                  io->addr, io->addr_size), saved);
+    return gor__os_sendto(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT | MSG_NOSIGNAL, io->addr,
+                          io->addr_size);
 }
 
 ssize_t gor_sendto_until(int fd, const void *buf, size_t n, int flags,

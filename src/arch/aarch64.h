@@ -185,6 +185,18 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
+/* A call, for the compiler: Linux clears what SVE has beyond the registers of a call. */
+GOR__SWITCHES static long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long rc;
+    __asm__ volatile("mov x8,%1\n\tmov x0,%2\n\tmov x1,%3\n\tmov x2,%4\n\tmov x3,%5\n\t"
+                     "mov x4,%6\n\tmov x5,%7\n\tsvc #0\n\tmov %0,x0"
+                     : "=r"(rc)
+                     : "r"(nr), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "r"(f)
+                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory", "cc");
+    return rc;
+}
+
 /* Is it as fine as the clock that it stands in for? An emulator's may go by whole microseconds, and
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
 static bool gor__arch_ticks_steady(void)

@@ -194,6 +194,16 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return ((uint64_t)hi << 32) | lo;
 }
 
+GOR__INLINE long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long rc;
+    __asm__ volatile("movq %5,%%r10\n\tmovq %6,%%r8\n\tmovq %7,%%r9\n\tsyscall"
+                     : "=a"(rc)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "ri"(d), "ri"(e), "ri"(f)
+                     : "rcx", "r8", "r9", "r10", "r11", "memory", "cc");
+    return rc;
+}
+
 /* What the manuals call "invariant TSC": leaf 0x80000007, edx bit 8. */
 static bool gor__arch_ticks_steady(void)
 {

@@ -69,6 +69,11 @@
 #define GOR__KQUEUE 0
 #endif
 
+/* System calls that move data by their instruction, or by libc, whose calls the sanitizers see. */
+#ifndef GOR__RAW_CALLS
+#define GOR__RAW_CALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
+#endif
+
 #define GOR__MAX_PROCS      1024
 #define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)

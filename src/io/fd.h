@@ -34,16 +34,6 @@ enum { GOR__SHARED_FD = 0x10000 };     /* besides the flags of a pd             
 #define GOR__IOV_MAX 1024                       /* the kernel's                                   */
 #define GOR__SHARED_PIECE ((size_t)4096)       /* POLLOUT promises so much of a pipe (PIPE_BUF) */
 
-/* A system call's result; errno gets its old value back. */
-GOR__INLINE ssize_t gor__sys_result(ssize_t n, int saved)
-{
-    if (GOR__UNLIKELY(n < 0)) {
-        n = -gor__os_errno();
-        gor__os_set_errno(saved);
-    }
-    return n;
-}
-
 /* -- SIGPIPE ------------------------------------------------------------------------------- */
 static gor__au32 gor__sigpipe_tamed;
 static void gor__sigpipe_nothing(int sig) { (void)sig; }
@@ -270,7 +260,6 @@ static void gor__io_init(gor__io *io, ssize_t (*attempt)(const gor__io *), int f
 /* [poll] Drained: what came with the data is dropped, as by read, and noted. */
 static ssize_t gor__try_read_unix(const gor__io *io)
 {
-    int saved = gor__os_errno();
     struct iovec v;
     struct msghdr msg;
     ssize_t n;
@@ -279,7 +268,7 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     v.iov_len = io->n;
     msg.msg_iov = &v;
     msg.msg_iovlen = 1;
-    n = gor__sys_result(recvmsg(io->fd, &msg, 0), saved);
+    n = gor__os_recvmsg(io->fd, &msg, 0);
     if (n >= 0 && (msg.msg_flags & MSG_CTRUNC))
         gor__pd_add_flag(gor__pd_seen(io->fd), GOR__PD_HUNG);
     return n;
@@ -287,10 +276,9 @@ static ssize_t gor__try_read_unix(const gor__io *io)
 
 static ssize_t gor__try_read(const gor__io *io)
 {
-    int saved = gor__os_errno();
     if ((io->kind & GOR__PD_UNIX) && io->n > 0)
         return gor__try_read_unix(io);
-    return gor__sys_result(read(io->fd, io->buf, io->n), saved);
+    return gor__os_read(io->fd, io->buf, io->n);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */
@@ -302,28 +290,26 @@ static bool gor__io_maybe_socket(const gor__io *io)
 
 static ssize_t gor__try_write(const gor__io *io)
 {
-    int saved = gor__os_errno();
     size_t size = io->n;
     if (gor__io_maybe_socket(io)) {
-        ssize_t n = gor__sys_result(send(io->fd, io->buf, size, MSG_NOSIGNAL), saved);
+        ssize_t n = gor__os_sendto(io->fd, io->buf, size, MSG_NOSIGNAL, NULL, 0);
         if (n != -ENOTSOCK)
             return n;
     }
     if ((io->kind & GOR__SHARED_FD) && size > GOR__SHARED_PIECE)
         size = GOR__SHARED_PIECE;
     gor__sigpipe_tame();
-    return gor__sys_result(write(io->fd, io->buf, size), saved);
+    return gor__os_write(io->fd, io->buf, size);
 }
 
 static ssize_t gor__try_readv(const gor__io *io)
 {
-    int saved = gor__os_errno();
-    return gor__sys_result(readv(io->fd, io->vec, io->n_vec), saved);
+    return gor__os_readv(io->fd, io->vec, io->n_vec);
 }
 
 static ssize_t gor__try_writev(const gor__io *io)
 {
-    int saved = gor__os_errno(), i = 0;
+    int i = 0;
     size_t size;
     if (gor__io_maybe_socket(io)) {
         struct msghdr msg;
@@ -331,19 +317,19 @@ static ssize_t gor__try_writev(const gor__io *io)
         memset(&msg, 0, sizeof msg);
         msg.msg_iov = (struct iovec *)gor__unconst(io->vec);
         msg.msg_iovlen = (size_t)io->n_vec;
-        n = gor__sys_result(sendmsg(io->fd, &msg, MSG_NOSIGNAL), saved);
+        n = gor__os_sendmsg(io->fd, &msg, MSG_NOSIGNAL);
         if (n != -ENOTSOCK)
             return n;
     }
     gor__sigpipe_tame();
     if (!(io->kind & GOR__SHARED_FD))
-        return gor__sys_result(writev(io->fd, io->vec, io->n_vec), saved);
+        return gor__os_writev(io->fd, io->vec, io->n_vec);
     while (i < io->n_vec - 1 && io->vec[i].iov_len == 0)
         i++;
     size = io->n_vec ? io->vec[i].iov_len : 0;
     if (size > GOR__SHARED_PIECE)
         size = GOR__SHARED_PIECE;
-    return gor__sys_result(write(io->fd, size ? io->vec[i].iov_base : NULL, size), saved);
+    return gor__os_write(io->fd, size ? io->vec[i].iov_base : NULL, size);
 }
 
 ssize_t gor_read_until(int fd, void *buf, size_t n, int64_t deadline)

@@ -35,7 +35,7 @@ static ssize_t gor__try_accept(const gor__io *io)
 {
     int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(gor__os_accept(io->fd, io->addr, &size), saved);
+    ssize_t n = gor__os_result(gor__os_accept(io->fd, io->addr, &size), saved);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
@@ -84,14 +84,14 @@ static ssize_t gor__try_connect(const gor__io *io)
     ssize_t n;
     if (!*io->addr_len) {
         *io->addr_len = 1;
-        n = gor__sys_result(connect(io->fd, io->addr, io->addr_size), saved);
+        n = gor__os_result(connect(io->fd, io->addr, io->addr_size), saved);
         if (n == -EAGAIN)
             return -EALREADY;
         return n == -EINPROGRESS || n == -EINTR ? -EAGAIN : n;
     }
     if (gor__os_fd_ready(io->fd, GOR_WRITE) == 0)
         return -EAGAIN;
-    n = gor__sys_result(getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &size), saved);
+    n = gor__os_result(getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &size), saved);
     return n < 0 ? n : -err;
 }
 
@@ -143,10 +143,9 @@ int gor_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 static ssize_t gor__try_recvfrom(const gor__io *io)
 {
-    int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__sys_result(recvfrom(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT,
-                                         io->addr, io->addr ? &size : NULL), saved);
+    ssize_t n = gor__os_recvfrom(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT, io->addr,
+                                 io->addr ? &size : NULL);
     if (n >= 0 && io->addr_len)
         *io->addr_len = size;
     if (n >= 0 && (io->flags & MSG_OOB))           /* its event may not tell any more */
@@ -175,9 +174,8 @@ ssize_t gor_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *ad
 
 static ssize_t gor__try_sendto(const gor__io *io)
 {
-    int saved = gor__os_errno();
-    return gor__sys_result(sendto(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-                                  io->addr, io->addr_size), saved);
+    return gor__os_sendto(io->fd, io->buf, io->n, io->flags | MSG_DONTWAIT | MSG_NOSIGNAL, io->addr,
+                          io->addr_size);
 }
 
 ssize_t gor_sendto_until(int fd, const void *buf, size_t n, int flags,

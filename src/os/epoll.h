@@ -114,34 +114,48 @@ static void gor__os_poll_forget(int fd)
     gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
 }
 
+static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
+{
+#if GOR__RAW_CALLS
+    return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
+#else
+    int saved = gor__os_errno();
+    return (int)gor__os_result(epoll_wait(gor__os_poller.epoll, e, max, ms), saved);
+#endif
+}
+
+static int gor__os_epoll_ns(struct epoll_event *e, int max, int64_t ns)
+{
+    struct timespec t;
+    int saved = gor__os_errno();
+    t.tv_sec = (time_t)(ns / GOR_SEC);
+    t.tv_nsec = (long)(ns % GOR_SEC);
+    return (int)gor__os_result(syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL,
+                                       (size_t)0), saved);
+}
+
 /* Sleep in ns, or, where the kernel cannot (Linux before 5.11), in whole ms. */
 static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
 {
     int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
-    struct timespec t;
     if (left <= 0)
-        return epoll_wait(gor__os_poller.epoll, e, max, 0);
+        return gor__os_epoll_ms(e, max, 0);
     if (left == GOR_FOREVER)
-        return epoll_wait(gor__os_poller.epoll, e, max, -1);
+        return gor__os_epoll_ms(e, max, -1);
     if (gor__au32_load_rlx(&gor__os_poller.coarse) == 0) {
-        int n;
-        t.tv_sec = (time_t)(left / GOR_SEC);
-        t.tv_nsec = (long)(left % GOR_SEC);
-        n = (int)syscall(SYS_epoll_pwait2, gor__os_poller.epoll, e, max, &t, NULL, (size_t)0);
-        if (n >= 0 || gor__os_errno() == EINTR)
+        int n = gor__os_epoll_ns(e, max, left);
+        if (n >= 0 || n == -EINTR)
             return n;
         gor__au32_store_rlx(&gor__os_poller.coarse, 1);
     }
     left = (left + GOR_MS - 1) / GOR_MS;
-    return epoll_wait(gor__os_poller.epoll, e, max, left < INT_MAX ? (int)left : INT_MAX);
+    return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
 static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 {
     struct epoll_event e[GOR__POLL_BATCH];
-    int saved = gor__os_errno(), n;
-    n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    gor__os_set_errno(saved);
+    int n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     for (int i = 0; i < n; i++) {
         uint32_t bits = e[i].events;
         out[i].fd = (int)(uint32_t)e[i].data.u64;

@@ -13,6 +13,54 @@
 GOR__NO_TSAN static GOR__NOINLINE int gor__os_errno(void) { return *__errno_location(); }
 GOR__NO_TSAN static GOR__NOINLINE void gor__os_set_errno(int err) { *__errno_location() = err; }
 
+/* A result of libc's, which has changed errno if it is an error. */
+GOR__INLINE ssize_t gor__os_result(ssize_t n, int saved)
+{
+    if (GOR__UNLIKELY(n < 0)) {
+        n = -gor__os_errno();
+        gor__os_set_errno(saved);
+    }
+    return n;
+}
+
+/* -- reading and writing --------------------------------------------------------------------
+ * Once there are threads, libc makes these points of cancellation, by a locked instruction before
+ * and after each. No thread of ours is cancelled. */
+#if GOR__RAW_CALLS
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+    {                                                                                              \
+        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0);                  \
+    }
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
+    {                                                                                              \
+        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e,          \
+                                 (long)f);                                                         \
+    }
+#else
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+    {                                                                                              \
+        int saved = gor__os_errno();                                                               \
+        return gor__os_result(name(a, b, c), saved);                                               \
+    }
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
+    {                                                                                              \
+        int saved = gor__os_errno();                                                               \
+        return gor__os_result(name(a, b, c, d, e, f), saved);                                      \
+    }
+#endif
+GOR__OS_CALL3(read, int, void *, size_t)
+GOR__OS_CALL3(write, int, const void *, size_t)
+GOR__OS_CALL3(readv, int, const struct iovec *, int)
+GOR__OS_CALL3(writev, int, const struct iovec *, int)
+GOR__OS_CALL3(recvmsg, int, struct msghdr *, int)
+GOR__OS_CALL3(sendmsg, int, const struct msghdr *, int)
+GOR__OS_CALL6(recvfrom, int, void *, size_t, int, struct sockaddr *, socklen_t *)
+GOR__OS_CALL6(sendto, int, const void *, size_t, int, const struct sockaddr *, socklen_t)
+
 static int64_t gor__os_now(void)
 {
     struct timespec t;

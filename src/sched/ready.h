@@ -77,13 +77,18 @@ GOR__INLINE bool gor__is_ordinary(gor__g *g)
     return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
+GOR__INLINE void gor__set_runnable(gor__g *g)
+{
+    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
+    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+}
+
 enum gor__where { GOR__NEXT, GOR__LAST };
 
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-    gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
+    gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
         gor__ready_global(g);
         return;
@@ -98,16 +103,15 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 }
 
 /* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
- * own ring, where m looks next, is nobody else's business. */
-static void gor__ready_all(gor__m *m, gor__g *list)
+ * own ring is nobody else's business, if m looks there next. */
+static void gor__ready_all(gor__m *m, gor__g *list, bool looks_next)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool tell = list && (!p || gor__aptr_load_rlx(&list->link));
+    bool tell = list && (!p || !looks_next || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;
         list = (gor__g *)gor__aptr_load_rlx(&g->link);
-        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rel(&g->state, GOR__RUNNABLE);         /* rel g.state */
+        gor__set_runnable(g);
         if (p && gor__is_ordinary(g)) {
             gor__runq_append(p, g);
             continue;

@@ -167,13 +167,11 @@ GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* A share of the global queue, or of those that have not begun, the newest of these first: one to
  * run, the rest to the ring. */
-static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
+static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t most)
 {
     gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
     uint32_t n, room = gor__runq_room(&p->runq) + 1;
     gor__g *first = NULL, *g;
-    if (gor__au32_load_sc(count) == 0)
-        return NULL;
     gor__lock_sched();
     n = gor__au32_load_rlx(count) / gor__au32_load_rlx(&gor__rt.n_procs) + 1;
     n = n < most ? n : most;
@@ -189,16 +187,25 @@ static gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
     return first;
 }
 
-static gor__g *gor__try_queue(gor__gqueue *q)
+GOR__INLINE gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
+{
+    const gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
+    return gor__au32_load_sc(count) ? gor__take_share(p, fresh, most) : NULL;
+}
+
+static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
 {
     gor__g *g;
-    if (gor__au32_load_sc(&q->n) == 0)
-        return NULL;
     gor__lock_sched();
     g = gor__gq_pop(q);
     gor__urgent_update_locked();
     gor__unlock_sched();
     return g;
+}
+
+GOR__INLINE gor__g *gor__try_queue(gor__gqueue *q)
+{
+    return gor__au32_load_sc(&q->n) ? gor__take_queued(q) : NULL;
 }
 
 /* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
@@ -357,13 +364,20 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
-/* Look at the fds, without waiting; what is ready goes into p's ring. */
+/* Look at the fds, without waiting. The first that is ready runs, the others go into p's ring. */
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
+    gor__g *first;
     if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
         return NULL;
-    gor__ready_all(m, gor__up.poll(0));
-    return gor__pick_local(p);
+    first = gor__up.poll(0);
+    if (!first || !gor__is_ordinary(first)) {
+        gor__ready_all(m, first, true);
+        return gor__pick_local(p);
+    }
+    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), false);
+    gor__set_runnable(first);
+    return first;
 }
 
 /* [sysmon] has found that nobody looked at the fds for long. */
@@ -374,7 +388,7 @@ static void gor__poll_overdue(gor__m *m)
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__up.signalled();
-    gor__ready_all(m, gor__up.poll(0));
+    gor__ready_all(m, gor__up.poll(0), true);
 }
 
 /* Everything that this P can run without stealing. */
@@ -602,7 +616,7 @@ static void gor__m_polled(gor__m *m, gor__g *ready)
     int64_t first = gor__timers_first();
     if (!gor__m_p(m))
         gor__p_acquire(m, NULL);
-    gor__ready_all(m, ready);
+    gor__ready_all(m, ready, true);
     if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
         first < gor__os_now() + 2 * GOR__SYSMON_NS)
         gor__wake_p();
