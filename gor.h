@@ -4620,7 +4620,8 @@ typedef struct gor__p {
     gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
-    gor__au64   ended_mark;            /* `ended` when a spawner last made way                 */
+    gor__au64   begun;                 /* goroutines that first ran here                       */
+    gor__au64   started_mark, begun_mark, ended_mark;  /* when a spawner last made way         */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
     gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
@@ -6108,6 +6109,7 @@ static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = gor__stack_take(p, k);
+    gor__au64_bump(&p->begun);
     if (gor__stack_lo(lo) != lo)
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
@@ -7738,17 +7740,24 @@ static void gor__wait_for_locked(gor__m *m)
  * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
  *             is to work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
- *             as most of them run to their ends: they then share a few warm stacks, and a loop that
- *             starts a million short goroutines never holds a million. If they park instead, the
- *             spawner goes on, and the ring spills.
+ *             as most that begin here run to their ends: they then share a few warm stacks, and a
+ *             loop that starts a million short goroutines never holds a million. If they park
+ *             instead, the spawner goes on, and the ring spills. What thieves take says nothing.
  */
+#define GOR__MAY_PARK 16               /* too few to judge by                                  */
+
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    uint64_t started = gor__au64_load_rlx(&p->started), begun = gor__au64_load_rlx(&p->begun);
     uint64_t ended = gor__au64_load_rlx(&p->ended);
-    if (ended - gor__au64_load_rlx(&p->ended_mark) < GOR__RUNQ_CAP / 2 ||
+    uint64_t fair = 2 * (ended - gor__au64_load_rlx(&p->ended_mark)) + GOR__MAY_PARK;
+    if (started - gor__au64_load_rlx(&p->started_mark) < GOR__RUNQ_CAP / 2 ||
+        begun - gor__au64_load_rlx(&p->begun_mark) > fair ||
         gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
+    gor__au64_store_rlx(&p->started_mark, started);
+    gor__au64_store_rlx(&p->begun_mark, begun);
     gor__au64_store_rlx(&p->ended_mark, ended);
     gor__yield();
 }
@@ -15514,7 +15523,6 @@ static gor__p *gor__p_new(int i)
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
-    gor__au64_store_rlx(&p->ended_mark, 0 - (uint64_t)GOR__RUNQ_CAP / 2);  /* try it once */
     return p;
 }
 

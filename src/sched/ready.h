@@ -505,6 +505,7 @@ static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
     char *lo = gor__stack_take(p, k);
+    gor__au64_bump(&p->begun);
     if (gor__stack_lo(lo) != lo)
         gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));

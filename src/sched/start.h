@@ -2,17 +2,24 @@
  * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
  *             is to work on is still in the cache.
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
- *             as most of them run to their ends: they then share a few warm stacks, and a loop that
- *             starts a million short goroutines never holds a million. If they park instead, the
- *             spawner goes on, and the ring spills.
+ *             as most that begin here run to their ends: they then share a few warm stacks, and a
+ *             loop that starts a million short goroutines never holds a million. If they park
+ *             instead, the spawner goes on, and the ring spills. What thieves take says nothing.
  */
+#define GOR__MAY_PARK 16               /* too few to judge by                                  */
+
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    uint64_t started = gor__au64_load_rlx(&p->started), begun = gor__au64_load_rlx(&p->begun);
     uint64_t ended = gor__au64_load_rlx(&p->ended);
-    if (ended - gor__au64_load_rlx(&p->ended_mark) < GOR__RUNQ_CAP / 2 ||
+    uint64_t fair = 2 * (ended - gor__au64_load_rlx(&p->ended_mark)) + GOR__MAY_PARK;
+    if (started - gor__au64_load_rlx(&p->started_mark) < GOR__RUNQ_CAP / 2 ||
+        begun - gor__au64_load_rlx(&p->begun_mark) > fair ||
         gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
+    gor__au64_store_rlx(&p->started_mark, started);
+    gor__au64_store_rlx(&p->begun_mark, begun);
     gor__au64_store_rlx(&p->ended_mark, ended);
     gor__yield();
 }
