@@ -15,7 +15,7 @@ llhttp   := build/llhttp
 httptools := httptools==0.9.0 \
     --hash=sha256:d484ebb7e3a3f3597b0f645fbd1b85633674ca808c1f5ba11c2caf7c66f5c8b6
 
-.PHONY: help demo check $(variants:%=check-%) examples network bench bench-http scale amalgamate clean
+.PHONY: help demo check $(variants:%=check-%) check-avx512 examples network bench bench-http scale amalgamate clean
 
 help:
 	@echo 'make demo          count the words of a tree, prove the answer; 100,000 goroutines in a ring'
@@ -24,6 +24,7 @@ help:
 	@echo 'make check-NAME    one variant:'
 	@echo '$(variants)' | fold -s -w 76 | sed 's/^/                   /'
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'
+	@echo 'make check-avx512  the registers of AVX-512, on an emulated processor; not in the above'
 	@echo 'make examples      build/examples/*'
 	@echo 'make network       the examples that serve and fetch; those whose libraries are here'
 	@echo 'make bench-http    httpd against a bare epoll server and Go, by wrk; echo against Go'
@@ -44,6 +45,9 @@ check:
 
 $(variants:%=check-%): check-%:
 	@tests/matrix.sh $*
+
+check-avx512:
+	@tests/avx512.sh build/avx512
 
 examples: $(examples)
 
