@@ -1,12 +1,15 @@
 /* The floor for a ping-pong over one connection: one thread with both of its ends and an epoll
  * instance; two writes, two reads and two waits per round trip, and nothing else. (A read that does
- * not fill its room has emptied the socket.)
- *     epoll_echo tcp|unix ROUND-TRIPS              prints the ns of a round trip */
+ * not fill its room has emptied the socket.) Beside it, threads that sleep: once there is a second
+ * one, the kernel counts references to each file that a call is made on, and libc makes each call a
+ * point of cancellation.
+ *     epoll_echo tcp|unix ROUND-TRIPS [THREADS]    prints the ns of a round trip */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +44,12 @@ static void connect_tcp(int end[2])
     close(l);
 }
 
+static void *sleep_on(void *p)
+{
+    pause();
+    return p;
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -53,6 +62,9 @@ int main(int argc, char **argv)
     int end[2], ep = epoll_create1(0);
     long n = argc > 2 ? atol(argv[2]) : 100000, done = 0;
     char buf[ROOM] = "ping";
+    pthread_t thread;
+    for (int i = argc > 3 ? atoi(argv[3]) : 0; i > 0; i--)
+        must(pthread_create(&thread, NULL, sleep_on, NULL) == 0, "pthread_create");
     if (argc > 1 && strcmp(argv[1], "unix") == 0)
         must(socketpair(AF_UNIX, SOCK_STREAM, 0, end) == 0, "socketpair");
     else

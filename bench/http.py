@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """httpd against the same without a parser, a bare epoll server, Go's net.Conn and net/http;
-ping-pong against Go and, over one connection, against a bare epoll loop.
+ping-pong against Go and, over one connection, against a bare epoll loop, alone and beside a thread
+that sleeps.
 
 usage: http.py [--rounds N] [--seconds S] [--only http|echo] [--check]
 
@@ -124,19 +125,21 @@ def http(args):
 
 def echo(args):
     print("\nping-pong, ns per round trip\n")
-    print(f"{'':16} {'gor':>8} {'go':>8} {'epoll':>8} {'gor is':>8} {'target':>7}")
+    print(f"{'':16} {'gor':>8} {'go':>8} {'epoll':>8} {'+thread':>8} {'gor is':>8} {'target':>7}")
     for network in ("tcp", "unix"):
         for connections in (1, 1000):
+            args_of = {"echo": [connections, 100000], "go-echo": [connections, 100000]}
+            if connections == 1:
+                args_of |= {"epoll_echo": [100000], "epoll_echo 1": [100000, 1]}
+
             def once(name):
-                counts = [connections] if name != "epoll_echo" else []
-                return float(run(BUILD / name, network, *counts, 100000,
+                return float(run(BUILD / name.split()[0], network, *args_of[name],
                                  capture_output=True).stdout)
-            names = ["echo", "go-echo"] + ["epoll_echo"] * (connections == 1)
-            seen = rounds(names, once, args.rounds)
-            times = "".join(f" {statistics.median(seen[name]):8.0f}" for name in names)
+            seen = rounds(list(args_of), once, args.rounds)
+            times = "".join(f" {statistics.median(seen[name]):8.0f}" for name in args_of)
             ratio = median_ratio(zip(seen["go-echo"], seen["echo"]))
             aim(f"echo, {network} {connections}: Go's time over gor's", ratio, ECHO_TARGET)
-            print(f"{network + ' ' + str(connections):16}{times:27} {ratio:7.2f}x "
+            print(f"{network + ' ' + str(connections):16}{times:36} {ratio:7.2f}x "
                   f"{ECHO_TARGET:7.2f}")
 
 
