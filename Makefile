@@ -24,7 +24,7 @@ help:
 	@echo 'make check-NAME    one variant:'
 	@echo '$(variants)' | fold -s -w 76 | sed 's/^/                   /'
 	@echo '                   SEED=n replays check-stress, ONLY=name runs one test program'
-	@echo 'make check-avx512  the registers of AVX-512, on an emulated processor; not in the above'
+	@echo 'make check-avx512  the registers of AVX-512 on an emulated processor; no part of check'
 	@echo 'make examples      build/examples/*'
 	@echo 'make network       the examples that serve and fetch; those whose libraries are here'
 	@echo 'make bench-http    httpd against a bare epoll server and Go, by wrk; echo against Go'

@@ -1884,9 +1884,10 @@ typedef gor_ctx     ctx_t;
 #define GOR__KQUEUE 0
 #endif
 
-/* System calls that move data by their instruction, or by libc, whose calls the sanitizers see. */
-#ifndef GOR__RAW_CALLS
-#define GOR__RAW_CALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
+/* 1: reads, writes and waits for fds are raw system calls. 0: they go by libc, where sanitizers and
+ * tests intercept them, and where the kernel may be another one (kqueue). */
+#ifndef GOR__RAW_SYSCALLS
+#define GOR__RAW_SYSCALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
 #endif
 
 #define GOR__MAX_PROCS      1024
@@ -2117,7 +2118,8 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_pause()           inside a spin loop
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
  * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
- * gor__arch_syscall(nr, a..f) Linux's system call nr; a result, or a negative errno
+ * gor__arch_syscall(nr, a..f) a raw system call of Linux: its result, or a negative errno. errno is
+ *                             left alone, and it is no cancellation point
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
  *                             of the stack that the interrupted code may be using
@@ -2662,17 +2664,26 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
-/* A call, for the compiler: Linux clears what SVE has beyond the registers of a call. */
-GOR__SWITCHES static long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
-{
-    long rc;
-    __asm__ volatile("mov x8,%1\n\tmov x0,%2\n\tmov x1,%3\n\tmov x2,%4\n\tmov x3,%5\n\t"
-                     "mov x4,%6\n\tmov x5,%7\n\tsvc #0\n\tmov %0,x0"
-                     : "=r"(rc)
-                     : "r"(nr), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "r"(f)
-                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory", "cc");
-    return rc;
-}
+/* In assembly, so that it is a call to the compiler: a system call clears what SVE has beyond the
+ * registers of a call, which an asm statement would be taken to keep. */
+GOR_API long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+    __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_syscall\n.hidden gor__arch_syscall\n.type gor__arch_syscall,%function\n"
+    "gor__arch_syscall:\n.cfi_startproc\n"
+    "    hint #34\n"                        /* bti c */
+    "    mov x8,x0\n"
+    "    mov x0,x1\n"
+    "    mov x1,x2\n"
+    "    mov x2,x3\n"
+    "    mov x3,x4\n"
+    "    mov x4,x5\n"
+    "    mov x5,x6\n"
+    "    svc #0\n"
+    "    ret\n"
+    ".cfi_endproc\n.size gor__arch_syscall,.-gor__arch_syscall\n"
+    ".popsection\n");
 
 /* Is it as fine as the clock that it stands in for? An emulator's may go by whole microseconds, and
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
@@ -2795,8 +2806,9 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #endif /* aarch64 */
 
 /* ==== [os] Linux: pages, futex, threads, clock =================================================
- * What        The only part that knows system calls. Everything returns 0 or a negative errno, and
- *             leaves errno alone for its caller: gor__os_ calls run between two goroutines.
+ * What        The only part that knows system calls. Everything returns a result or a negative
+ *             errno, and leaves errno alone for its caller: gor__os_ calls run between two
+ *             goroutines.
  * Runs on     Any stack, any thread. Only the futex wait blocks.
  */
 #ifndef MADV_GUARD_INSTALL
@@ -2820,34 +2832,26 @@ GOR__INLINE ssize_t gor__os_result(ssize_t n, int saved)
 }
 
 /* -- reading and writing --------------------------------------------------------------------
- * Once there are threads, libc makes these points of cancellation, by a locked instruction before
- * and after each. No thread of ours is cancelled. */
-#if GOR__RAW_CALLS
-#define GOR__OS_CALL3(name, A, B, C)                                                               \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
-    {                                                                                              \
-        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0);                  \
-    }
-#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
-    {                                                                                              \
-        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e,          \
-                                 (long)f);                                                         \
-    }
+ * gor__os_read(fd, buf, n) and so on, raw if they can be. libc's are cancellation points: with more
+ * than one thread glibc before 2.41 has a locked instruction before and after each; and a thread
+ * that is cancelled in one would end inside of a gor call. */
+#if GOR__RAW_SYSCALLS
+#define GOR__OS_CALL(name, params, args, words)                                                    \
+    GOR__INLINE ssize_t gor__os_##name params { return gor__arch_syscall words; }
 #else
-#define GOR__OS_CALL3(name, A, B, C)                                                               \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+#define GOR__OS_CALL(name, params, args, words)                                                    \
+    GOR__INLINE ssize_t gor__os_##name params                                                      \
     {                                                                                              \
         int saved = gor__os_errno();                                                               \
-        return gor__os_result(name(a, b, c), saved);                                               \
-    }
-#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
-    {                                                                                              \
-        int saved = gor__os_errno();                                                               \
-        return gor__os_result(name(a, b, c, d, e, f), saved);                                      \
+        return gor__os_result(name args, saved);                                                   \
     }
 #endif
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__OS_CALL(name, (A a, B b, C c), (a, b, c),                                                 \
+                 (SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0))
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__OS_CALL(name, (A a, B b, C c, D d, E e, F f), (a, b, c, d, e, f),                         \
+                 (SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e, (long)f))
 GOR__OS_CALL3(read, int, void *, size_t)
 GOR__OS_CALL3(write, int, const void *, size_t)
 GOR__OS_CALL3(readv, int, const struct iovec *, int)
@@ -2905,15 +2909,18 @@ static void gor__os_yield(void) { sched_yield(); }
 #define SYS_preadv2 (-1)
 #endif
 
-/* read(2) of what is in the page cache; -1 if that is not all. */
+/* read(2) of what is in the page cache; an error if that is not all. */
 static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
 {
-    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+    int saved = gor__os_errno();
+    return gor__os_result(syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT), saved);
 }
 
 static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
-    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int saved = gor__os_errno();
+    return (int)gor__os_result(syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC),
+                               saved);
 }
 
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }
@@ -3392,11 +3399,8 @@ static void gor__os_poll_close(void)
 
 static int gor__os_poll_ctl(int op, int fd, struct epoll_event *e)
 {
-    int saved = gor__os_errno(), rc = epoll_ctl(gor__os_poller.epoll, op, fd, e);
-    if (rc != 0)
-        rc = -gor__os_errno();
-    gor__os_set_errno(saved);
-    return rc;
+    int saved = gor__os_errno();
+    return (int)gor__os_result(epoll_ctl(gor__os_poller.epoll, op, fd, e), saved);
 }
 
 /* known: it is probably watched already. 0; -EPERM cannot be watched; -EBADF, -ENOMEM, -ENOSPC. */
@@ -3421,9 +3425,10 @@ static void gor__os_poll_forget(int fd)
     gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
 }
 
+/* ms < 0: no deadline. */
 static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 {
-#if GOR__RAW_CALLS
+#if GOR__RAW_SYSCALLS
     return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
 #else
     int saved = gor__os_errno();
@@ -3431,6 +3436,7 @@ static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 #endif
 }
 
+/* Who sleeps by a deadline is in no hurry: not raw. */
 static int gor__os_epoll_ns(struct epoll_event *e, int max, int64_t ns)
 {
     struct timespec t;
@@ -3483,19 +3489,13 @@ static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 static void gor__os_poll_wake(void)
 {
     static const uint64_t one = 1;
-    int saved = gor__os_errno();
-    ssize_t n = write(gor__os_poller.event, &one, sizeof one);
-    (void)n;                                       /* full: it is awake as it can be */
-    gor__os_set_errno(saved);
+    gor__os_write(gor__os_poller.event, &one, sizeof one);     /* full: awake as it can be */
 }
 
 static void gor__os_poll_calm(void)
 {
     uint64_t count;
-    int saved = gor__os_errno();
-    ssize_t n = read(gor__os_poller.event, &count, sizeof count);
-    (void)n;
-    gor__os_set_errno(saved);
+    gor__os_read(gor__os_poller.event, &count, sizeof count);
 }
 #endif
 
@@ -4620,8 +4620,8 @@ typedef struct gor__p {
     gor__au32   stacks_cap;            /* stacks it may keep: promised ([stack] I3)            */
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
-    gor__au64   begun;                 /* goroutines that first ran here                       */
-    gor__au64   started_mark, begun_mark, ended_mark;  /* when a spawner last made way         */
+    gor__au64   begun;                 /* goroutines that got their stack here: [start]        */
+    gor__au64   started_mark, begun_mark, ended_mark;  /* these, when a spawner last made way  */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
     gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
@@ -5639,12 +5639,17 @@ static gor__gqueue *gor__queue_of_locked(gor__g *g)
     return q;
 }
 
-static GOR__NOINLINE void gor__ready_global(gor__g *g)
+static void gor__push_global(gor__g *g)
 {
     gor__lock_sched();
     gor__gq_push(gor__queue_of_locked(g), g);
     gor__urgent_update_locked();
     gor__unlock_sched();
+}
+
+static GOR__NOINLINE void gor__ready_global(gor__g *g)
+{
+    gor__push_global(g);
     gor__submitted();
 }
 
@@ -5681,6 +5686,7 @@ GOR__INLINE bool gor__is_ordinary(gor__g *g)
     return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
+/* From here on it waits for a P: since when, for reports; then its state, which publishes. */
 GOR__INLINE void gor__set_runnable(gor__g *g)
 {
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
@@ -5706,25 +5712,24 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     gor__submitted_by(!g);
 }
 
-/* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
- * own ring is nobody else's business, if m looks there next. */
-static void gor__ready_all(gor__m *m, gor__g *list, bool looks_next)
+enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };
+
+/* Make Gs that the poller has claimed, linked by link, runnable, in order. A single one in m's own
+ * ring needs no other M, if m picks from the ring next. */
+static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool tell = list && (!p || !looks_next || gor__aptr_load_rlx(&list->link));
+    bool tell = list && (!p || after == GOR__RUNS_ANOTHER || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;
         list = (gor__g *)gor__aptr_load_rlx(&g->link);
         gor__set_runnable(g);
         if (p && gor__is_ordinary(g)) {
             gor__runq_append(p, g);
-            continue;
+        } else {
+            tell = true;
+            gor__push_global(g);
         }
-        tell = true;
-        gor__lock_sched();
-        gor__gq_push(gor__queue_of_locked(g), g);
-        gor__urgent_update_locked();
-        gor__unlock_sched();
     }
     if (tell)
         gor__submitted();
@@ -6104,7 +6109,8 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     gor__g_set_bounds(g, lo, size);
 }
 
-/* Bind a stack, with its first frame, to a goroutine that has not run yet. It was promised one. */
+/* Bind a stack, with its first frame, to a goroutine that is about to run for the first time, and
+ * count it. It was promised one. */
 static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);
@@ -7149,11 +7155,9 @@ GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
-/* A share of the global queue, or of those that have not begun, the newest of these first: one to
- * run, the rest to the ring. */
-static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t most)
+static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *count, bool fresh,
+                                                 uint32_t most)
 {
-    gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
     uint32_t n, room = gor__runq_room(&p->runq) + 1;
     gor__g *first = NULL, *g;
     gor__lock_sched();
@@ -7171,13 +7175,15 @@ static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t mos
     return first;
 }
 
+/* A share of the global queue, or of those that have not begun, the newest of these first: one to
+ * run, the rest to the ring. Most often there are none. */
 GOR__INLINE gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
 {
     const gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
-    return gor__au32_load_sc(count) ? gor__take_share(p, fresh, most) : NULL;
+    return gor__au32_load_sc(count) ? gor__try_share_slow(p, count, fresh, most) : NULL;
 }
 
-static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
+static GOR__NOINLINE gor__g *gor__try_queue_slow(gor__gqueue *q)
 {
     gor__g *g;
     gor__lock_sched();
@@ -7189,7 +7195,7 @@ static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
 
 GOR__INLINE gor__g *gor__try_queue(gor__gqueue *q)
 {
-    return gor__au32_load_sc(&q->n) ? gor__take_queued(q) : NULL;
+    return gor__au32_load_sc(&q->n) ? gor__try_queue_slow(q) : NULL;
 }
 
 /* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
@@ -7356,10 +7362,10 @@ static gor__g *gor__try_poll(gor__m *m, gor__p *p)
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
-        gor__ready_all(m, first, true);
+        gor__ready_all(m, first, GOR__PICKS_NEXT);
         return gor__pick_local(p);
     }
-    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), false);
+    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), GOR__RUNS_ANOTHER);
     gor__set_runnable(first);
     return first;
 }
@@ -7372,7 +7378,7 @@ static void gor__poll_overdue(gor__m *m)
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__up.signalled();
-    gor__ready_all(m, gor__up.poll(0), true);
+    gor__ready_all(m, gor__up.poll(0), GOR__RUNS_ANOTHER);
 }
 
 /* Everything that this P can run without stealing. */
@@ -7600,7 +7606,7 @@ static void gor__m_polled(gor__m *m, gor__g *ready)
     int64_t first = gor__timers_first();
     if (!gor__m_p(m))
         gor__p_acquire(m, NULL);
-    gor__ready_all(m, ready, true);
+    gor__ready_all(m, ready, GOR__PICKS_NEXT);
     if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
         first < gor__os_now() + 2 * GOR__SYSMON_NS)
         gor__wake_p();
@@ -7742,23 +7748,28 @@ static void gor__wait_for_locked(gor__m *m)
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most that begin here run to their ends: they then share a few warm stacks, and a
  *             loop that starts a million short goroutines never holds a million. If they park
- *             instead, the spawner goes on, and the ring spills. What thieves take says nothing.
+ *             instead, the spawner goes on, and the ring spills. Those that are stolen before they
+ *             begin count for neither.
  */
-#define GOR__MAY_PARK 16               /* too few to judge by                                  */
+#define GOR__FEW_PARKED 16             /* so many may have parked, whatever the rest did       */
+
+/* Since a spawner last made way: was half a ring started, and did half of those end that began? */
+static bool gor__most_end(const gor__p *p)
+{
+    uint64_t started = gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->started_mark);
+    uint64_t begun = gor__au64_load_rlx(&p->begun) - gor__au64_load_rlx(&p->begun_mark);
+    uint64_t ended = gor__au64_load_rlx(&p->ended) - gor__au64_load_rlx(&p->ended_mark);
+    return started >= GOR__RUNQ_CAP / 2 && begun <= 2 * ended + GOR__FEW_PARKED;
+}
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    uint64_t started = gor__au64_load_rlx(&p->started), begun = gor__au64_load_rlx(&p->begun);
-    uint64_t ended = gor__au64_load_rlx(&p->ended);
-    uint64_t fair = 2 * (ended - gor__au64_load_rlx(&p->ended_mark)) + GOR__MAY_PARK;
-    if (started - gor__au64_load_rlx(&p->started_mark) < GOR__RUNQ_CAP / 2 ||
-        begun - gor__au64_load_rlx(&p->begun_mark) > fair ||
-        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
+    if (gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)) || !gor__most_end(p))
         return;
-    gor__au64_store_rlx(&p->started_mark, started);
-    gor__au64_store_rlx(&p->begun_mark, begun);
-    gor__au64_store_rlx(&p->ended_mark, ended);
+    gor__au64_store_rlx(&p->started_mark, gor__au64_load_rlx(&p->started));
+    gor__au64_store_rlx(&p->begun_mark, gor__au64_load_rlx(&p->begun));
+    gor__au64_store_rlx(&p->ended_mark, gor__au64_load_rlx(&p->ended));
     gor__yield();
 }
 
@@ -13147,9 +13158,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_base = io->buf;
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
-        int saved = gor__os_errno();
         ssize_t n = gor__os_read_cached(io->fd, &v);
-        gor__os_set_errno(saved);
         if (n >= 0)
             return n;
     }
@@ -13445,8 +13454,7 @@ int gor_fd_close(int fd)
     if (pd)
         gor__pd_retire(pd, fd);
     saved = gor__os_errno();
-    rc = close(fd) == 0 ? 0 : -gor__os_errno();
-    gor__os_set_errno(saved);
+    rc = (int)gor__os_result(close(fd), saved);
     gor__leave(m);
     return rc;
 }
@@ -13486,9 +13494,8 @@ static void gor__socket_no_delay(int fd)
 
 static ssize_t gor__try_accept(const gor__io *io)
 {
-    int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__os_result(gor__os_accept(io->fd, io->addr, &size), saved);
+    ssize_t n = gor__os_accept(io->fd, io->addr, &size);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */
@@ -13788,10 +13795,9 @@ int gor_fsync(int fd) { return (int)gor__file_at(gor__do_fsync, fd, NULL, 0, 0);
 /* A pidfd, adopted; -ENOSYS where there is none, or what else is wrong. */
 static int gor__pidfd(pid_t pid)
 {
-    int saved = gor__os_errno(), fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    int saved = gor__os_errno();
+    int fd = (int)gor__os_result(syscall(SYS_pidfd_open, pid, 0u), saved);
     gor__m *m;
-    fd = fd < 0 ? -gor__os_errno() : fd;
-    gor__os_set_errno(saved);
     if (fd < 0)
         return fd;
     m = gor__enter();
@@ -14617,8 +14623,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
         gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
-        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+        gor__set_runnable(g);
         gor__au64_bump(&gor__m_p(m)->preempted);
         gor__preempted_push(m, g);
         gor__switch_begin(g);

@@ -302,6 +302,30 @@ TEST(bad_descriptors_are_refused)
     IS(gor_accept(0, (struct sockaddr *)&sa, NULL), -EINVAL);
 }
 
+/* Six arguments, of which the last two are addresses; errno is nobody's business. */
+TEST(a_datagram_tells_who_sent_it_and_errno_stays)
+{
+    struct sockaddr_in to, from;
+    socklen_t len = sizeof to;
+    char c = 0;
+    int a = gor_listen("udp4", "127.0.0.1:0", 0), b = gor_listen("udp4", "127.0.0.1:0", 0);
+    OK(a >= 0 && b >= 0);
+    IS(getsockname(a, (struct sockaddr *)&to, &len), 0);
+    errno = EDOM;
+    IS(gor_recvfrom_until(a, &c, 1, 0, NULL, NULL, gor_now() + GOR_MS), -ETIMEDOUT);
+    IS(gor_sendto(b, "x", 1, 0, (struct sockaddr *)&to, len), 1);
+    len = sizeof from;
+    IS(gor_recvfrom(a, &c, 1, 0, (struct sockaddr *)&from, &len), 1);
+    IS(c, 'x');
+    IS(len, sizeof from);
+    IS(gor_sendto(a, "y", 1, 0, (struct sockaddr *)&from, len), 1);
+    IS(gor_read(b, &c, 1), 1);                     /* so it was b */
+    IS(c, 'y');
+    IS(errno, EDOM);
+    IS(gor_fd_close(a), 0);
+    IS(gor_fd_close(b), 0);
+}
+
 TEST(what_is_no_socket_is_said_so)
 {
     int fd[2];

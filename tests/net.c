@@ -15,7 +15,7 @@ static void be_slow(enum slow_call call, int fd);
 
 static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
                             struct addrinfo **list);
-#define GOR__RAW_CALLS 0               /* these are libc's */
+#define GOR__RAW_SYSCALLS 0            /* what follows sees libc's calls only */
 #define getaddrinfo(host, port, hints, list) slow_getaddrinfo(host, port, hints, list)
 #define open(...) (be_slow(OPEN, -1), open(__VA_ARGS__))
 #define read(fd, buf, n) (be_slow(READ, fd), read(fd, buf, n))

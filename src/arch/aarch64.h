@@ -185,17 +185,26 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
-/* A call, for the compiler: Linux clears what SVE has beyond the registers of a call. */
-GOR__SWITCHES static long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
-{
-    long rc;
-    __asm__ volatile("mov x8,%1\n\tmov x0,%2\n\tmov x1,%3\n\tmov x2,%4\n\tmov x3,%5\n\t"
-                     "mov x4,%6\n\tmov x5,%7\n\tsvc #0\n\tmov %0,x0"
-                     : "=r"(rc)
-                     : "r"(nr), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e), "r"(f)
-                     : "x0", "x1", "x2", "x3", "x4", "x5", "x8", "memory", "cc");
-    return rc;
-}
+/* In assembly, so that it is a call to the compiler: a system call clears what SVE has beyond the
+ * registers of a call, which an asm statement would be taken to keep. */
+GOR_API long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
+    __attribute__((visibility("hidden")));
+__asm__(
+    ".pushsection .text\n.p2align 4\n"
+    ".globl gor__arch_syscall\n.hidden gor__arch_syscall\n.type gor__arch_syscall,%function\n"
+    "gor__arch_syscall:\n.cfi_startproc\n"
+    "    hint #34\n"                        /* bti c */
+    "    mov x8,x0\n"
+    "    mov x0,x1\n"
+    "    mov x1,x2\n"
+    "    mov x2,x3\n"
+    "    mov x3,x4\n"
+    "    mov x4,x5\n"
+    "    mov x5,x6\n"
+    "    svc #0\n"
+    "    ret\n"
+    ".cfi_endproc\n.size gor__arch_syscall,.-gor__arch_syscall\n"
+    ".popsection\n");
 
 /* Is it as fine as the clock that it stands in for? An emulator's may go by whole microseconds, and
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */

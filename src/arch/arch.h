@@ -23,7 +23,8 @@
  * gor__arch_pause()           inside a spin loop
  * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
  * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
- * gor__arch_syscall(nr, a..f) Linux's system call nr; a result, or a negative errno
+ * gor__arch_syscall(nr, a..f) a raw system call of Linux: its result, or a negative errno. errno is
+ *                             left alone, and it is no cancellation point
  * gor__arch_shadow_stack()    is a hardware shadow stack in force?
  * gor__arch_pc, _stack_at     of a signal's context: where it interrupted, and the lowest address
  *                             of the stack that the interrupted code may be using

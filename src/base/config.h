@@ -69,9 +69,10 @@
 #define GOR__KQUEUE 0
 #endif
 
-/* System calls that move data by their instruction, or by libc, whose calls the sanitizers see. */
-#ifndef GOR__RAW_CALLS
-#define GOR__RAW_CALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
+/* 1: reads, writes and waits for fds are raw system calls. 0: they go by libc, where sanitizers and
+ * tests intercept them, and where the kernel may be another one (kqueue). */
+#ifndef GOR__RAW_SYSCALLS
+#define GOR__RAW_SYSCALLS (!GOR__KQUEUE && !GOR__TSAN && !GOR__ASAN)
 #endif
 
 #define GOR__MAX_PROCS      1024

@@ -209,9 +209,7 @@ static ssize_t gor__io_file(gor__io *io)
     v.iov_base = io->buf;
     v.iov_len = io->n;
     if (io->attempt == gor__try_read) {
-        int saved = gor__os_errno();
         ssize_t n = gor__os_read_cached(io->fd, &v);
-        gor__os_set_errno(saved);
         if (n >= 0)
             return n;
     }
@@ -507,8 +505,7 @@ int gor_fd_close(int fd)
     if (pd)
         gor__pd_retire(pd, fd);
     saved = gor__os_errno();
-    rc = close(fd) == 0 ? 0 : -gor__os_errno();
-    gor__os_set_errno(saved);
+    rc = (int)gor__os_result(close(fd), saved);
     gor__leave(m);
     return rc;
 }

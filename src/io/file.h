@@ -138,10 +138,9 @@ int gor_fsync(int fd) { return (int)gor__file_at(gor__do_fsync, fd, NULL, 0, 0);
 /* A pidfd, adopted; -ENOSYS where there is none, or what else is wrong. */
 static int gor__pidfd(pid_t pid)
 {
-    int saved = gor__os_errno(), fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    int saved = gor__os_errno();
+    int fd = (int)gor__os_result(syscall(SYS_pidfd_open, pid, 0u), saved);
     gor__m *m;
-    fd = fd < 0 ? -gor__os_errno() : fd;
-    gor__os_set_errno(saved);
     if (fd < 0)
         return fd;
     m = gor__enter();

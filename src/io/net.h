@@ -33,9 +33,8 @@ static void gor__socket_no_delay(int fd)
 
 static ssize_t gor__try_accept(const gor__io *io)
 {
-    int saved = gor__os_errno();
     socklen_t size = io->addr_size;
-    ssize_t n = gor__os_result(gor__os_accept(io->fd, io->addr, &size), saved);
+    ssize_t n = gor__os_accept(io->fd, io->addr, &size);
     if (n >= 0)
         *io->addr_len = size;
     return n == -ECONNABORTED ? -EINTR : n;        /* it has gone again: the next one */

@@ -85,11 +85,8 @@ static void gor__os_poll_close(void)
 
 static int gor__os_poll_ctl(int op, int fd, struct epoll_event *e)
 {
-    int saved = gor__os_errno(), rc = epoll_ctl(gor__os_poller.epoll, op, fd, e);
-    if (rc != 0)
-        rc = -gor__os_errno();
-    gor__os_set_errno(saved);
-    return rc;
+    int saved = gor__os_errno();
+    return (int)gor__os_result(epoll_ctl(gor__os_poller.epoll, op, fd, e), saved);
 }
 
 /* known: it is probably watched already. 0; -EPERM cannot be watched; -EBADF, -ENOMEM, -ENOSPC. */
@@ -114,9 +111,10 @@ static void gor__os_poll_forget(int fd)
     gor__os_poll_ctl(EPOLL_CTL_DEL, fd, &e);
 }
 
+/* ms < 0: no deadline. */
 static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 {
-#if GOR__RAW_CALLS
+#if GOR__RAW_SYSCALLS
     return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
 #else
     int saved = gor__os_errno();
@@ -124,6 +122,7 @@ static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 #endif
 }
 
+/* Who sleeps by a deadline is in no hurry: not raw. */
 static int gor__os_epoll_ns(struct epoll_event *e, int max, int64_t ns)
 {
     struct timespec t;
@@ -176,18 +175,12 @@ static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
 static void gor__os_poll_wake(void)
 {
     static const uint64_t one = 1;
-    int saved = gor__os_errno();
-    ssize_t n = write(gor__os_poller.event, &one, sizeof one);
-    (void)n;                                       /* full: it is awake as it can be */
-    gor__os_set_errno(saved);
+    gor__os_write(gor__os_poller.event, &one, sizeof one);     /* full: awake as it can be */
 }
 
 static void gor__os_poll_calm(void)
 {
     uint64_t count;
-    int saved = gor__os_errno();
-    ssize_t n = read(gor__os_poller.event, &count, sizeof count);
-    (void)n;
-    gor__os_set_errno(saved);
+    gor__os_read(gor__os_poller.event, &count, sizeof count);
 }
 #endif

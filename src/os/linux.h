@@ -1,6 +1,7 @@
 /* ==== [os] Linux: pages, futex, threads, clock =================================================
- * What        The only part that knows system calls. Everything returns 0 or a negative errno, and
- *             leaves errno alone for its caller: gor__os_ calls run between two goroutines.
+ * What        The only part that knows system calls. Everything returns a result or a negative
+ *             errno, and leaves errno alone for its caller: gor__os_ calls run between two
+ *             goroutines.
  * Runs on     Any stack, any thread. Only the futex wait blocks.
  */
 #ifndef MADV_GUARD_INSTALL
@@ -24,34 +25,26 @@ GOR__INLINE ssize_t gor__os_result(ssize_t n, int saved)
 }
 
 /* -- reading and writing --------------------------------------------------------------------
- * Once there are threads, libc makes these points of cancellation, by a locked instruction before
- * and after each. No thread of ours is cancelled. */
-#if GOR__RAW_CALLS
-#define GOR__OS_CALL3(name, A, B, C)                                                               \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
-    {                                                                                              \
-        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0);                  \
-    }
-#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
-    {                                                                                              \
-        return gor__arch_syscall(SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e,          \
-                                 (long)f);                                                         \
-    }
+ * gor__os_read(fd, buf, n) and so on, raw if they can be. libc's are cancellation points: with more
+ * than one thread glibc before 2.41 has a locked instruction before and after each; and a thread
+ * that is cancelled in one would end inside of a gor call. */
+#if GOR__RAW_SYSCALLS
+#define GOR__OS_CALL(name, params, args, words)                                                    \
+    GOR__INLINE ssize_t gor__os_##name params { return gor__arch_syscall words; }
 #else
-#define GOR__OS_CALL3(name, A, B, C)                                                               \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c)                                              \
+#define GOR__OS_CALL(name, params, args, words)                                                    \
+    GOR__INLINE ssize_t gor__os_##name params                                                      \
     {                                                                                              \
         int saved = gor__os_errno();                                                               \
-        return gor__os_result(name(a, b, c), saved);                                               \
-    }
-#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
-    GOR__INLINE ssize_t gor__os_##name(A a, B b, C c, D d, E e, F f)                               \
-    {                                                                                              \
-        int saved = gor__os_errno();                                                               \
-        return gor__os_result(name(a, b, c, d, e, f), saved);                                      \
+        return gor__os_result(name args, saved);                                                   \
     }
 #endif
+#define GOR__OS_CALL3(name, A, B, C)                                                               \
+    GOR__OS_CALL(name, (A a, B b, C c), (a, b, c),                                                 \
+                 (SYS_##name, (long)a, (long)b, (long)c, 0, 0, 0))
+#define GOR__OS_CALL6(name, A, B, C, D, E, F)                                                      \
+    GOR__OS_CALL(name, (A a, B b, C c, D d, E e, F f), (a, b, c, d, e, f),                         \
+                 (SYS_##name, (long)a, (long)b, (long)c, (long)d, (long)e, (long)f))
 GOR__OS_CALL3(read, int, void *, size_t)
 GOR__OS_CALL3(write, int, const void *, size_t)
 GOR__OS_CALL3(readv, int, const struct iovec *, int)
@@ -109,15 +102,18 @@ static void gor__os_yield(void) { sched_yield(); }
 #define SYS_preadv2 (-1)
 #endif
 
-/* read(2) of what is in the page cache; -1 if that is not all. */
+/* read(2) of what is in the page cache; an error if that is not all. */
 static ssize_t gor__os_read_cached(int fd, const struct iovec *v)
 {
-    return syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT);
+    int saved = gor__os_errno();
+    return gor__os_result(syscall(SYS_preadv2, fd, v, 1L, -1L, 0L, GOR__RWF_NOWAIT), saved);
 }
 
 static int gor__os_accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
-    return (int)syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int saved = gor__os_errno();
+    return (int)gor__os_result(syscall(SYS_accept4, fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC),
+                               saved);
 }
 
 static int gor__os_tid(void) { return (int)syscall(SYS_gettid); }

@@ -78,8 +78,7 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__switch_to(m, g, &m->g0);              /* never back */
     if (!(what & GOR__RETAKEN)) {                  /* else it goes on without a P: [retake] */
         gor__au32_and(&m->attention, ~(uint32_t)GOR__ASK);
-        gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
-        gor__au32_store_rel(&g->state, GOR__RUNNABLE);
+        gor__set_runnable(g);
         gor__au64_bump(&gor__m_p(m)->preempted);
         gor__preempted_push(m, g);
         gor__switch_begin(g);

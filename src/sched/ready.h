@@ -35,12 +35,17 @@ static gor__gqueue *gor__queue_of_locked(gor__g *g)
     return q;
 }
 
-static GOR__NOINLINE void gor__ready_global(gor__g *g)
+static void gor__push_global(gor__g *g)
 {
     gor__lock_sched();
     gor__gq_push(gor__queue_of_locked(g), g);
     gor__urgent_update_locked();
     gor__unlock_sched();
+}
+
+static GOR__NOINLINE void gor__ready_global(gor__g *g)
+{
+    gor__push_global(g);
     gor__submitted();
 }
 
@@ -77,6 +82,7 @@ GOR__INLINE bool gor__is_ordinary(gor__g *g)
     return (gor__au32_load_rlx(&g->traits) & GOR__TRAIT_SPECIAL) == 0;
 }
 
+/* From here on it waits for a P: since when, for reports; then its state, which publishes. */
 GOR__INLINE void gor__set_runnable(gor__g *g)
 {
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
@@ -102,25 +108,24 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     gor__submitted_by(!g);
 }
 
-/* Make Gs that the poller has claimed, linked by link, runnable, in order. One that goes into m's
- * own ring is nobody else's business, if m looks there next. */
-static void gor__ready_all(gor__m *m, gor__g *list, bool looks_next)
+enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };
+
+/* Make Gs that the poller has claimed, linked by link, runnable, in order. A single one in m's own
+ * ring needs no other M, if m picks from the ring next. */
+static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool tell = list && (!p || !looks_next || gor__aptr_load_rlx(&list->link));
+    bool tell = list && (!p || after == GOR__RUNS_ANOTHER || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;
         list = (gor__g *)gor__aptr_load_rlx(&g->link);
         gor__set_runnable(g);
         if (p && gor__is_ordinary(g)) {
             gor__runq_append(p, g);
-            continue;
+        } else {
+            tell = true;
+            gor__push_global(g);
         }
-        tell = true;
-        gor__lock_sched();
-        gor__gq_push(gor__queue_of_locked(g), g);
-        gor__urgent_update_locked();
-        gor__unlock_sched();
     }
     if (tell)
         gor__submitted();
@@ -500,7 +505,8 @@ GOR__NO_TSAN static void gor__first_frame(gor__g *g)
     gor__g_set_bounds(g, lo, size);
 }
 
-/* Bind a stack, with its first frame, to a goroutine that has not run yet. It was promised one. */
+/* Bind a stack, with its first frame, to a goroutine that is about to run for the first time, and
+ * count it. It was promised one. */
 static void gor__bind_stack(gor__p *p, gor__g *g)
 {
     int k = (int)(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_CLASS);

@@ -165,11 +165,9 @@ GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
-/* A share of the global queue, or of those that have not begun, the newest of these first: one to
- * run, the rest to the ring. */
-static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t most)
+static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *count, bool fresh,
+                                                 uint32_t most)
 {
-    gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
     uint32_t n, room = gor__runq_room(&p->runq) + 1;
     gor__g *first = NULL, *g;
     gor__lock_sched();
@@ -187,13 +185,15 @@ static GOR__NOINLINE gor__g *gor__take_share(gor__p *p, bool fresh, uint32_t mos
     return first;
 }
 
+/* A share of the global queue, or of those that have not begun, the newest of these first: one to
+ * run, the rest to the ring. Most often there are none. */
 GOR__INLINE gor__g *gor__try_share(gor__p *p, bool fresh, uint32_t most)
 {
     const gor__au32 *count = fresh ? &gor__rt.fresh.n : &gor__rt.global.n;
-    return gor__au32_load_sc(count) ? gor__take_share(p, fresh, most) : NULL;
+    return gor__au32_load_sc(count) ? gor__try_share_slow(p, count, fresh, most) : NULL;
 }
 
-static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
+static GOR__NOINLINE gor__g *gor__try_queue_slow(gor__gqueue *q)
 {
     gor__g *g;
     gor__lock_sched();
@@ -205,7 +205,7 @@ static GOR__NOINLINE gor__g *gor__take_queued(gor__gqueue *q)
 
 GOR__INLINE gor__g *gor__try_queue(gor__gqueue *q)
 {
-    return gor__au32_load_sc(&q->n) ? gor__take_queued(q) : NULL;
+    return gor__au32_load_sc(&q->n) ? gor__try_queue_slow(q) : NULL;
 }
 
 /* High priority before others, unless these have had to wait for GOR__PRIORITY_NS; low priority if
@@ -372,10 +372,10 @@ static gor__g *gor__try_poll(gor__m *m, gor__p *p)
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
-        gor__ready_all(m, first, true);
+        gor__ready_all(m, first, GOR__PICKS_NEXT);
         return gor__pick_local(p);
     }
-    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), false);
+    gor__ready_all(m, (gor__g *)gor__aptr_load_rlx(&first->link), GOR__RUNS_ANOTHER);
     gor__set_runnable(first);
     return first;
 }
@@ -388,7 +388,7 @@ static void gor__poll_overdue(gor__m *m)
     gor__urgent_update_locked();
     gor__unlock_sched();
     gor__up.signalled();
-    gor__ready_all(m, gor__up.poll(0), true);
+    gor__ready_all(m, gor__up.poll(0), GOR__RUNS_ANOTHER);
 }
 
 /* Everything that this P can run without stealing. */
@@ -616,7 +616,7 @@ static void gor__m_polled(gor__m *m, gor__g *ready)
     int64_t first = gor__timers_first();
     if (!gor__m_p(m))
         gor__p_acquire(m, NULL);
-    gor__ready_all(m, ready, true);
+    gor__ready_all(m, ready, GOR__PICKS_NEXT);
     if (first != GOR_FOREVER && gor__au32_load_sc(&gor__rt.n_idle_p) &&
         first < gor__os_now() + 2 * GOR__SYSMON_NS)
         gor__wake_p();

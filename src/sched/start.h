@@ -4,23 +4,28 @@
  * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
  *             as most that begin here run to their ends: they then share a few warm stacks, and a
  *             loop that starts a million short goroutines never holds a million. If they park
- *             instead, the spawner goes on, and the ring spills. What thieves take says nothing.
+ *             instead, the spawner goes on, and the ring spills. Those that are stolen before they
+ *             begin count for neither.
  */
-#define GOR__MAY_PARK 16               /* too few to judge by                                  */
+#define GOR__FEW_PARKED 16             /* so many may have parked, whatever the rest did       */
+
+/* Since a spawner last made way: was half a ring started, and did half of those end that began? */
+static bool gor__most_end(const gor__p *p)
+{
+    uint64_t started = gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->started_mark);
+    uint64_t begun = gor__au64_load_rlx(&p->begun) - gor__au64_load_rlx(&p->begun_mark);
+    uint64_t ended = gor__au64_load_rlx(&p->ended) - gor__au64_load_rlx(&p->ended_mark);
+    return started >= GOR__RUNQ_CAP / 2 && begun <= 2 * ended + GOR__FEW_PARKED;
+}
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    uint64_t started = gor__au64_load_rlx(&p->started), begun = gor__au64_load_rlx(&p->begun);
-    uint64_t ended = gor__au64_load_rlx(&p->ended);
-    uint64_t fair = 2 * (ended - gor__au64_load_rlx(&p->ended_mark)) + GOR__MAY_PARK;
-    if (started - gor__au64_load_rlx(&p->started_mark) < GOR__RUNQ_CAP / 2 ||
-        begun - gor__au64_load_rlx(&p->begun_mark) > fair ||
-        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
+    if (gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)) || !gor__most_end(p))
         return;
-    gor__au64_store_rlx(&p->started_mark, started);
-    gor__au64_store_rlx(&p->begun_mark, begun);
-    gor__au64_store_rlx(&p->ended_mark, ended);
+    gor__au64_store_rlx(&p->started_mark, gor__au64_load_rlx(&p->started));
+    gor__au64_store_rlx(&p->begun_mark, gor__au64_load_rlx(&p->begun));
+    gor__au64_store_rlx(&p->ended_mark, gor__au64_load_rlx(&p->ended));
     gor__yield();
 }
 
