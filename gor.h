@@ -3428,7 +3428,9 @@ static void gor__os_poll_forget(int fd)
 /* ms < 0: no deadline. */
 static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 {
-#if GOR__RAW_SYSCALLS
+#if GOR__RAW_SYSCALLS && defined(SYS_epoll_wait)
+    return (int)gor__arch_syscall(SYS_epoll_wait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
+#elif GOR__RAW_SYSCALLS                        /* newer processors have no other */
     return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
 #else
     int saved = gor__os_errno();
@@ -4621,7 +4623,8 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   begun;                 /* goroutines that got their stack here: [start]        */
-    gor__au64   started_mark, begun_mark, ended_mark;  /* these, when a spawner last made way  */
+    gor__au64   way_mark;              /* `started` when a spawner last made way: [start]      */
+    gor__au32   way_after;             /* so many starts later it does so again                */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
     gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */
@@ -7745,32 +7748,45 @@ static void gor__wait_for_locked(gor__m *m)
 /* ==== [start] a new goroutine joins the queue ====================================================
  * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
  *             is to work on is still in the cache.
- * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
- *             as most that begin here run to their ends: they then share a few warm stacks, and a
- *             loop that starts a million short goroutines never holds a million. If they park
- *             instead, the spawner goes on, and the ring spills. Those that are stolen before they
- *             begin count for neither.
+ * Pressure    A spawner that has filled the ring makes way for those in it, once per half a ring
+ *             that it starts: most goroutines run to their ends, and then share a few warm stacks,
+ *             and a loop that starts a million short ones never holds a million. If those that
+ *             begin meanwhile park instead, or one of them takes long, it waits for twice as many
+ *             starts before it does so again, and the ring spills. Those that are stolen count for
+ *             neither.
  */
-#define GOR__FEW_PARKED 16             /* so many may have parked, whatever the rest did       */
+#define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did              */
+#define GOR__WAY_TICKS  (64 * (uint64_t)GOR__ARCH_TICKS)       /* a ring of short ones takes less */
+#define GOR__WAY_FIRST  (GOR__RUNQ_CAP / 2)                    /* starts                          */
+#define GOR__WAY_LAST   (256 * GOR__RUNQ_CAP)
 
-/* Since a spawner last made way: was half a ring started, and did half of those end that began? */
-static bool gor__most_end(const gor__p *p)
+/* After so many starts p's spawner makes way again: what began and ended meanwhile, and how long
+ * that took. */
+static uint32_t gor__way_after(gor__p *p, uint64_t begun, uint64_t ended, uint64_t ticks)
 {
-    uint64_t started = gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->started_mark);
-    uint64_t begun = gor__au64_load_rlx(&p->begun) - gor__au64_load_rlx(&p->begun_mark);
-    uint64_t ended = gor__au64_load_rlx(&p->ended) - gor__au64_load_rlx(&p->ended_mark);
-    return started >= GOR__RUNQ_CAP / 2 && begun <= 2 * ended + GOR__FEW_PARKED;
+    uint32_t after = gor__au32_load_rlx(&p->way_after);
+    if (begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS)
+        return GOR__WAY_FIRST;
+    return after < GOR__WAY_LAST ? 2 * after : after;
 }
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    if (gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)) || !gor__most_end(p))
+    uint64_t begun = gor__au64_load_rlx(&p->begun), ended = gor__au64_load_rlx(&p->ended), from;
+    uint64_t started = gor__au64_load_rlx(&p->started);
+    if (started - gor__au64_load_rlx(&p->way_mark) < gor__au32_load_rlx(&p->way_after) ||
+        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
-    gor__au64_store_rlx(&p->started_mark, gor__au64_load_rlx(&p->started));
-    gor__au64_store_rlx(&p->begun_mark, gor__au64_load_rlx(&p->begun));
-    gor__au64_store_rlx(&p->ended_mark, gor__au64_load_rlx(&p->ended));
+    gor__au64_store_rlx(&p->way_mark, started);  /* before others do so, too   */
+    from = gor__arch_ticks();
     gor__yield();
+    if (gor__m_p(gor__self()) != p)
+        return;                                    /* others ran it, and count there */
+    begun = gor__au64_load_rlx(&p->begun) - begun;
+    ended = gor__au64_load_rlx(&p->ended) - ended;
+    gor__au32_store_rlx(&p->way_after,
+                        gor__way_after(p, begun, ended, gor__arch_ticks() - from));
 }
 
 /* Is there room for one more and the spawner? */
@@ -15528,6 +15544,7 @@ static gor__p *gor__p_new(int i)
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
+    gor__au32_store_rlx(&p->way_after, GOR__WAY_FIRST);
     return p;
 }
 

@@ -114,7 +114,9 @@ static void gor__os_poll_forget(int fd)
 /* ms < 0: no deadline. */
 static int gor__os_epoll_ms(struct epoll_event *e, int max, int ms)
 {
-#if GOR__RAW_SYSCALLS
+#if GOR__RAW_SYSCALLS && defined(SYS_epoll_wait)
+    return (int)gor__arch_syscall(SYS_epoll_wait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
+#elif GOR__RAW_SYSCALLS                        /* newer processors have no other */
     return (int)gor__arch_syscall(SYS_epoll_pwait, gor__os_poller.epoll, (long)e, max, ms, 0, 0);
 #else
     int saved = gor__os_errno();

@@ -201,7 +201,8 @@ typedef struct gor__p {
     gor__aptr   stacks[GOR__CACHE_CAP];/* warm stacks of the default size                      */
     gor__au64   started, ended, switches, steals, preempted;
     gor__au64   begun;                 /* goroutines that got their stack here: [start]        */
-    gor__au64   started_mark, begun_mark, ended_mark;  /* these, when a spawner last made way  */
+    gor__au64   way_mark;              /* `started` when a spawner last made way: [start]      */
+    gor__au32   way_after;             /* so many starts later it does so again                */
     gor__ai64   normal_ns;             /* when its turns of high priority began, or a normal   */
     gor__au32   high_tick;             /* one had its turn between; the last of them           */
     gor__au64   timer_ticks;           /* arch ticks when timers were last looked at           */

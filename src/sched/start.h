@@ -1,32 +1,45 @@
 /* ==== [start] a new goroutine joins the queue ====================================================
  * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
  *             is to work on is still in the cache.
- * Pressure    A spawner that has filled the ring makes way, once per ring, for those in it, as long
- *             as most that begin here run to their ends: they then share a few warm stacks, and a
- *             loop that starts a million short goroutines never holds a million. If they park
- *             instead, the spawner goes on, and the ring spills. Those that are stolen before they
- *             begin count for neither.
+ * Pressure    A spawner that has filled the ring makes way for those in it, once per half a ring
+ *             that it starts: most goroutines run to their ends, and then share a few warm stacks,
+ *             and a loop that starts a million short ones never holds a million. If those that
+ *             begin meanwhile park instead, or one of them takes long, it waits for twice as many
+ *             starts before it does so again, and the ring spills. Those that are stolen count for
+ *             neither.
  */
-#define GOR__FEW_PARKED 16             /* so many may have parked, whatever the rest did       */
+#define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did              */
+#define GOR__WAY_TICKS  (64 * (uint64_t)GOR__ARCH_TICKS)       /* a ring of short ones takes less */
+#define GOR__WAY_FIRST  (GOR__RUNQ_CAP / 2)                    /* starts                          */
+#define GOR__WAY_LAST   (256 * GOR__RUNQ_CAP)
 
-/* Since a spawner last made way: was half a ring started, and did half of those end that began? */
-static bool gor__most_end(const gor__p *p)
+/* After so many starts p's spawner makes way again: what began and ended meanwhile, and how long
+ * that took. */
+static uint32_t gor__way_after(gor__p *p, uint64_t begun, uint64_t ended, uint64_t ticks)
 {
-    uint64_t started = gor__au64_load_rlx(&p->started) - gor__au64_load_rlx(&p->started_mark);
-    uint64_t begun = gor__au64_load_rlx(&p->begun) - gor__au64_load_rlx(&p->begun_mark);
-    uint64_t ended = gor__au64_load_rlx(&p->ended) - gor__au64_load_rlx(&p->ended_mark);
-    return started >= GOR__RUNQ_CAP / 2 && begun <= 2 * ended + GOR__FEW_PARKED;
+    uint32_t after = gor__au32_load_rlx(&p->way_after);
+    if (begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS)
+        return GOR__WAY_FIRST;
+    return after < GOR__WAY_LAST ? 2 * after : after;
 }
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    if (gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)) || !gor__most_end(p))
+    uint64_t begun = gor__au64_load_rlx(&p->begun), ended = gor__au64_load_rlx(&p->ended), from;
+    uint64_t started = gor__au64_load_rlx(&p->started);
+    if (started - gor__au64_load_rlx(&p->way_mark) < gor__au32_load_rlx(&p->way_after) ||
+        gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
-    gor__au64_store_rlx(&p->started_mark, gor__au64_load_rlx(&p->started));
-    gor__au64_store_rlx(&p->begun_mark, gor__au64_load_rlx(&p->begun));
-    gor__au64_store_rlx(&p->ended_mark, gor__au64_load_rlx(&p->ended));
+    gor__au64_store_rlx(&p->way_mark, started);  /* before others do so, too   */
+    from = gor__arch_ticks();
     gor__yield();
+    if (gor__m_p(gor__self()) != p)
+        return;                                    /* others ran it, and count there */
+    begun = gor__au64_load_rlx(&p->begun) - begun;
+    ended = gor__au64_load_rlx(&p->ended) - ended;
+    gor__au32_store_rlx(&p->way_after,
+                        gor__way_after(p, begun, ended, gor__arch_ticks() - from));
 }
 
 /* Is there room for one more and the spawner? */
