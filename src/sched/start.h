@@ -4,13 +4,14 @@
  * Pressure    A spawner that has filled the ring makes way for those in it, once per half a ring
  *             that it starts: most goroutines run to their ends, and then share a few warm stacks,
  *             and a loop that starts a million short ones never holds a million. If those that
- *             begin meanwhile park instead, or one of them takes long, it waits for twice as many
+ *             begin meanwhile park instead, or one of them takes long, it waits for many more
  *             starts before it does so again, and the ring spills. Those that are stolen count for
  *             neither.
  */
 #define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did              */
 #define GOR__WAY_TICKS  (64 * (uint64_t)GOR__ARCH_TICKS)       /* a ring of short ones takes less */
 #define GOR__WAY_FIRST  (GOR__RUNQ_CAP / 2)                    /* starts                          */
+#define GOR__WAY_MORE   32             /* times as many: hardly any of a crowd that parks begins  */
 #define GOR__WAY_LAST   (256 * GOR__RUNQ_CAP)
 
 /* After so many starts p's spawner makes way again: what began and ended meanwhile, and how long
@@ -20,7 +21,7 @@ static uint32_t gor__way_after(gor__p *p, uint64_t begun, uint64_t ended, uint64
     uint32_t after = gor__au32_load_rlx(&p->way_after);
     if (begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS)
         return GOR__WAY_FIRST;
-    return after < GOR__WAY_LAST ? 2 * after : after;
+    return after < GOR__WAY_LAST / GOR__WAY_MORE ? GOR__WAY_MORE * after : GOR__WAY_LAST;
 }
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
@@ -31,7 +32,7 @@ static GOR__NOINLINE void gor__make_way(gor__m *m)
     if (started - gor__au64_load_rlx(&p->way_mark) < gor__au32_load_rlx(&p->way_after) ||
         gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
-    gor__au64_store_rlx(&p->way_mark, started);  /* before others do so, too   */
+    gor__au64_store_rlx(&p->way_mark, started);    /* before others do so, too */
     from = gor__arch_ticks();
     gor__yield();
     if (gor__m_p(gor__self()) != p)
