@@ -80,7 +80,7 @@ static gor__p *gor__p_new(int i)
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
-    gor__au32_store_rlx(&p->way_after, GOR__WAY_FIRST);
+    gor__au32_store_rlx(&p->way_after, GOR__WAY_SOON);
     return p;
 }
 

@@ -10,18 +10,15 @@
  */
 #define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did              */
 #define GOR__WAY_TICKS  (64 * (uint64_t)GOR__ARCH_TICKS)       /* a ring of short ones takes less */
-#define GOR__WAY_FIRST  (GOR__RUNQ_CAP / 2)                    /* starts                          */
-#define GOR__WAY_MORE   32             /* times as many: hardly any of a crowd that parks begins  */
-#define GOR__WAY_LAST   (256 * GOR__RUNQ_CAP)
+#define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                          */
+#define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins         */
 
-/* After so many starts p's spawner makes way again: what began and ended meanwhile, and how long
+/* After so many starts a spawner makes way again, by what began and ended meanwhile, and how long
  * that took. */
-static uint32_t gor__way_after(gor__p *p, uint64_t begun, uint64_t ended, uint64_t ticks)
+GOR__INLINE uint32_t gor__way_after(uint64_t begun, uint64_t ended, uint64_t ticks)
 {
-    uint32_t after = gor__au32_load_rlx(&p->way_after);
-    if (begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS)
-        return GOR__WAY_FIRST;
-    return after < GOR__WAY_LAST / GOR__WAY_MORE ? GOR__WAY_MORE * after : GOR__WAY_LAST;
+    return begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS ? GOR__WAY_SOON
+                                                                          : GOR__WAY_LATE;
 }
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
@@ -40,7 +37,7 @@ static GOR__NOINLINE void gor__make_way(gor__m *m)
     begun = gor__au64_load_rlx(&p->begun) - begun;
     ended = gor__au64_load_rlx(&p->ended) - ended;
     gor__au32_store_rlx(&p->way_after,
-                        gor__way_after(p, begun, ended, gor__arch_ticks() - from));
+                        gor__way_after(begun, ended, gor__arch_ticks() - from));
 }
 
 /* Is there room for one more and the spawner? */
