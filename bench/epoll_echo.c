@@ -1,8 +1,8 @@
 /* The floor for a ping-pong over one connection: one thread with both of its ends and an epoll
  * instance; two writes, two reads and two waits per round trip, and nothing else. (A read that does
  * not fill its room has emptied the socket.) Beside it, threads that sleep: once there is a second
- * one, the kernel counts references to each file that a call is made on, and libc makes each call a
- * point of cancellation.
+ * one, the kernel counts references to each file that a call is made on, and each of libc's is a
+ * cancellation point.
  *     epoll_echo tcp|unix ROUND-TRIPS [THREADS]    prints the ns of a round trip */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
