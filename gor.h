@@ -1891,7 +1891,7 @@ typedef gor_ctx     ctx_t;
 #endif
 
 #define GOR__MAX_PROCS      1024
-#define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
+#define GOR__POLL_BATCH     32                /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
@@ -3319,8 +3319,9 @@ static void gor__os_alt_stack_off(void *p)
  *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
  *                             tag that its events will carry; what is ready already is an event
  *               forget        watch fd no longer
- *               wait          up to max events, sleeping until deadline (0: not at all); may end
- *                             early
+ *               wait          up to GOR__POLL_BATCH events, sleeping until deadline (0: not at
+ *                             all); may end early
+ *               event         one of them
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -3370,6 +3371,8 @@ static int gor__os_fd_ready(int fd, int what)
 #endif
 
 static struct { int epoll, event; gor__au32 coarse; } gor__os_poller = { -1, -1, { 0 } };
+
+typedef struct gor__os_events { struct epoll_event at[GOR__POLL_BATCH]; } gor__os_events;
 
 static int gor__os_poll_open(void)
 {
@@ -3467,23 +3470,25 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
     return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
-static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
-    struct epoll_event e[GOR__POLL_BATCH];
-    int n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    for (int i = 0; i < n; i++) {
-        uint32_t bits = e[i].events;
-        out[i].fd = (int)(uint32_t)e[i].data.u64;
-        out[i].tag = (uint32_t)(e[i].data.u64 >> 32);
-        out[i].what = 0;
-        if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR_READ;
-        if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR_WRITE;
-        if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR__HUNG;
-    }
+    int n = gor__os_epoll_wait(list->at, GOR__POLL_BATCH,
+                               deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     return n > 0 ? n : 0;
+}
+
+GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
+{
+    uint32_t bits = list->at[i].events;
+    uint64_t data = list->at[i].data.u64;
+    gor__os_event e = { (int)(uint32_t)data, (uint32_t)(data >> 32), 0 };
+    if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        e.what |= GOR_READ;
+    if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        e.what |= GOR_WRITE;
+    if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        e.what |= GOR__HUNG;
+    return e;
 }
 
 /* Also from signal handlers, on the alternate stack: there a local variable would have the same
@@ -3510,6 +3515,8 @@ static void gor__os_poll_calm(void)
  */
 #if GOR__KQUEUE
 static struct { int kq; } gor__os_poller = { -1 };
+
+typedef struct gor__os_events { struct kevent at[GOR__POLL_BATCH]; } gor__os_events;
 
 static int gor__os_kevent(int fd, int filter, int flags, unsigned fflags, uint32_t tag)
 {
@@ -3562,9 +3569,8 @@ static void gor__os_poll_forget(int fd)
     gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
 }
 
-static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
-    struct kevent k[GOR__POLL_BATCH];
     struct timespec t, *tp = &t;
     int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
     int saved = gor__os_errno(), n;
@@ -3573,16 +3579,22 @@ static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
     t.tv_nsec = (long)(left % GOR_SEC);
     if (left == GOR_FOREVER)
         tp = NULL;
-    n = kevent(gor__os_poller.kq, NULL, 0, k, max, tp);
+    n = kevent(gor__os_poller.kq, NULL, 0, list->at, GOR__POLL_BATCH, tp);
     gor__os_set_errno(saved);
-    for (int i = 0; i < n; i++) {
-        out[i].fd = k[i].filter == EVFILT_USER ? -1 : (int)k[i].ident;
-        out[i].tag = (uint32_t)(uintptr_t)k[i].udata;
-        out[i].what = k[i].filter == EVFILT_WRITE ? GOR_WRITE : GOR_READ;
-        if (k[i].flags & (EV_EOF | EV_ERROR))
-            out[i].what |= GOR__HUNG | GOR_READ | GOR_WRITE;
-    }
     return n > 0 ? n : 0;
+}
+
+GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
+{
+    const struct kevent *k = &list->at[i];
+    gor__os_event e = { (int)k->ident, (uint32_t)(uintptr_t)k->udata, GOR_READ };
+    if (k->filter == EVFILT_USER)
+        e.fd = -1;
+    if (k->filter == EVFILT_WRITE)
+        e.what = GOR_WRITE;
+    if (k->flags & (EV_EOF | EV_ERROR))
+        e.what |= GOR__HUNG | GOR_READ | GOR_WRITE;
+    return e;
 }
 
 static void gor__os_poll_wake(void) { gor__os_kevent(0, EVFILT_USER, 0, NOTE_TRIGGER, 0); }
@@ -4688,7 +4700,9 @@ typedef struct gor__m {
     bool       called;                 /* it was woken to look for work: [idle] I7             */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
-    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
+    uint32_t   polls_seen;             /* rt.polls when it last asked                          */
+    gor__au32  polls_own;              /* its own since                                        */
+    gor__au32  polled_in_vain;         /* by the one that has just begun to wait: [poll]       */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -6930,6 +6944,11 @@ GOR__INLINE bool gor__taskq_take_back(gor__taskq *q, gor_task *t)
     return true;
 }
 
+GOR__INLINE bool gor__taskq_empty(const gor__taskq *q)
+{
+    return gor__au32_load_rlx(&q->top) == gor__au32_load_rlx(&q->bottom);
+}
+
 /* The first slot with a task, or NULL. Any thread. */
 static gor__aptr *gor__taskq_find(gor__taskq *q)
 {
@@ -6966,7 +6985,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     gor__spec spec;
     gor_task *t;
     gor__g *g;
-    if (gor__au32_load_rlx(&q->top) == gor__au32_load_rlx(&q->bottom) || !gor__taskq_find(q))
+    if (gor__taskq_empty(q) || !gor__taskq_find(q))
         return NULL;
     memset(&spec, 0, sizeof spec);
     spec.fn = gor__taskq_run;
@@ -7142,6 +7161,14 @@ GOR__SWITCHES static gor__answer gor__park_waiter(void *g, void *b, void *c, uin
 GOR__INLINE void gor__park(void)
 {
     gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_waiter);
+}
+
+/* Is there nothing that a switch from here would find? */
+GOR__INLINE bool gor__out_of_work(gor__p *p)
+{
+    return gor__runq_empty(&p->runq) && gor__taskq_empty(&p->taskq) &&
+           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n) |
+             gor__au32_load_rlx(&gor__rt.urgent));
 }
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
@@ -7361,7 +7388,9 @@ static void gor__preempted_spill(gor__m *m)
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
     gor__g *first;
-    if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
+    bool again = gor__au32_load_rlx(&m->polled_in_vain) != 0;
+    gor__au32_store_rlx(&m->polled_in_vain, 0);
+    if (again || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
@@ -7563,9 +7592,9 @@ static bool gor__m_spare_locked(const gor__m *m)
 static bool gor__others_poll(gor__m *m)
 {
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
-    bool others = (int32_t)(polls - m->polls_seen - m->polls_own) > 0;
+    bool others = (int32_t)(polls - m->polls_seen - gor__au32_load_rlx(&m->polls_own)) > 0;
     m->polls_seen = polls;
-    m->polls_own = 0;
+    gor__au32_store_rlx(&m->polls_own, 0);
     return others && gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs);
 }
 
@@ -8939,21 +8968,21 @@ static void gor__poll_claimed(gor__node *n, gor__gqueue *ready)
     }
 }
 
-static void gor__poll_event(const gor__os_event *e, gor__gqueue *ready)
+GOR__INLINE void gor__poll_event(gor__os_event e, gor__gqueue *ready)
 {
-    gor__pd *pd = gor__pd_seen(e->fd);
+    gor__pd *pd = gor__pd_seen(e.fd);
     gor__node *readers = NULL, *writers = NULL;
     if (!pd)
         return;
     gor__pd_lock(pd);
-    if (e->tag == gor__au32_load_rlx(&pd->gen)) {              /* I2 */
-        if (e->what & GOR__HUNG)
+    if (e.tag == gor__au32_load_rlx(&pd->gen)) {              /* I2 */
+        if (e.what & GOR__HUNG)
             gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | GOR__PD_HUNG);
-        if (e->what & GOR_READ) {
+        if (e.what & GOR_READ) {
             gor__au32_store_rel(&pd->seq[GOR__IN], gor__au32_load_rlx(&pd->seq[GOR__IN]) + 2);
             readers = gor__wq_take_all(&pd->waiters[GOR__IN], 0);
         }
-        if (e->what & GOR_WRITE) {
+        if (e.what & GOR_WRITE) {
             gor__au32_store_rel(&pd->seq[GOR__OUT], gor__au32_load_rlx(&pd->seq[GOR__OUT]) + 2);
             writers = gor__wq_take_all(&pd->waiters[GOR__OUT], 0);
         }
@@ -8978,14 +9007,16 @@ static void gor__poll_signals_later(void)
  * waits they end, linked by link. Only the sleeper sleeps here, so only he calms: wakes are his. */
 static gor__g *gor__poll(int64_t deadline)
 {
-    gor__os_event e[GOR__POLL_BATCH];
+    gor__m *m = gor__self();
+    gor__os_events list;
     gor__gqueue ready = { NULL, NULL, { 0 } };
-    int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
+    int n = gor__os_poll_wait(&list, deadline);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
-    gor__self()->polls_own++;
+    gor__au32_store_rlx(&m->polls_own, gor__au32_load_rlx(&m->polls_own) + 1);
     for (int i = 0; i < n; i++) {
-        if (e[i].fd >= 0) {
-            gor__poll_event(&e[i], &ready);
+        gor__os_event e = gor__os_poll_event(&list, i);
+        if (e.fd >= 0) {
+            gor__poll_event(e, &ready);
             continue;
         }
         if (deadline != 0) {
@@ -8996,6 +9027,20 @@ static gor__g *gor__poll(int64_t deadline)
         }
     }
     return ready.head;
+}
+
+/* Who is about to wait, with nothing else to run on this P, looks here itself: it saves the way to
+ * g0 and back if something is ready, and its own wait if that is what it waits for. If nothing is,
+ * g0 need not look again. */
+GOR__INLINE void gor__poll_before_wait(void)
+{
+    gor__m *m = gor__self();
+    gor__g *ready;
+    if (!m || gor__au32_load_rlx(&m->detour) || !gor__out_of_work(gor__m_p(m)))
+        return;
+    ready = gor__poll(0);
+    gor__au32_store_rlx(&m->polled_in_vain, !ready);
+    gor__ready_all(m, ready, GOR__PICKS_NEXT);
 }
 
 static void gor__poll_close(void)
@@ -9086,6 +9131,7 @@ static int gor__pd_wait(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t see
         return -ETIMEDOUT;                         /* one that passed just now: the timer's task */
     if (gor__stress_hit(8))
         return 0;                                  /* an event that was none */
+    gor__poll_before_wait();
     gor__pd_lock(pd);
     rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
     if (rc != 0 || gor__au32_load_rlx(&pd->seq[dir]) != seen) {
@@ -13235,11 +13281,15 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     return n;
 }
 
+/* Of a socket by recvfrom, which has less to ask for than read. Nothing is read by read alone: of
+ * messages, recvfrom would drop one. */
 static ssize_t gor__try_read(const gor__io *io)
 {
-    if ((io->kind & GOR__PD_UNIX) && io->n > 0)
+    if (GOR__UNLIKELY(!(io->kind & GOR__PD_SOCKET) || io->n == 0))
+        return gor__os_read(io->fd, io->buf, io->n);
+    if (io->kind & GOR__PD_UNIX)
         return gor__try_read_unix(io);
-    return gor__os_read(io->fd, io->buf, io->n);
+    return gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */

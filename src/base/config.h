@@ -76,7 +76,7 @@
 #endif
 
 #define GOR__MAX_PROCS      1024
-#define GOR__POLL_BATCH     128               /* events taken from the kernel at a time          */
+#define GOR__POLL_BATCH     32                /* events taken from the kernel at a time          */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)

@@ -272,11 +272,15 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     return n;
 }
 
+/* Of a socket by recvfrom, which has less to ask for than read. Nothing is read by read alone: of
+ * messages, recvfrom would drop one. */
 static ssize_t gor__try_read(const gor__io *io)
 {
-    if ((io->kind & GOR__PD_UNIX) && io->n > 0)
+    if (GOR__UNLIKELY(!(io->kind & GOR__PD_SOCKET) || io->n == 0))
+        return gor__os_read(io->fd, io->buf, io->n);
+    if (io->kind & GOR__PD_UNIX)
         return gor__try_read_unix(io);
-    return gor__os_read(io->fd, io->buf, io->n);
+    return gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */

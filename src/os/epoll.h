@@ -5,8 +5,9 @@
  *               set           watch fd for GOR_READ, GOR_WRITE or both, edge-triggered, under a
  *                             tag that its events will carry; what is ready already is an event
  *               forget        watch fd no longer
- *               wait          up to max events, sleeping until deadline (0: not at all); may end
- *                             early
+ *               wait          up to GOR__POLL_BATCH events, sleeping until deadline (0: not at
+ *                             all); may end early
+ *               event         one of them
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -56,6 +57,8 @@ static int gor__os_fd_ready(int fd, int what)
 #endif
 
 static struct { int epoll, event; gor__au32 coarse; } gor__os_poller = { -1, -1, { 0 } };
+
+typedef struct gor__os_events { struct epoll_event at[GOR__POLL_BATCH]; } gor__os_events;
 
 static int gor__os_poll_open(void)
 {
@@ -153,23 +156,25 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
     return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
-static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
-    struct epoll_event e[GOR__POLL_BATCH];
-    int n = gor__os_epoll_wait(e, max, deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    for (int i = 0; i < n; i++) {
-        uint32_t bits = e[i].events;
-        out[i].fd = (int)(uint32_t)e[i].data.u64;
-        out[i].tag = (uint32_t)(e[i].data.u64 >> 32);
-        out[i].what = 0;
-        if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR_READ;
-        if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR_WRITE;
-        if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
-            out[i].what |= GOR__HUNG;
-    }
+    int n = gor__os_epoll_wait(list->at, GOR__POLL_BATCH,
+                               deadline == 0 ? 0 : gor__os_sleep_until(deadline));
     return n > 0 ? n : 0;
+}
+
+GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
+{
+    uint32_t bits = list->at[i].events;
+    uint64_t data = list->at[i].data.u64;
+    gor__os_event e = { (int)(uint32_t)data, (uint32_t)(data >> 32), 0 };
+    if (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        e.what |= GOR_READ;
+    if (bits & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        e.what |= GOR_WRITE;
+    if (bits & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+        e.what |= GOR__HUNG;
+    return e;
 }
 
 /* Also from signal handlers, on the alternate stack: there a local variable would have the same

@@ -8,6 +8,8 @@
 #if GOR__KQUEUE
 static struct { int kq; } gor__os_poller = { -1 };
 
+typedef struct gor__os_events { struct kevent at[GOR__POLL_BATCH]; } gor__os_events;
+
 static int gor__os_kevent(int fd, int filter, int flags, unsigned fflags, uint32_t tag)
 {
     struct kevent k;
@@ -59,9 +61,8 @@ static void gor__os_poll_forget(int fd)
     gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
 }
 
-static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
+static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
-    struct kevent k[GOR__POLL_BATCH];
     struct timespec t, *tp = &t;
     int64_t left = deadline == GOR_FOREVER || deadline == 0 ? deadline : deadline - gor__os_now();
     int saved = gor__os_errno(), n;
@@ -70,16 +71,22 @@ static int gor__os_poll_wait(gor__os_event *out, int max, int64_t deadline)
     t.tv_nsec = (long)(left % GOR_SEC);
     if (left == GOR_FOREVER)
         tp = NULL;
-    n = kevent(gor__os_poller.kq, NULL, 0, k, max, tp);
+    n = kevent(gor__os_poller.kq, NULL, 0, list->at, GOR__POLL_BATCH, tp);
     gor__os_set_errno(saved);
-    for (int i = 0; i < n; i++) {
-        out[i].fd = k[i].filter == EVFILT_USER ? -1 : (int)k[i].ident;
-        out[i].tag = (uint32_t)(uintptr_t)k[i].udata;
-        out[i].what = k[i].filter == EVFILT_WRITE ? GOR_WRITE : GOR_READ;
-        if (k[i].flags & (EV_EOF | EV_ERROR))
-            out[i].what |= GOR__HUNG | GOR_READ | GOR_WRITE;
-    }
     return n > 0 ? n : 0;
+}
+
+GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
+{
+    const struct kevent *k = &list->at[i];
+    gor__os_event e = { (int)k->ident, (uint32_t)(uintptr_t)k->udata, GOR_READ };
+    if (k->filter == EVFILT_USER)
+        e.fd = -1;
+    if (k->filter == EVFILT_WRITE)
+        e.what = GOR_WRITE;
+    if (k->flags & (EV_EOF | EV_ERROR))
+        e.what |= GOR__HUNG | GOR_READ | GOR_WRITE;
+    return e;
 }
 
 static void gor__os_poll_wake(void) { gor__os_kevent(0, EVFILT_USER, 0, NOTE_TRIGGER, 0); }

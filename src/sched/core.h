@@ -266,7 +266,9 @@ typedef struct gor__m {
     bool       called;                 /* it was woken to look for work: [idle] I7             */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
-    uint32_t   polls_seen, polls_own;  /* rt.polls when it last asked; its own since           */
+    uint32_t   polls_seen;             /* rt.polls when it last asked                          */
+    gor__au32  polls_own;              /* its own since                                        */
+    gor__au32  polled_in_vain;         /* by the one that has just begun to wait: [poll]       */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */

@@ -225,21 +225,21 @@ static void gor__poll_claimed(gor__node *n, gor__gqueue *ready)
     }
 }
 
-static void gor__poll_event(const gor__os_event *e, gor__gqueue *ready)
+GOR__INLINE void gor__poll_event(gor__os_event e, gor__gqueue *ready)
 {
-    gor__pd *pd = gor__pd_seen(e->fd);
+    gor__pd *pd = gor__pd_seen(e.fd);
     gor__node *readers = NULL, *writers = NULL;
     if (!pd)
         return;
     gor__pd_lock(pd);
-    if (e->tag == gor__au32_load_rlx(&pd->gen)) {              /* I2 */
-        if (e->what & GOR__HUNG)
+    if (e.tag == gor__au32_load_rlx(&pd->gen)) {              /* I2 */
+        if (e.what & GOR__HUNG)
             gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | GOR__PD_HUNG);
-        if (e->what & GOR_READ) {
+        if (e.what & GOR_READ) {
             gor__au32_store_rel(&pd->seq[GOR__IN], gor__au32_load_rlx(&pd->seq[GOR__IN]) + 2);
             readers = gor__wq_take_all(&pd->waiters[GOR__IN], 0);
         }
-        if (e->what & GOR_WRITE) {
+        if (e.what & GOR_WRITE) {
             gor__au32_store_rel(&pd->seq[GOR__OUT], gor__au32_load_rlx(&pd->seq[GOR__OUT]) + 2);
             writers = gor__wq_take_all(&pd->waiters[GOR__OUT], 0);
         }
@@ -264,14 +264,16 @@ static void gor__poll_signals_later(void)
  * waits they end, linked by link. Only the sleeper sleeps here, so only he calms: wakes are his. */
 static gor__g *gor__poll(int64_t deadline)
 {
-    gor__os_event e[GOR__POLL_BATCH];
+    gor__m *m = gor__self();
+    gor__os_events list;
     gor__gqueue ready = { NULL, NULL, { 0 } };
-    int n = gor__os_poll_wait(e, GOR__POLL_BATCH, deadline);
+    int n = gor__os_poll_wait(&list, deadline);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
-    gor__self()->polls_own++;
+    gor__au32_store_rlx(&m->polls_own, gor__au32_load_rlx(&m->polls_own) + 1);
     for (int i = 0; i < n; i++) {
-        if (e[i].fd >= 0) {
-            gor__poll_event(&e[i], &ready);
+        gor__os_event e = gor__os_poll_event(&list, i);
+        if (e.fd >= 0) {
+            gor__poll_event(e, &ready);
             continue;
         }
         if (deadline != 0) {
@@ -282,6 +284,20 @@ static gor__g *gor__poll(int64_t deadline)
         }
     }
     return ready.head;
+}
+
+/* Who is about to wait, with nothing else to run on this P, looks here itself: it saves the way to
+ * g0 and back if something is ready, and its own wait if that is what it waits for. If nothing is,
+ * g0 need not look again. */
+GOR__INLINE void gor__poll_before_wait(void)
+{
+    gor__m *m = gor__self();
+    gor__g *ready;
+    if (!m || gor__au32_load_rlx(&m->detour) || !gor__out_of_work(gor__m_p(m)))
+        return;
+    ready = gor__poll(0);
+    gor__au32_store_rlx(&m->polled_in_vain, !ready);
+    gor__ready_all(m, ready, GOR__PICKS_NEXT);
 }
 
 static void gor__poll_close(void)
@@ -372,6 +388,7 @@ static int gor__pd_wait(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t see
         return -ETIMEDOUT;                         /* one that passed just now: the timer's task */
     if (gor__stress_hit(8))
         return 0;                                  /* an event that was none */
+    gor__poll_before_wait();
     gor__pd_lock(pd);
     rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
     if (rc != 0 || gor__au32_load_rlx(&pd->seq[dir]) != seen) {

@@ -151,6 +151,14 @@ GOR__INLINE void gor__park(void)
     gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_waiter);
 }
 
+/* Is there nothing that a switch from here would find? */
+GOR__INLINE bool gor__out_of_work(gor__p *p)
+{
+    return gor__runq_empty(&p->runq) && gor__taskq_empty(&p->taskq) &&
+           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n) |
+             gor__au32_load_rlx(&gor__rt.urgent));
+}
+
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
 GOR__INLINE void gor__yield_here(gor__m *m)
 {
@@ -368,7 +376,9 @@ static void gor__preempted_spill(gor__m *m)
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
     gor__g *first;
-    if (gor__au32_load_acq(&gor__rt.poller) == 0)  /* acq rt.poller: its fds */
+    bool again = gor__au32_load_rlx(&m->polled_in_vain) != 0;
+    gor__au32_store_rlx(&m->polled_in_vain, 0);
+    if (again || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
@@ -570,9 +580,9 @@ static bool gor__m_spare_locked(const gor__m *m)
 static bool gor__others_poll(gor__m *m)
 {
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
-    bool others = (int32_t)(polls - m->polls_seen - m->polls_own) > 0;
+    bool others = (int32_t)(polls - m->polls_seen - gor__au32_load_rlx(&m->polls_own)) > 0;
     m->polls_seen = polls;
-    m->polls_own = 0;
+    gor__au32_store_rlx(&m->polls_own, 0);
     return others && gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs);
 }
 

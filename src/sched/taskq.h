@@ -44,6 +44,11 @@ GOR__INLINE bool gor__taskq_take_back(gor__taskq *q, gor_task *t)
     return true;
 }
 
+GOR__INLINE bool gor__taskq_empty(const gor__taskq *q)
+{
+    return gor__au32_load_rlx(&q->top) == gor__au32_load_rlx(&q->bottom);
+}
+
 /* The first slot with a task, or NULL. Any thread. */
 static gor__aptr *gor__taskq_find(gor__taskq *q)
 {
@@ -80,7 +85,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     gor__spec spec;
     gor_task *t;
     gor__g *g;
-    if (gor__au32_load_rlx(&q->top) == gor__au32_load_rlx(&q->bottom) || !gor__taskq_find(q))
+    if (gor__taskq_empty(q) || !gor__taskq_find(q))
         return NULL;
     memset(&spec, 0, sizeof spec);
     spec.fn = gor__taskq_run;
