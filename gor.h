@@ -1902,6 +1902,8 @@ typedef gor_ctx     ctx_t;
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
+#define GOR__STEAL_PAYS_NS  300               /* what is stolen runs for as long, each: else ... */
+#define GOR__NAP_NS         (200 * GOR_US)    /* ... who stole it leaves that alone, at most     */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -4698,6 +4700,8 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
+    uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
+    int64_t    stolen_ns, nap_ns;      /* whether that paid                                    */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */
@@ -4984,10 +4988,16 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     return true;
 }
 
-/* How many more the owner may append. Takers only make it more. */
+/* How many the ring holds, for the owner. Takers only make it less. */
+GOR__INLINE uint32_t gor__runq_n(const gor__runq *q)
+{
+    return gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);        /* acq runq.head */
+}
+
+/* How many more the owner may append. */
 GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
 {
-    uint32_t n = gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);  /* acq runq.head */
+    uint32_t n = gor__runq_n(q);
     return n < gor__runq_cap ? gor__runq_cap - n : 0;
 }
 
@@ -5356,6 +5366,12 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *                looks each GOR__IN_VAIN_NS whether anything is queued or due, and wakes an M for
  *                it. The first wake that finds work ends this, and so does a time in which nothing
  *                is seen to be. All else is told as ever.
+ *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
+ *                they touch would have to come over, and what they count on go to and fro. So an M
+ *                that is through with what it stole within GOR__STEAL_PAYS_NS for each naps before
+ *                it steals again: for GOR__NAP_NS / 4 at first, then twice as long, GOR__NAP_NS at
+ *                most. It gives its P up, but counts as spinning: nobody is woken instead. What it
+ *                might have stolen meanwhile waits for the nap's end or, as ever, for its turn.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -7273,13 +7289,22 @@ static gor__g *gor__try_next_of(gor__p *victim)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
 
+/* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
+static gor__g *gor__stole(gor__m *m, gor__p *p, gor__g *g)
+{
+    m->stolen = 1 + gor__runq_n(&p->runq);
+    m->stolen_ns = gor__os_now();
+    return g;
+}
+
 /* Take work from one victim. last: also its next slot, unless it is about to run that, and its
  * timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
     gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
-    if (!g)
-        g = gor__taskq_start(m, &victim->taskq);
+    if (g)
+        return gor__stole(m, p, g);
+    g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
         g = gor__try_next_of(victim);
     if (!g && last && gor__timers_run(&victim->timers))
@@ -7324,8 +7349,7 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 static void gor__preempted_push(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    uint32_t before = gor__au32_load_rlx(&p->runq.tail) - gor__au32_load_rlx(&p->runq.head);
-    g->due_tick = gor__au32_load_rlx(&p->tick) + before;
+    g->due_tick = gor__au32_load_rlx(&p->tick) + gor__runq_n(&p->runq);
     gor__gq_push(&m->preempted, g);
     gor__au32_store_rlx(&m->detour, gor__au32_load_rlx(&m->detour) | GOR__HAS_PREEMPTED);
 }
@@ -7696,6 +7720,33 @@ static bool gor__m_get_p(gor__m *m)
     return true;
 }
 
+/* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
+static int64_t gor__nap_due(gor__m *m)
+{
+    uint32_t n = m->stolen;
+    int64_t longer = m->nap_ns ? 2 * m->nap_ns : GOR__NAP_NS / 4;
+    if (n == 0)
+        return 0;
+    m->stolen = 0;
+    if (gor__os_now() - m->stolen_ns >= n * (int64_t)GOR__STEAL_PAYS_NS)
+        longer = 0;
+    m->nap_ns = longer < GOR__NAP_NS ? longer : GOR__NAP_NS;
+    return m->nap_ns;
+}
+
+/* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
+static bool gor__nap(gor__m *m)
+{
+    int64_t ns = gor__nap_due(m), until, first;
+    if (ns == 0 && !gor__stress_hit(8))
+        return false;
+    gor__p_release(m);
+    until = gor__os_now() + ns;
+    first = gor__timers_first();                   /* p's, too, which nobody minds */
+    gor__m_sleep(m, first < until ? first : until);
+    return true;
+}
+
 static void gor__spin_begin(gor__m *m)
 {
     uint32_t busy = gor__au32_load_rlx(&gor__rt.n_procs) - gor__au32_load_rlx(&gor__rt.n_idle_p);
@@ -7728,14 +7779,15 @@ static gor__g *gor__find_work(gor__m *m)
             g = gor__try_poll(m, p);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
-            if (m->spinning)
+            if (m->spinning && !gor__nap(m))
                 g = gor__try_steal(m, p);
         }
         if (g) {
             gor__found(m);
             return g;
         }
-        gor__p_release(m);
+        if (gor__m_p(m))
+            gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
     }

@@ -33,18 +33,16 @@ static int by_age(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* As if many wakes had found nothing ([idle] I7), start one that is to run next here, and make no
- * call until it has run elsewhere. The median lateness of both, and of a thread. */
-static int start_and_compute(void *p)
+/* After what there was before, start one that is to run next here, and make no call until it has run
+ * elsewhere. The median lateness of both, and of a thread. */
+static int start_and_compute(void (*before)(void))
 {
     enum { ROUNDS = 41 };
     int64_t late[ROUNDS], noise[ROUNDS];
-    (void)p;
     for (int i = 0; i < ROUNDS; i++) {
         _Atomic int ran = 0;
         int64_t begin = now_ns();
-        gor__au32_store_rlx(&gor__rt.in_vain, GOR__IN_VAIN);
-        gor__sysmon_hurry();
+        before();
         usleep(GOR__IN_VAIN_NS / GOR_US);
         noise[i] = now_ns() - begin;
         begin = now_ns();
@@ -61,11 +59,55 @@ static int start_and_compute(void *p)
     return 0;
 }
 
+/* As if many wakes had found nothing ([idle] I7). */
+static void wake_in_vain(void)
+{
+    gor__au32_store_rlx(&gor__rt.in_vain, GOR__IN_VAIN);
+    gor__sysmon_hurry();
+}
+
+static int after_wakes_in_vain(void *p) { (void)p; return start_and_compute(wake_in_vain); }
+
+static void end_at_once(void *p) { (void)p; }
+
+/* Nothing that is worth to be stolen (I8). */
+static void start_many_that_end(void)
+{
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 3000; i++)
+        START(&wg, end_at_once, NULL);
+    gor_wg_wait(&wg);
+}
+
+static int after_poor_steals(void *p) { (void)p; return start_and_compute(start_many_that_end); }
+
 /* An endless quantum: nobody takes the processor from who computes. */
-TESTF(what_runs_next_is_run_elsewhere_soon_though_wakes_were_in_vain)
+TESTF(what_runs_next_is_run_elsewhere_soon_whatever_was_in_vain)
 {
     gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
-    IS(gor_run_with(&o, start_and_compute, NULL), 0);
+    IS(gor_run_with(&o, after_wakes_in_vain, NULL), 0);
+    IS(gor_run_with(&o, after_poor_steals, NULL), 0);
+}
+
+static int64_t nap_after(gor__m *m, uint32_t stolen, int64_t ns)
+{
+    m->stolen = stolen;
+    m->stolen_ns = now_ns() - ns;
+    return gor__nap_due(m);
+}
+
+TESTF(who_steals_what_does_not_pay_naps_longer_and_longer)
+{
+    gor__m m;
+    memset(&m, 0, sizeof m);
+    IS(gor__nap_due(&m), 0);
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS / 4);
+    IS(gor__nap_due(&m), 0);                       /* asked once for each steal */
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS / 2);
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS);
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS);
+    IS(nap_after(&m, 1, GOR__STEAL_PAYS_NS), 0);
+    IS(nap_after(&m, 1 << 30, 0), GOR__NAP_NS / 4);
 }
 
 /* -- how late is a goroutine that only sleeps ---------------------------------------------------- */

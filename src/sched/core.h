@@ -264,6 +264,8 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
+    uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
+    int64_t    stolen_ns, nap_ns;      /* whether that paid                                    */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */

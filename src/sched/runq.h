@@ -29,10 +29,16 @@ GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
     return true;
 }
 
-/* How many more the owner may append. Takers only make it more. */
+/* How many the ring holds, for the owner. Takers only make it less. */
+GOR__INLINE uint32_t gor__runq_n(const gor__runq *q)
+{
+    return gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);        /* acq runq.head */
+}
+
+/* How many more the owner may append. */
 GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
 {
-    uint32_t n = gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);  /* acq runq.head */
+    uint32_t n = gor__runq_n(q);
     return n < gor__runq_cap ? gor__runq_cap - n : 0;
 }
 

@@ -261,13 +261,22 @@ static gor__g *gor__try_next_of(gor__p *victim)
            ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
 }
 
+/* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
+static gor__g *gor__stole(gor__m *m, gor__p *p, gor__g *g)
+{
+    m->stolen = 1 + gor__runq_n(&p->runq);
+    m->stolen_ns = gor__os_now();
+    return g;
+}
+
 /* Take work from one victim. last: also its next slot, unless it is about to run that, and its
  * timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
     gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
-    if (!g)
-        g = gor__taskq_start(m, &victim->taskq);
+    if (g)
+        return gor__stole(m, p, g);
+    g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
         g = gor__try_next_of(victim);
     if (!g && last && gor__timers_run(&victim->timers))
@@ -312,8 +321,7 @@ static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 static void gor__preempted_push(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    uint32_t before = gor__au32_load_rlx(&p->runq.tail) - gor__au32_load_rlx(&p->runq.head);
-    g->due_tick = gor__au32_load_rlx(&p->tick) + before;
+    g->due_tick = gor__au32_load_rlx(&p->tick) + gor__runq_n(&p->runq);
     gor__gq_push(&m->preempted, g);
     gor__au32_store_rlx(&m->detour, gor__au32_load_rlx(&m->detour) | GOR__HAS_PREEMPTED);
 }
@@ -684,6 +692,33 @@ static bool gor__m_get_p(gor__m *m)
     return true;
 }
 
+/* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
+static int64_t gor__nap_due(gor__m *m)
+{
+    uint32_t n = m->stolen;
+    int64_t longer = m->nap_ns ? 2 * m->nap_ns : GOR__NAP_NS / 4;
+    if (n == 0)
+        return 0;
+    m->stolen = 0;
+    if (gor__os_now() - m->stolen_ns >= n * (int64_t)GOR__STEAL_PAYS_NS)
+        longer = 0;
+    m->nap_ns = longer < GOR__NAP_NS ? longer : GOR__NAP_NS;
+    return m->nap_ns;
+}
+
+/* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
+static bool gor__nap(gor__m *m)
+{
+    int64_t ns = gor__nap_due(m), until, first;
+    if (ns == 0 && !gor__stress_hit(8))
+        return false;
+    gor__p_release(m);
+    until = gor__os_now() + ns;
+    first = gor__timers_first();                   /* p's, too, which nobody minds */
+    gor__m_sleep(m, first < until ? first : until);
+    return true;
+}
+
 static void gor__spin_begin(gor__m *m)
 {
     uint32_t busy = gor__au32_load_rlx(&gor__rt.n_procs) - gor__au32_load_rlx(&gor__rt.n_idle_p);
@@ -716,14 +751,15 @@ static gor__g *gor__find_work(gor__m *m)
             g = gor__try_poll(m, p);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
-            if (m->spinning)
+            if (m->spinning && !gor__nap(m))
                 g = gor__try_steal(m, p);
         }
         if (g) {
             gor__found(m);
             return g;
         }
-        gor__p_release(m);
+        if (gor__m_p(m))
+            gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
     }
