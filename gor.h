@@ -5163,17 +5163,12 @@ static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
     gor__timers_set(h, i, e);
 }
 
-/* sc: pairs with an idle M that publishes how long it will sleep and then looks at first. */
+/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
+ * has that one look too early at worst. */
 static void gor__timers_publish(gor__timers *h)
 {
-    int64_t first = h->n ? h->heap[0].when : GOR_FOREVER;
     gor__au64_store_rlx(&h->count, h->n);
-    if (gor__ai64_load_rlx(&h->first) == first)
-        return;
-    if (gor__au32_load_rlx(&gor__shared))
-        gor__ai64_store_sc(&h->first, first);
-    else
-        gor__ai64_store_rlx(&h->first, first);
+    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);
 }
 
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
@@ -11857,14 +11852,14 @@ static void gor__timer_run(void *p)
 
 /* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
  * of the runtime has: what its `run` says is no G. */
-static bool gor__timer_revoke(gor_timer *t)
+GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
     gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
-static bool gor__timer_cancel(gor_timer *t)
+GOR__INLINE bool gor__timer_cancel(gor_timer *t)
 {
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
@@ -11882,7 +11877,7 @@ static bool gor__timer_take(gor_timer *t)
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
-static bool gor__timer_claim(gor_timer *t)
+GOR__INLINE bool gor__timer_claim(gor_timer *t)
 {
     bool pending = false;
     do
@@ -11918,7 +11913,7 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 }
 
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
-static int gor__timer_set(gor_timer *t, int64_t ns)
+GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
     t->when = gor__due_in(ns > 0 ? ns : 0);

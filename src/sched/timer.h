@@ -74,17 +74,12 @@ static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
     gor__timers_set(h, i, e);
 }
 
-/* sc: pairs with an idle M that publishes how long it will sleep and then looks at first. */
+/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
+ * has that one look too early at worst. */
 static void gor__timers_publish(gor__timers *h)
 {
-    int64_t first = h->n ? h->heap[0].when : GOR_FOREVER;
     gor__au64_store_rlx(&h->count, h->n);
-    if (gor__ai64_load_rlx(&h->first) == first)
-        return;
-    if (gor__au32_load_rlx(&gor__shared))
-        gor__ai64_store_sc(&h->first, first);
-    else
-        gor__ai64_store_rlx(&h->first, first);
+    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);
 }
 
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)

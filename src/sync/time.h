@@ -41,14 +41,14 @@ static void gor__timer_run(void *p)
 
 /* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
  * of the runtime has: what its `run` says is no G. */
-static bool gor__timer_revoke(gor_timer *t)
+GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
     gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
 /* True: t was in its heap, or had fired and its run had not begun; now neither. */
-static bool gor__timer_cancel(gor_timer *t)
+GOR__INLINE bool gor__timer_cancel(gor_timer *t)
 {
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
@@ -66,7 +66,7 @@ static bool gor__timer_take(gor_timer *t)
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
-static bool gor__timer_claim(gor_timer *t)
+GOR__INLINE bool gor__timer_claim(gor_timer *t)
 {
     bool pending = false;
     do
@@ -102,7 +102,7 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 }
 
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
-static int gor__timer_set(gor_timer *t, int64_t ns)
+GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
     t->when = gor__due_in(ns > 0 ? ns : 0);
