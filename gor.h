@@ -1902,8 +1902,10 @@ typedef gor_ctx     ctx_t;
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
-#define GOR__STEAL_PAYS_NS  300               /* what is stolen runs for as long, each: else ... */
-#define GOR__NAP_NS         (200 * GOR_US)    /* ... who stole it leaves that alone, at most     */
+#define GOR__STEAL_PAYS_NS  300               /* what is stolen is to run for as long, each      */
+#define GOR__LOSS           16                /* for each so many that did not, as many as ...   */
+#define GOR__MOST_LOSS      64
+#define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief leaves stealing alone for as long   */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -4605,6 +4607,8 @@ typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
     gor__aptr next;                    /* runs before the ring: woken by the running one       */
+    gor__au32 next_owned;              /* only the owner changes it: owner sets, thieves clear  */
+    gor__au32 thief;                   /* somebody is about to take it                         */
     gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
 } gor__runq;
 
@@ -4701,7 +4705,8 @@ typedef struct gor__m {
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
     uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
-    int64_t    stolen_ns, nap_ns;      /* whether that paid                                    */
+    int64_t    stolen_ns;              /* whether that paid                                    */
+    int64_t    loss;                   /* so many more of late than paid                       */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */
@@ -4955,136 +4960,6 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
     }
     gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
     return g;
-}
-
-/* ==== [runq] runnable goroutines of one P =======================================================
- * What        A ring of Gs and one slot before it. The owner P appends; the owner and any thief
- *             take the oldest.
- * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
- *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
- *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
- *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
- * Locks       None. A full ring is spilled by [ready].
- * Runs on     Any stack, holding the P. Never parks, never allocates.
- * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
- *             thief about to lose may still be reading one; I4.
- * Tests       all; tiny rings under GORDEBUG=stress
- */
-#if GOR_CHECK
-static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
-#else
-static const uint32_t gor__runq_cap = GOR__RUNQ_CAP;
-#endif
-
-/* Append g. Owner only. False if the ring is full: the caller spills. */
-GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
-{
-    uint32_t tail = gor__au32_load_rlx(&q->tail);  /* rlx: we are the only writer (I3)       */
-    uint32_t head = gor__au32_load_acq(&q->head);  /* acq runq.head: takers left these slots */
-    if (tail - head >= gor__runq_cap)
-        return false;
-    gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);  /* rlx: the next line publishes */
-    gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail: slot before counter     */
-    return true;
-}
-
-/* How many the ring holds, for the owner. Takers only make it less. */
-GOR__INLINE uint32_t gor__runq_n(const gor__runq *q)
-{
-    return gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);        /* acq runq.head */
-}
-
-/* How many more the owner may append. */
-GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
-{
-    uint32_t n = gor__runq_n(q);
-    return n < gor__runq_cap ? gor__runq_cap - n : 0;
-}
-
-/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
- * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
-#define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
-#define GOR__FETCH_G     6
-GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
-{
-#if !GOR__TSAN
-    const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
-    uintptr_t sp;                              /* of one that has not run yet: anything */
-    const gor__g *g;
-    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
-        return;
-    g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
-    __builtin_prefetch(g);
-    __builtin_prefetch(&g->fn);                /* it may begin */
-    sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
-    for (uintptr_t i = 0; i < 3; i++)
-        __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
-#else
-    (void)q, (void)head;
-#endif
-}
-
-/* Take the oldest. Owner only. NULL if there is none. */
-GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
-{
-    for (;;) {
-        uint32_t head = gor__au32_load_acq(&q->head);
-        gor__g *g;
-        if (gor__au32_load_rlx(&q->tail) == head)
-            return NULL;
-        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
-        gor__runq_fetch(q, head);
-        if (gor__au32_load_rlx(&gor__shared) == 0) {
-            gor__au32_store_rel(&q->head, head + 1);
-            return g;
-        }
-        if (gor__au32_cas(&q->head, head, head + 1))
-            return g;
-    }
-}
-
-/* Take or replace what runs next. Owner, and thieves with g NULL. */
-GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
-{
-    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
-    if (gor__au32_load_rlx(&gor__shared) == 0) {
-        gor__aptr_store_rel(&q->next, g);
-        return old;
-    }
-    if (!old && !g)
-        return NULL;
-    return (gor__g *)gor__aptr_xchg(&q->next, g);
-}
-
-/* Move half of victim's ring, rounded up, to the ring of the caller, and one of them to the
- * caller's hands. The caller owns q, whose ring is empty. NULL if there was nothing. */
-static gor__g *gor__runq_steal(gor__runq *q, gor__runq *victim)
-{
-    for (;;) {
-        uint32_t head = gor__au32_load_acq(&victim->head);
-        uint32_t tail = gor__au32_load_acq(&victim->tail);  /* acq runq.tail: the slots below it */
-        uint32_t n = tail - head, mine = gor__au32_load_rlx(&q->tail);
-        gor__g *first;
-        n -= n / 2;
-        if (n == 0)
-            return NULL;
-        if (n > GOR__RUNQ_CAP / 2)             /* head and tail were read at two moments */
-            continue;
-        first = (gor__g *)gor__aptr_load_rlx(&victim->slot[head % GOR__RUNQ_CAP]);
-        for (uint32_t i = 1; i < n; i++)
-            gor__aptr_store_rlx(&q->slot[(mine + i - 1) % GOR__RUNQ_CAP],
-                                gor__aptr_load_rlx(&victim->slot[(head + i) % GOR__RUNQ_CAP]));
-        if (gor__au32_cas(&victim->head, head, head + n)) {
-            gor__au32_store_rel(&q->tail, mine + n - 1);    /* rel runq.tail */
-            return first;
-        }
-    }
-}
-
-GOR__INLINE bool gor__runq_empty(const gor__runq *q)
-{
-    return gor__au32_load_sc(&q->head) == gor__au32_load_sc(&q->tail) &&
-           gor__aptr_load_sc(&q->next) == NULL;
 }
 
 /* ==== [timer] timers of one P ====================================================================
@@ -5363,9 +5238,9 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *                is seen to be. All else is told as ever.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So an M
- *                that is through with what it stole within GOR__STEAL_PAYS_NS for each naps before
- *                it steals again: for GOR__NAP_NS / 4 at first, then twice as long, GOR__NAP_NS at
- *                most. It gives its P up, but counts as spinning: nobody is woken instead. What it
+ *                keeps a balance: so many stolen, less GOR__STEAL_PAYS_NS each of the time in which
+ *                it ran them. For each GOR__LOSS of that it naps for GOR__NAP_NS before it steals
+ *                again. It gives its P up, but counts as spinning: nobody is woken instead. What it
  *                might have stolen meanwhile waits for the nap's end or, as ever, for its turn.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
@@ -5630,6 +5505,223 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
     return was;
 }
 
+/* ==== [window] plain loads and stores that others can wait for ===================================
+ * What        The few instructions in which an M looks at a word and then changes it, or what
+ *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
+ *             Opened in [fast], [locks] and [runq], by Ms that have a P.
+ * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
+ *                taken off after the last store.
+ *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen the bit: a membarrier stands between
+ *                the bit and the look at the marks. One that is over may have stored over the bit,
+ *                so look again.
+ *             W3 Nothing is touched after the last store but the thread's own mark: so the object
+ *                may be freed by who comes next. The usual answer, to look for waiters after the
+ *                store, would read freed memory.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
+ */
+GOR__INLINE void gor__window_open(const gor__au32 *word)
+{
+    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
+    GOR__COMPILER_BARRIER();
+}
+
+GOR__INLINE void gor__window_shut(void)
+{
+    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
+}
+
+/* Can there be a window on another P? While locks are elided there is no other. */
+GOR__INLINE bool gor__windows_matter(void)
+{
+    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
+}
+
+/* W2. An object's lock may be held: who is in a window waits for nobody. */
+static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
+{
+    uint32_t mark;
+    gor__os_membarrier();
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
+        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
+            gor__os_yield();                       /* acq window, in gor__p_holder */
+}
+
+/* ==== [runq] runnable goroutines of one P =======================================================
+ * What        A ring of Gs and one slot before it. The owner P appends; the owner and any thief
+ *             take the oldest.
+ * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
+ *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
+ *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
+ *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
+ *             I5 next changes by an exchange; by plain loads and stores of the owner, in a window,
+ *                while next_owned is set. One thief at a time, who holds `thief`, takes next: he
+ *                ends ownership first. The owner sets next_owned, and fences, before he looks
+ *                whether there is a thief; the thief the other way round: one of them sees the
+ *                other.
+ * Locks       None. A full ring is spilled by [ready].
+ * Runs on     Any stack, holding the P. Never parks, never allocates.
+ * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
+ *             thief about to lose may still be reading one; I4.
+ * Tests       all; tiny rings under GORDEBUG=stress
+ */
+#if GOR_CHECK
+static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
+#else
+static const uint32_t gor__runq_cap = GOR__RUNQ_CAP;
+#endif
+
+/* Append g. Owner only. False if the ring is full: the caller spills. */
+GOR__INLINE bool gor__runq_push(gor__runq *q, gor__g *g)
+{
+    uint32_t tail = gor__au32_load_rlx(&q->tail);  /* rlx: we are the only writer (I3)       */
+    uint32_t head = gor__au32_load_acq(&q->head);  /* acq runq.head: takers left these slots */
+    if (tail - head >= gor__runq_cap)
+        return false;
+    gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);  /* rlx: the next line publishes */
+    gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail: slot before counter     */
+    return true;
+}
+
+/* How many the ring holds, for the owner. Takers only make it less. */
+GOR__INLINE uint32_t gor__runq_n(const gor__runq *q)
+{
+    return gor__au32_load_rlx(&q->tail) - gor__au32_load_acq(&q->head);        /* acq runq.head */
+}
+
+/* How many more the owner may append. */
+GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
+{
+    uint32_t n = gor__runq_n(q);
+    return n < gor__runq_cap ? gor__runq_cap - n : 0;
+}
+
+/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
+ * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
+#define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
+#define GOR__FETCH_G     6
+GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
+{
+#if !GOR__TSAN
+    const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
+    uintptr_t sp;                              /* of one that has not run yet: anything */
+    const gor__g *g;
+    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
+        return;
+    g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
+    __builtin_prefetch(g);
+    __builtin_prefetch(&g->fn);                /* it may begin */
+    sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
+    for (uintptr_t i = 0; i < 3; i++)
+        __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
+#else
+    (void)q, (void)head;
+#endif
+}
+
+/* Take the oldest. Owner only. NULL if there is none. */
+GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&q->head);
+        gor__g *g;
+        if (gor__au32_load_rlx(&q->tail) == head)
+            return NULL;
+        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        gor__runq_fetch(q, head);
+        if (gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__au32_store_rel(&q->head, head + 1);
+            return g;
+        }
+        if (gor__au32_cas(&q->head, head, head + 1))
+            return g;
+    }
+}
+
+/* Take or replace what runs next. Owner only. */
+GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+{
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    bool owned;
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__aptr_store_rel(&q->next, g);
+        return old;
+    }
+    if (!old && !g)
+        return NULL;
+    if (gor__au32_load_rlx(&q->next_owned)) {
+        gor__window_open(&q->next_owned);
+        owned = gor__au32_load_rlx(&q->next_owned) != 0;
+        if (owned) {
+            old = (gor__g *)gor__aptr_load_rlx(&q->next);
+            gor__aptr_store_rel(&q->next, g);      /* rel runq.next: to a thief, later on */
+        }
+        gor__window_shut();
+        if (owned)
+            return old;
+    }
+    return (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* Own next, if no thief is at it, or no more. Owner only. */
+static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
+{
+    if (own && !gor__windows_matter())
+        return;
+    gor__au32_store_rel(&q->next_owned, own);      /* rel runq.next_owned: what was done with it */
+    if (own) {
+        gor__arch_fence();
+        if (gor__au32_load_acq(&q->thief))         /* acq runq.thief */
+            gor__au32_store_rlx(&q->next_owned, 0);
+    }
+}
+
+/* Take what runs next from another. NULL: there is nothing, or another thief is at it. */
+static gor__g *gor__runq_steal_next(gor__runq *victim)
+{
+    gor__g *g;
+    if (!gor__au32_cas(&victim->thief, 0, 1))
+        return NULL;
+    if (gor__au32_load_acq(&victim->next_owned)) {             /* acq runq.next_owned */
+        gor__au32_store_rlx(&victim->next_owned, 0);
+        gor__windows_close(&victim->next_owned);
+    }
+    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);
+    gor__au32_store_rel(&victim->thief, 0);        /* rel runq.thief */
+    return g;
+}
+
+/* Move half of victim's ring, rounded up, to the ring of the caller, and one of them to the
+ * caller's hands. The caller owns q, whose ring is empty. NULL if there was nothing. */
+static gor__g *gor__runq_steal(gor__runq *q, gor__runq *victim)
+{
+    for (;;) {
+        uint32_t head = gor__au32_load_acq(&victim->head);
+        uint32_t tail = gor__au32_load_acq(&victim->tail);  /* acq runq.tail: the slots below it */
+        uint32_t n = tail - head, mine = gor__au32_load_rlx(&q->tail);
+        gor__g *first;
+        n -= n / 2;
+        if (n == 0)
+            return NULL;
+        if (n > GOR__RUNQ_CAP / 2)             /* head and tail were read at two moments */
+            continue;
+        first = (gor__g *)gor__aptr_load_rlx(&victim->slot[head % GOR__RUNQ_CAP]);
+        for (uint32_t i = 1; i < n; i++)
+            gor__aptr_store_rlx(&q->slot[(mine + i - 1) % GOR__RUNQ_CAP],
+                                gor__aptr_load_rlx(&victim->slot[(head + i) % GOR__RUNQ_CAP]));
+        if (gor__au32_cas(&victim->head, head, head + n)) {
+            gor__au32_store_rel(&q->tail, mine + n - 1);    /* rel runq.tail */
+            return first;
+        }
+    }
+}
+
+GOR__INLINE bool gor__runq_empty(const gor__runq *q)
+{
+    return gor__au32_load_sc(&q->head) == gor__au32_load_sc(&q->tail) &&
+           gor__aptr_load_sc(&q->next) == NULL;
+}
+
 /* ==== [ready] making goroutines runnable, and their memory ======================================
  * What        gor__ready puts a G where it will be run; gor__g_get and gor__recycle keep Gs and
  *             warm stacks per P, so that spawning and ending touch nothing shared.
@@ -5726,18 +5818,21 @@ enum gor__where { GOR__NEXT, GOR__LAST };
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
+    bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
         gor__ready_global(g);
         return;
     }
+    if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
+        gor__runq_own_next(&p->runq, own);
     if (where == GOR__NEXT)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
-    else if (gor__waking_is_vain())                /* [idle] I7 */
+    else if (vain)
         return;
-    gor__submitted_by(!g);
+    gor__submitted_by(!g && !own);
 }
 
 enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };
@@ -7067,16 +7162,19 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
 
+/* Is g0 to look around in this turn, whatever there is to run? */
+GOR__INLINE bool gor__look_is_due(gor__p *p, uint32_t tick)
+{
+    return tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
+           gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) || gor__stress_hit(4);
+}
+
 /* The quick choice, from any stack: NULL means that g0 should look. */
 GOR__INLINE gor__g *gor__pick(gor__p *p)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
     gor__au32_store_rlx(&p->tick, tick);
-    if (GOR__UNLIKELY(tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
-                      gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) ||
-                      gor__stress_hit(4)))
-        return NULL;
-    return gor__pick_local(p);
+    return GOR__UNLIKELY(gor__look_is_due(p, tick)) ? NULL : gor__pick_local(p);
 }
 
 /* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
@@ -7174,12 +7272,13 @@ GOR__INLINE void gor__park(void)
     gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_waiter);
 }
 
-/* Is there nothing that a switch from here would find? */
-GOR__INLINE bool gor__out_of_work(gor__p *p)
+/* Would a turn that begins now look at the fds, having found nothing else? */
+GOR__INLINE bool gor__next_is_to_poll(gor__m *m, gor__p *p)
 {
-    return gor__runq_empty(&p->runq) && gor__taskq_empty(&p->taskq) &&
-           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n) |
-             gor__au32_load_rlx(&gor__rt.urgent));
+    return !gor__au32_load_rlx(&m->detour) && gor__runq_empty(&p->runq) &&
+           gor__taskq_empty(&p->taskq) &&
+           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n)) &&
+           !gor__look_is_due(p, gor__au32_load_rlx(&p->tick) + 1);
 }
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
@@ -7281,7 +7380,7 @@ static gor__g *gor__try_next_of(gor__p *victim)
     if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
         gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
     return tick == gor__au32_load_rlx(&victim->tick)
-           ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
+           ? gor__runq_steal_next(&victim->runq) : NULL;
 }
 
 /* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
@@ -7531,6 +7630,7 @@ static void gor__p_retire(gor__p *p)
         gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
     }
     if (gor__au32_load_rlx(&p->retire)) {
+        gor__runq_own_next(&p->runq, false);       /* without a P there are no windows */
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
         gor__p_drop_gs_locked(p);
@@ -7718,15 +7818,13 @@ static bool gor__m_get_p(gor__m *m)
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
 static int64_t gor__nap_due(gor__m *m)
 {
-    uint32_t n = m->stolen;
-    int64_t longer = m->nap_ns ? 2 * m->nap_ns : GOR__NAP_NS / 4;
+    int64_t n = m->stolen, loss;
     if (n == 0)
         return 0;
     m->stolen = 0;
-    if (gor__os_now() - m->stolen_ns >= n * (int64_t)GOR__STEAL_PAYS_NS)
-        longer = 0;
-    m->nap_ns = longer < GOR__NAP_NS ? longer : GOR__NAP_NS;
-    return m->nap_ns;
+    loss = m->loss + n - (gor__os_now() - m->stolen_ns) / GOR__STEAL_PAYS_NS;
+    m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
+    return m->loss / GOR__LOSS * GOR__NAP_NS;
 }
 
 /* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
@@ -7964,7 +8062,7 @@ static bool gor__turns_are_noted(void)
  * Invariants  I1 *m->in_call is not 0 whenever runtime code runs on m, at every switch too: so each
  *                goroutine finds and leaves it right on whatever M it is. A constant is stored, not
  *                a count kept: the chain of load and add would be the dearest part of a call. In a
- *                window it is the window's mark, which is not 0 either.
+ *                window ([window]) it is the window's mark, which is not 0 either.
  *             I2 An M that still ran user code when the runtime stopped is an orphan: its memory
  *                stays, and its thread ends at its next gor call.
  */
@@ -8195,48 +8293,6 @@ static void gor__fence_all(void)
         gor__os_membarrier();
     else
         gor__arch_fence();
-}
-
-/* -- windows ----------------------------------------------------------------------------------
- * What        The few instructions in which a call looks at a word and then changes it, or what
- *             goes with it, by plain loads and stores: a lock that meets nobody saves the locked
- *             ones. Opened in [fast] and [locks], by Ms that have a P.
- * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
- *                taken off after the last store.
- *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
- *                finds that each of them is over, or has seen the bit: a membarrier stands between
- *                the bit and the look at the marks. One that is over may have stored over the bit,
- *                so look again.
- *             W3 Nothing is touched after the last store but the thread's own mark: so the object
- *                may be freed by who comes next. The usual answer, to look for waiters after the
- *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
- */
-GOR__INLINE void gor__window_open(const gor__au32 *word)
-{
-    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
-    GOR__COMPILER_BARRIER();
-}
-
-GOR__INLINE void gor__window_shut(void)
-{
-    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
-}
-
-/* Can there be a window on another P? While locks are elided there is no other. */
-GOR__INLINE bool gor__windows_matter(void)
-{
-    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
-}
-
-/* W2. An object's lock may be held: who is in a window waits for nobody. */
-static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
-{
-    uint32_t mark;
-    gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
-        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
-            gor__os_yield();                       /* acq window, in gor__p_holder */
 }
 
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
@@ -9078,16 +9134,27 @@ static gor__g *gor__poll(int64_t deadline)
 
 /* Who is about to wait, with nothing else to run on this P, looks here itself: it saves the way to
  * g0 and back if something is ready, and its own wait if that is what it waits for. If nothing is,
- * g0 need not look again. */
-GOR__INLINE void gor__poll_before_wait(void)
+ * g0 need not look again. True: it has looked. */
+GOR__INLINE bool gor__poll_before_wait(void)
 {
     gor__m *m = gor__self();
     gor__g *ready;
-    if (!m || gor__au32_load_rlx(&m->detour) || !gor__out_of_work(gor__m_p(m)))
-        return;
+    if (!m || !gor__next_is_to_poll(m, gor__m_p(m)))
+        return false;
     ready = gor__poll(0);
     gor__au32_store_rlx(&m->polled_in_vain, !ready);
     gor__ready_all(m, ready, GOR__PICKS_NEXT);
+    return true;
+}
+
+/* After that it does not wait: it has had its turn, and nobody picks from the ring next. */
+static void gor__poll_instead_of_wait(void)
+{
+    gor__m *m = gor__self();
+    gor__au32_store_rlx(&m->polled_in_vain, 0);
+    gor__pick_none(gor__m_p(m));
+    if (!gor__runq_empty(&gor__m_p(m)->runq))
+        gor__submitted();
 }
 
 static void gor__poll_close(void)
@@ -9173,16 +9240,19 @@ static int gor__pd_wait(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t see
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
     gor__node n;
+    bool polled;
     int rc;
     if (deadline <= gor__ai64_load_rlx(&gor__rt.coarse_ns))
         return -ETIMEDOUT;                         /* one that passed just now: the timer's task */
     if (gor__stress_hit(8))
         return 0;                                  /* an event that was none */
-    gor__poll_before_wait();
+    polled = gor__poll_before_wait();
     gor__pd_lock(pd);
     rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
     if (rc != 0 || gor__au32_load_rlx(&pd->seq[dir]) != seen) {
         gor__pd_unlock(pd);
+        if (polled)
+            gor__poll_instead_of_wait();
         return rc;
     }
     gor__wait_init(&w, GOR__WHY_FD, gor__fd_object(fd),
@@ -13332,11 +13402,14 @@ static ssize_t gor__try_read_unix(const gor__io *io)
  * messages, recvfrom would drop one. */
 static ssize_t gor__try_read(const gor__io *io)
 {
-    if (GOR__UNLIKELY(!(io->kind & GOR__PD_SOCKET) || io->n == 0))
-        return gor__os_read(io->fd, io->buf, io->n);
-    if (io->kind & GOR__PD_UNIX)
-        return gor__try_read_unix(io);
-    return gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
+    if (GOR__LIKELY((io->kind & GOR__PD_SOCKET) && io->n > 0)) {
+        ssize_t n = io->kind & GOR__PD_UNIX
+                  ? gor__try_read_unix(io)
+                  : gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
+        if (GOR__LIKELY(n != -ENOTSOCK))
+            return n;
+    }
+    return gor__os_read(io->fd, io->buf, io->n);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */

@@ -89,6 +89,58 @@ TESTF(what_runs_next_is_run_elsewhere_soon_whatever_was_in_vain)
     IS(gor_run_with(&o, after_poor_steals, NULL), 0);
 }
 
+/* -- who takes what runs next ------------------------------------------------------------------- */
+
+static void count(void *p)
+{
+    atomic_fetch_add((_Atomic int *)p, 1);
+}
+
+/* A thread that takes what runs next from the one processor, at any moment, and hands it to all. */
+static void *steal_next(void *p)
+{
+    _Atomic int *stop = (_Atomic int *)p;
+    gor__foreign_enter();
+    while (!atomic_load(stop)) {
+        gor__g *g = gor__runq_steal_next(&gor__p_at(0)->runq);
+        if (g)
+            gor__ready_global(g);
+        for (uint64_t spins = test_random() % 1000; spins > 0; spins--)
+            GOR__COMPILER_BARRIER();
+    }
+    gor__foreign_out();
+    return NULL;
+}
+
+/* The processor owns that place ([runq] I5), and takes it back each time. */
+static int start_beside_a_thief(void *p)
+{
+    const int n = scaled(2000000);
+    _Atomic int ran = 0, stop = 0;
+    pthread_t thief;
+    (void)p;
+    IS(pthread_create(&thief, NULL, steal_next, &stop), 0);
+    for (int i = 0; i < n; i++) {
+        gor__au32_store_rlx(&gor__rt.in_vain, GOR__IN_VAIN);
+        IS(gor_go(count, &ran), 0);
+        if (i % 2)
+            gor_yield();
+        while (i % 64 == 63 && atomic_load(&ran) <= i)
+            gor_yield();
+    }
+    WAIT_FOR(atomic_load(&ran) >= n);
+    atomic_store(&stop, 1);
+    pthread_join(thief, NULL);
+    IS(atomic_load(&ran), n);
+    return 0;
+}
+
+TESTF(what_runs_next_is_taken_once)
+{
+    gor_options o = { .procs = 1 };
+    IS(gor_run_with(&o, start_beside_a_thief, NULL), 0);
+}
+
 static int64_t nap_after(gor__m *m, uint32_t stolen, int64_t ns)
 {
     m->stolen = stolen;
@@ -96,18 +148,19 @@ static int64_t nap_after(gor__m *m, uint32_t stolen, int64_t ns)
     return gor__nap_due(m);
 }
 
-TESTF(who_steals_what_does_not_pay_naps_longer_and_longer)
+TESTF(who_steals_what_does_not_pay_naps_the_longer)
 {
     gor__m m;
     memset(&m, 0, sizeof m);
     IS(gor__nap_due(&m), 0);
-    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS / 4);
+    IS(nap_after(&m, GOR__LOSS - 1, 0), 0);
+    IS(nap_after(&m, 1, 0), GOR__NAP_NS);
     IS(gor__nap_due(&m), 0);                       /* asked once for each steal */
-    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS / 2);
-    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS);
-    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__NAP_NS);
-    IS(nap_after(&m, 1, GOR__STEAL_PAYS_NS), 0);
-    IS(nap_after(&m, 1 << 30, 0), GOR__NAP_NS / 4);
+    IS(nap_after(&m, GOR__LOSS, 0), 2 * GOR__NAP_NS);
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__MOST_LOSS / GOR__LOSS * GOR__NAP_NS);
+    IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__MOST_LOSS / GOR__LOSS * GOR__NAP_NS);
+    IS(nap_after(&m, 1, GOR_MS), 0);
+    IS(nap_after(&m, GOR__LOSS - 1, 0), 0);
 }
 
 /* -- how late is a goroutine that only sleeps ---------------------------------------------------- */

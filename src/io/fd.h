@@ -276,11 +276,14 @@ static ssize_t gor__try_read_unix(const gor__io *io)
  * messages, recvfrom would drop one. */
 static ssize_t gor__try_read(const gor__io *io)
 {
-    if (GOR__UNLIKELY(!(io->kind & GOR__PD_SOCKET) || io->n == 0))
-        return gor__os_read(io->fd, io->buf, io->n);
-    if (io->kind & GOR__PD_UNIX)
-        return gor__try_read_unix(io);
-    return gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
+    if (GOR__LIKELY((io->kind & GOR__PD_SOCKET) && io->n > 0)) {
+        ssize_t n = io->kind & GOR__PD_UNIX
+                  ? gor__try_read_unix(io)
+                  : gor__os_recvfrom(io->fd, io->buf, io->n, 0, NULL, NULL);
+        if (GOR__LIKELY(n != -ENOTSOCK))
+            return n;
+    }
+    return gor__os_read(io->fd, io->buf, io->n);
 }
 
 /* May it be a socket? Of what a gor call made we know; send on anything else moves nothing. */

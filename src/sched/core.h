@@ -169,6 +169,8 @@ typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
     gor__aptr next;                    /* runs before the ring: woken by the running one       */
+    gor__au32 next_owned;              /* only the owner changes it: owner sets, thieves clear  */
+    gor__au32 thief;                   /* somebody is about to take it                         */
     gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
 } gor__runq;
 
@@ -265,7 +267,8 @@ typedef struct gor__m {
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
     uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
-    int64_t    stolen_ns, nap_ns;      /* whether that paid                                    */
+    int64_t    stolen_ns;              /* whether that paid                                    */
+    int64_t    loss;                   /* so many more of late than paid                       */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */

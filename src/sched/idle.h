@@ -25,9 +25,9 @@
  *                is seen to be. All else is told as ever.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So an M
- *                that is through with what it stole within GOR__STEAL_PAYS_NS for each naps before
- *                it steals again: for GOR__NAP_NS / 4 at first, then twice as long, GOR__NAP_NS at
- *                most. It gives its P up, but counts as spinning: nobody is woken instead. What it
+ *                keeps a balance: so many stolen, less GOR__STEAL_PAYS_NS each of the time in which
+ *                it ran them. For each GOR__LOSS of that it naps for GOR__NAP_NS before it steals
+ *                again. It gives its P up, but counts as spinning: nobody is woken instead. What it
  *                might have stolen meanwhile waits for the nap's end or, as ever, for its turn.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.

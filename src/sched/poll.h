@@ -288,16 +288,27 @@ static gor__g *gor__poll(int64_t deadline)
 
 /* Who is about to wait, with nothing else to run on this P, looks here itself: it saves the way to
  * g0 and back if something is ready, and its own wait if that is what it waits for. If nothing is,
- * g0 need not look again. */
-GOR__INLINE void gor__poll_before_wait(void)
+ * g0 need not look again. True: it has looked. */
+GOR__INLINE bool gor__poll_before_wait(void)
 {
     gor__m *m = gor__self();
     gor__g *ready;
-    if (!m || gor__au32_load_rlx(&m->detour) || !gor__out_of_work(gor__m_p(m)))
-        return;
+    if (!m || !gor__next_is_to_poll(m, gor__m_p(m)))
+        return false;
     ready = gor__poll(0);
     gor__au32_store_rlx(&m->polled_in_vain, !ready);
     gor__ready_all(m, ready, GOR__PICKS_NEXT);
+    return true;
+}
+
+/* After that it does not wait: it has had its turn, and nobody picks from the ring next. */
+static void gor__poll_instead_of_wait(void)
+{
+    gor__m *m = gor__self();
+    gor__au32_store_rlx(&m->polled_in_vain, 0);
+    gor__pick_none(gor__m_p(m));
+    if (!gor__runq_empty(&gor__m_p(m)->runq))
+        gor__submitted();
 }
 
 static void gor__poll_close(void)
@@ -383,16 +394,19 @@ static int gor__pd_wait(gor__pd *pd, int fd, uint32_t gen, int dir, uint32_t see
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
     gor__node n;
+    bool polled;
     int rc;
     if (deadline <= gor__ai64_load_rlx(&gor__rt.coarse_ns))
         return -ETIMEDOUT;                         /* one that passed just now: the timer's task */
     if (gor__stress_hit(8))
         return 0;                                  /* an event that was none */
-    gor__poll_before_wait();
+    polled = gor__poll_before_wait();
     gor__pd_lock(pd);
     rc = gen == gor__au32_load_rlx(&pd->gen) ? gor__pd_arm_locked(pd, fd, dir) : -EBADF;
     if (rc != 0 || gor__au32_load_rlx(&pd->seq[dir]) != seen) {
         gor__pd_unlock(pd);
+        if (polled)
+            gor__poll_instead_of_wait();
         return rc;
     }
     gor__wait_init(&w, GOR__WHY_FD, gor__fd_object(fd),

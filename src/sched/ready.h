@@ -94,18 +94,21 @@ enum gor__where { GOR__NEXT, GOR__LAST };
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
+    bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
         gor__ready_global(g);
         return;
     }
+    if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
+        gor__runq_own_next(&p->runq, own);
     if (where == GOR__NEXT)
         g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
-    else if (gor__waking_is_vain())                /* [idle] I7 */
+    else if (vain)
         return;
-    gor__submitted_by(!g);
+    gor__submitted_by(!g && !own);
 }
 
 enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };

@@ -5,6 +5,11 @@
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
  *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
+ *             I5 next changes by an exchange; by plain loads and stores of the owner, in a window,
+ *                while next_owned is set. One thief at a time, who holds `thief`, takes next: he
+ *                ends ownership first. The owner sets next_owned, and fences, before he looks
+ *                whether there is a thief; the thief the other way round: one of them sees the
+ *                other.
  * Locks       None. A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
  * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
@@ -84,17 +89,57 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
-/* Take or replace what runs next. Owner, and thieves with g NULL. */
+/* Take or replace what runs next. Owner only. */
 GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
 {
     gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    bool owned;
     if (gor__au32_load_rlx(&gor__shared) == 0) {
         gor__aptr_store_rel(&q->next, g);
         return old;
     }
     if (!old && !g)
         return NULL;
+    if (gor__au32_load_rlx(&q->next_owned)) {
+        gor__window_open(&q->next_owned);
+        owned = gor__au32_load_rlx(&q->next_owned) != 0;
+        if (owned) {
+            old = (gor__g *)gor__aptr_load_rlx(&q->next);
+            gor__aptr_store_rel(&q->next, g);      /* rel runq.next: to a thief, later on */
+        }
+        gor__window_shut();
+        if (owned)
+            return old;
+    }
     return (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* Own next, if no thief is at it, or no more. Owner only. */
+static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
+{
+    if (own && !gor__windows_matter())
+        return;
+    gor__au32_store_rel(&q->next_owned, own);      /* rel runq.next_owned: what was done with it */
+    if (own) {
+        gor__arch_fence();
+        if (gor__au32_load_acq(&q->thief))         /* acq runq.thief */
+            gor__au32_store_rlx(&q->next_owned, 0);
+    }
+}
+
+/* Take what runs next from another. NULL: there is nothing, or another thief is at it. */
+static gor__g *gor__runq_steal_next(gor__runq *victim)
+{
+    gor__g *g;
+    if (!gor__au32_cas(&victim->thief, 0, 1))
+        return NULL;
+    if (gor__au32_load_acq(&victim->next_owned)) {             /* acq runq.next_owned */
+        gor__au32_store_rlx(&victim->next_owned, 0);
+        gor__windows_close(&victim->next_owned);
+    }
+    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);
+    gor__au32_store_rel(&victim->thief, 0);        /* rel runq.thief */
+    return g;
 }
 
 /* Move half of victim's ring, rounded up, to the ring of the caller, and one of them to the

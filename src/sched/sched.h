@@ -44,16 +44,19 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
 
+/* Is g0 to look around in this turn, whatever there is to run? */
+GOR__INLINE bool gor__look_is_due(gor__p *p, uint32_t tick)
+{
+    return tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
+           gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) || gor__stress_hit(4);
+}
+
 /* The quick choice, from any stack: NULL means that g0 should look. */
 GOR__INLINE gor__g *gor__pick(gor__p *p)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
     gor__au32_store_rlx(&p->tick, tick);
-    if (GOR__UNLIKELY(tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
-                      gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) ||
-                      gor__stress_hit(4)))
-        return NULL;
-    return gor__pick_local(p);
+    return GOR__UNLIKELY(gor__look_is_due(p, tick)) ? NULL : gor__pick_local(p);
 }
 
 /* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
@@ -151,12 +154,13 @@ GOR__INLINE void gor__park(void)
     gor__arch_wait(gor__m_g(gor__self()), NULL, NULL, 0, 0, gor__park_waiter);
 }
 
-/* Is there nothing that a switch from here would find? */
-GOR__INLINE bool gor__out_of_work(gor__p *p)
+/* Would a turn that begins now look at the fds, having found nothing else? */
+GOR__INLINE bool gor__next_is_to_poll(gor__m *m, gor__p *p)
 {
-    return gor__runq_empty(&p->runq) && gor__taskq_empty(&p->taskq) &&
-           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n) |
-             gor__au32_load_rlx(&gor__rt.urgent));
+    return !gor__au32_load_rlx(&m->detour) && gor__runq_empty(&p->runq) &&
+           gor__taskq_empty(&p->taskq) &&
+           !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n)) &&
+           !gor__look_is_due(p, gor__au32_load_rlx(&p->tick) + 1);
 }
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
@@ -258,7 +262,7 @@ static gor__g *gor__try_next_of(gor__p *victim)
     if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
         gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
     return tick == gor__au32_load_rlx(&victim->tick)
-           ? gor__runq_swap_next(&victim->runq, NULL) : NULL;
+           ? gor__runq_steal_next(&victim->runq) : NULL;
 }
 
 /* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
@@ -508,6 +512,7 @@ static void gor__p_retire(gor__p *p)
         gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
     }
     if (gor__au32_load_rlx(&p->retire)) {
+        gor__runq_own_next(&p->runq, false);       /* without a P there are no windows */
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
         gor__p_drop_gs_locked(p);
@@ -695,15 +700,13 @@ static bool gor__m_get_p(gor__m *m)
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
 static int64_t gor__nap_due(gor__m *m)
 {
-    uint32_t n = m->stolen;
-    int64_t longer = m->nap_ns ? 2 * m->nap_ns : GOR__NAP_NS / 4;
+    int64_t n = m->stolen, loss;
     if (n == 0)
         return 0;
     m->stolen = 0;
-    if (gor__os_now() - m->stolen_ns >= n * (int64_t)GOR__STEAL_PAYS_NS)
-        longer = 0;
-    m->nap_ns = longer < GOR__NAP_NS ? longer : GOR__NAP_NS;
-    return m->nap_ns;
+    loss = m->loss + n - (gor__os_now() - m->stolen_ns) / GOR__STEAL_PAYS_NS;
+    m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
+    return m->loss / GOR__LOSS * GOR__NAP_NS;
 }
 
 /* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */

@@ -1,0 +1,41 @@
+/* ==== [window] plain loads and stores that others can wait for ===================================
+ * What        The few instructions in which an M looks at a word and then changes it, or what
+ *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
+ *             Opened in [fast], [locks] and [runq], by Ms that have a P.
+ * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
+ *                taken off after the last store.
+ *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen the bit: a membarrier stands between
+ *                the bit and the look at the marks. One that is over may have stored over the bit,
+ *                so look again.
+ *             W3 Nothing is touched after the last store but the thread's own mark: so the object
+ *                may be freed by who comes next. The usual answer, to look for waiters after the
+ *                store, would read freed memory.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
+ */
+GOR__INLINE void gor__window_open(const gor__au32 *word)
+{
+    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
+    GOR__COMPILER_BARRIER();
+}
+
+GOR__INLINE void gor__window_shut(void)
+{
+    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
+}
+
+/* Can there be a window on another P? While locks are elided there is no other. */
+GOR__INLINE bool gor__windows_matter(void)
+{
+    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
+}
+
+/* W2. An object's lock may be held: who is in a window waits for nobody. */
+static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
+{
+    uint32_t mark;
+    gor__os_membarrier();
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
+        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
+            gor__os_yield();                       /* acq window, in gor__p_holder */
+}
