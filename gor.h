@@ -1739,7 +1739,7 @@ typedef gor_ctx     ctx_t;
  *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
  *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked
- *                 one; in_call is then the word's mark, by which others see it. [machine]
+ *                 one; in_call is then the word's mark, by which others see it. [window]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
@@ -7816,13 +7816,13 @@ static bool gor__m_get_p(gor__m *m)
 }
 
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
-static int64_t gor__nap_due(gor__m *m)
+static int64_t gor__nap_due(gor__m *m, int64_t now)
 {
     int64_t n = m->stolen, loss;
     if (n == 0)
         return 0;
     m->stolen = 0;
-    loss = m->loss + n - (gor__os_now() - m->stolen_ns) / GOR__STEAL_PAYS_NS;
+    loss = m->loss + n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS;
     m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
     return m->loss / GOR__LOSS * GOR__NAP_NS;
 }
@@ -7830,12 +7830,11 @@ static int64_t gor__nap_due(gor__m *m)
 /* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
 static bool gor__nap(gor__m *m)
 {
-    int64_t ns = gor__nap_due(m), until, first;
-    if (ns == 0 && !gor__stress_hit(8))
+    int64_t now = gor__os_now(), until = now + gor__nap_due(m, now), first;
+    if (until == now && !gor__stress_hit(8))
         return false;
     gor__p_release(m);
-    until = gor__os_now() + ns;
-    first = gor__timers_first();                   /* p's, too, which nobody minds */
+    first = gor__timers_first();                   /* the P's, too, which nobody minds */
     gor__m_sleep(m, first < until ? first : until);
     return true;
 }

@@ -12,7 +12,7 @@
  * [core]     G, M, P and their states; the runtime's one struct
  * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
  * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
- * [pack]     the stack of an idle goroutine in a small block
+ * [window]   plain stores that others wait for    [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [turn]     who ran when
@@ -57,7 +57,7 @@
  *   in_call       M's word: 0 in the user's code, else 1, or a window's mark. attention: what its
  *                 next call does.
  *   window        a few instructions in a call that look at a word and change it without a locked
- *                 one; in_call is then the word's mark, by which others see it. [machine]
+ *                 one; in_call is then the word's mark, by which others see it. [window]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.

@@ -144,18 +144,18 @@ TESTF(what_runs_next_is_taken_once)
 static int64_t nap_after(gor__m *m, uint32_t stolen, int64_t ns)
 {
     m->stolen = stolen;
-    m->stolen_ns = now_ns() - ns;
-    return gor__nap_due(m);
+    m->stolen_ns = GOR_SEC;
+    return gor__nap_due(m, GOR_SEC + ns);
 }
 
 TESTF(who_steals_what_does_not_pay_naps_the_longer)
 {
     gor__m m;
     memset(&m, 0, sizeof m);
-    IS(gor__nap_due(&m), 0);
+    IS(gor__nap_due(&m, GOR_SEC), 0);
     IS(nap_after(&m, GOR__LOSS - 1, 0), 0);
     IS(nap_after(&m, 1, 0), GOR__NAP_NS);
-    IS(gor__nap_due(&m), 0);                       /* asked once for each steal */
+    IS(gor__nap_due(&m, GOR_SEC), 0);                       /* asked once for each steal */
     IS(nap_after(&m, GOR__LOSS, 0), 2 * GOR__NAP_NS);
     IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__MOST_LOSS / GOR__LOSS * GOR__NAP_NS);
     IS(nap_after(&m, GOR__RUNQ_CAP, 0), GOR__MOST_LOSS / GOR__LOSS * GOR__NAP_NS);

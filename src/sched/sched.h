@@ -698,13 +698,13 @@ static bool gor__m_get_p(gor__m *m)
 }
 
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
-static int64_t gor__nap_due(gor__m *m)
+static int64_t gor__nap_due(gor__m *m, int64_t now)
 {
     int64_t n = m->stolen, loss;
     if (n == 0)
         return 0;
     m->stolen = 0;
-    loss = m->loss + n - (gor__os_now() - m->stolen_ns) / GOR__STEAL_PAYS_NS;
+    loss = m->loss + n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS;
     m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
     return m->loss / GOR__LOSS * GOR__NAP_NS;
 }
@@ -712,12 +712,11 @@ static int64_t gor__nap_due(gor__m *m)
 /* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
 static bool gor__nap(gor__m *m)
 {
-    int64_t ns = gor__nap_due(m), until, first;
-    if (ns == 0 && !gor__stress_hit(8))
+    int64_t now = gor__os_now(), until = now + gor__nap_due(m, now), first;
+    if (until == now && !gor__stress_hit(8))
         return false;
     gor__p_release(m);
-    until = gor__os_now() + ns;
-    first = gor__timers_first();                   /* p's, too, which nobody minds */
+    first = gor__timers_first();                   /* the P's, too, which nobody minds */
     gor__m_sleep(m, first < until ? first : until);
     return true;
 }
