@@ -1459,7 +1459,7 @@ GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a con
 #endif
 #endif
 
-/* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
+/* What a window at a word looks like from outside ([window]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
 {
     return (uint32_t)(uintptr_t)word | 3;
@@ -1692,9 +1692,9 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
- * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
- * [pack]     the stack of an idle goroutine in a small block
+ * [timer]    timers of one P: a 4-ary heap        [idle]     which Ms sleep, who wakes whom
+ * [window]   plain stores that others wait for    [runq]     runnable goroutines of one P
+ * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [turn]     who ran when
@@ -1729,7 +1729,7 @@ typedef gor_ctx     ctx_t;
  *                 next slot, if it is busy with something else, and run its timers. spinning: an
  *                 M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks. In vain, time
- *                 and again: [idle] I7.
+ *                 and again: [idle] I7. nap: a thief leaves stealing alone: I8.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.
@@ -1891,7 +1891,7 @@ typedef gor_ctx     ctx_t;
 #endif
 
 #define GOR__MAX_PROCS      1024
-#define GOR__POLL_BATCH     32                /* events taken from the kernel at a time          */
+#define GOR__POLL_BATCH     32                /* events taken at a time: on the stack of who asks */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
@@ -1902,10 +1902,10 @@ typedef gor_ctx     ctx_t;
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
-#define GOR__STEAL_PAYS_NS  300               /* what is stolen is to run for as long, each      */
-#define GOR__LOSS           16                /* for each so many that did not, as many as ...   */
-#define GOR__MOST_LOSS      64
-#define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief leaves stealing alone for as long   */
+#define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
+#define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
+#define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
+#define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -3325,7 +3325,7 @@ static void gor__os_alt_stack_off(void *p)
  *               forget        watch fd no longer
  *               wait          up to GOR__POLL_BATCH events, sleeping until deadline (0: not at
  *                             all); may end early
- *               event         one of them
+ *               event         the i-th of what wait has left in its list, decoded
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.
@@ -4607,8 +4607,8 @@ typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
     gor__aptr next;                    /* runs before the ring: woken by the running one       */
-    gor__au32 next_owned;              /* only the owner changes it: owner sets, thieves clear  */
-    gor__au32 thief;                   /* somebody is about to take it                         */
+    gor__au32 next_owned;              /* owner sets and clears, a thief clears: [runq] I5     */
+    gor__au32 thief;                   /* whoever steals next holds it: 0 or 1                 */
     gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
 } gor__runq;
 
@@ -4704,14 +4704,14 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
-    uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
-    int64_t    stolen_ns;              /* whether that paid                                    */
-    int64_t    loss;                   /* so many more of late than paid                       */
+    uint32_t   n_stolen;               /* by its last steal, until asked whether it paid       */
+    int64_t    stolen_ns;              /* when that was: [idle] I8                             */
+    int64_t    loss;                   /* stolen and not paid for, of late                     */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */
-    gor__au32  polls_own;              /* its own since                                        */
-    gor__au32  polled_in_vain;         /* by the one that has just begun to wait: [poll]       */
+    gor__au32  polls_own;              /* its own since; goroutines poll too                   */
+    gor__au32  polled_in_vain;         /* who waits has, just now: g0 need not look: [poll]    */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */
@@ -5043,7 +5043,7 @@ static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
 static void gor__timers_publish(gor__timers *h)
 {
     gor__au64_store_rlx(&h->count, h->n);
-    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);
+    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);  /* rel timers.first */
 }
 
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
@@ -5213,7 +5213,7 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
 
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
  * What        Idle lists, and the protocol by which runnable work never waits for a sleeping M
- *             while a P is free, and idle Ms do not burn the CPU.
+ *             while a P is free, but as I7 and I8 say, and idle Ms do not burn the CPU.
  * Invariants  I1 Submitting: queue the G; full fence; if a P is idle and no M spins, wake one to
  *                spin.
  *             I2 Going idle: the last spinner stops spinning, and only then, after a full fence,
@@ -5235,13 +5235,14 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
  *                looks each GOR__IN_VAIN_NS whether anything is queued or due, and wakes an M for
  *                it. The first wake that finds work ends this, and so does a time in which nothing
- *                is seen to be. All else is told as ever.
+ *                is seen to be. All else is told as ever, but for I8.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So an M
- *                keeps a balance: so many stolen, less GOR__STEAL_PAYS_NS each of the time in which
- *                it ran them. For each GOR__LOSS of that it naps for GOR__NAP_NS before it steals
- *                again. It gives its P up, but counts as spinning: nobody is woken instead. What it
- *                might have stolen meanwhile waits for the nap's end or, as ever, for its turn.
+ *                keeps a balance: how many it stole from rings, less one for each
+ *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__MOST_LOSS at most.
+ *                For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again. It gives
+ *                its P up, but counts as spinning, so that nobody is woken instead: the exception
+ *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -5511,14 +5512,16 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *             Opened in [fast], [locks] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
- *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
- *                finds that each of them is over, or has seen the bit: a membarrier stands between
- *                the bit and the look at the marks. One that is over may have stored over the bit,
- *                so look again.
+ *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen it: a membarrier stands between the
+ *                change and the look at the marks. A window that stores to the word itself may
+ *                have undone the change: look again then.
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [runq]
+ *                asks gor__windows_matter.
+ * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 GOR__INLINE void gor__window_open(const gor__au32 *word)
 {
@@ -5553,17 +5556,18 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
- *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
- *             I5 next changes by an exchange; by plain loads and stores of the owner, in a window,
- *                while next_owned is set. One thief at a time, who holds `thief`, takes next: he
- *                ends ownership first. The owner sets next_owned, and fences, before he looks
- *                whether there is a thief; the thief the other way round: one of them sees the
- *                other.
- * Locks       None. A full ring is spilled by [ready].
+ *             I4 while gor__shared is 0 the owner is alone: plain stores move head and change next.
+ *             I5 Else next changes by an exchange; but while next_owned is set by plain loads and
+ *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
+ *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
+ *                takes next, and ends ownership first. The owner sets next_owned, fences, and looks
+ *                at thief; the thief sets thief, then looks at next_owned: one sees the other.
+ * Locks       None; but who steals next takes gor__rt.lock (SCHED), in gor__windows_close.
+ *             A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
  * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
  *             thief about to lose may still be reading one; I4.
- * Tests       all; tiny rings under GORDEBUG=stress
+ * Tests       all; tiny rings under GORDEBUG=stress; tests/preempt.c for I5
  */
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
@@ -5663,10 +5667,10 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
     return (gor__g *)gor__aptr_xchg(&q->next, g);
 }
 
-/* Own next, if no thief is at it, or no more. Owner only. */
+/* Begin to own next, unless a thief is at it; or cease to. Owner only. */
 static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
 {
-    if (own && !gor__windows_matter())
+    if (own && !gor__windows_matter())             /* [window] W4 */
         return;
     gor__au32_store_rel(&q->next_owned, own);      /* rel runq.next_owned: what was done with it */
     if (own) {
@@ -5680,13 +5684,13 @@ static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
 static gor__g *gor__runq_steal_next(gor__runq *victim)
 {
     gor__g *g;
-    if (!gor__au32_cas(&victim->thief, 0, 1))
+    if (!gor__au32_cas(&victim->thief, 0, 1))                  /* acq runq.thief: the last one's */
         return NULL;
-    if (gor__au32_load_acq(&victim->next_owned)) {             /* acq runq.next_owned */
+    if (gor__au32_load_sc(&victim->next_owned)) {  /* after `thief`: I5; acq runq.next_owned */
         gor__au32_store_rlx(&victim->next_owned, 0);
         gor__windows_close(&victim->next_owned);
     }
-    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);
+    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);         /* acq runq.next */
     gor__au32_store_rel(&victim->thief, 0);        /* rel runq.thief */
     return g;
 }
@@ -7162,25 +7166,33 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
 
-/* Is g0 to look around in this turn, whatever there is to run? */
+/* Is g0 to look around in this turn, whatever there is to run? The timers are asked once in a few
+ * microseconds: a second call may say no. */
 GOR__INLINE bool gor__look_is_due(gor__p *p, uint32_t tick)
 {
     return tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
            gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) || gor__stress_hit(4);
 }
 
-/* The quick choice, from any stack: NULL means that g0 should look. */
-GOR__INLINE gor__g *gor__pick(gor__p *p)
+/* A turn, as sysmon and the global queue count them. Its number. */
+GOR__INLINE uint32_t gor__count_turn(gor__p *p)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
     gor__au32_store_rlx(&p->tick, tick);
+    return tick;
+}
+
+/* The quick choice, from any stack: NULL means that g0 should look. */
+GOR__INLINE gor__g *gor__pick(gor__p *p)
+{
+    uint32_t tick = gor__count_turn(p);
     return GOR__UNLIKELY(gor__look_is_due(p, tick)) ? NULL : gor__pick_local(p);
 }
 
-/* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
+/* g0 is to choose; a turn all the same. */
 GOR__INLINE gor__g *gor__pick_none(gor__p *p)
 {
-    gor__au32_store_rlx(&p->tick, gor__au32_load_rlx(&p->tick) + 1);
+    gor__count_turn(p);
     return NULL;
 }
 
@@ -7386,7 +7398,7 @@ static gor__g *gor__try_next_of(gor__p *victim)
 /* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
 static gor__g *gor__stole(gor__m *m, gor__p *p, gor__g *g)
 {
-    m->stolen = 1 + gor__runq_n(&p->runq);
+    m->n_stolen = 1 + gor__runq_n(&p->runq);
     m->stolen_ns = gor__os_now();
     return g;
 }
@@ -7502,13 +7514,13 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
-/* Look at the fds, without waiting. The first that is ready runs, the others go into p's ring. */
+/* Look at the fds, without waiting, unless who waits has just done so in vain. The first that is
+ * ready runs, the others go into p's ring. */
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
     gor__g *first;
-    bool again = gor__au32_load_rlx(&m->polled_in_vain) != 0;
-    gor__au32_store_rlx(&m->polled_in_vain, 0);
-    if (again || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
+    bool just_looked = gor__au32_load_rlx(&m->polled_in_vain) != 0;
+    if (just_looked || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
@@ -7772,6 +7784,7 @@ static void gor__m_idle(gor__m *m)
     int64_t leave_at;
     gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
     gor__has_looked(m, false);
+    m->n_stolen = 0;                               /* asleep it runs none of them: [idle] I8 */
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -7818,10 +7831,10 @@ static bool gor__m_get_p(gor__m *m)
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
 static int64_t gor__nap_due(gor__m *m, int64_t now)
 {
-    int64_t n = m->stolen, loss;
+    int64_t n = m->n_stolen, loss;
     if (n == 0)
         return 0;
-    m->stolen = 0;
+    m->n_stolen = 0;
     loss = m->loss + n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS;
     m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
     return m->loss / GOR__LOSS * GOR__NAP_NS;
@@ -7869,6 +7882,7 @@ static gor__g *gor__find_work(gor__m *m)
             g = gor__try_own(m, p);
         if (!g)
             g = gor__try_poll(m, p);
+        gor__au32_store_rlx(&m->polled_in_vain, 0);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
             if (m->spinning && !gor__nap(m))
@@ -7878,7 +7892,7 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
-        if (gor__m_p(m))
+        if (gor__m_p(m))                           /* else a nap has given it up */
             gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();
@@ -8845,8 +8859,8 @@ GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *val
 
 /* ==== [poll] who waits for which file descriptor =================================================
  * What        A descriptor, pd, for each fd number that a call has seen, with the waiters of its
- *             two directions. The sleeper ([idle] I5), and Ms that run out of work, take events
- *             from the kernel and claim the waits that they end.
+ *             two directions. The sleeper ([idle] I5), Ms that run out of work, and goroutines
+ *             about to wait, take events from the kernel and claim the waits that they end.
  * Protocol    A call loads seq; tries; if the system would block, it waits under the pd's lock, but
  *             only if seq is still what it was. An event counts seq up under the lock, then takes
  *             all waiters: they try again. So what came after the attempt is seen, and nobody is
@@ -9146,12 +9160,13 @@ GOR__INLINE bool gor__poll_before_wait(void)
     return true;
 }
 
-/* After that it does not wait: it has had its turn, and nobody picks from the ring next. */
+/* Who has looked does not wait after all. That was a turn, so that timers and gor_procs get theirs;
+ * and what it found is told of, for nobody picks from the ring next. */
 static void gor__poll_instead_of_wait(void)
 {
     gor__m *m = gor__self();
     gor__au32_store_rlx(&m->polled_in_vain, 0);
-    gor__pick_none(gor__m_p(m));
+    gor__count_turn(gor__m_p(m));
     if (!gor__runq_empty(&gor__m_p(m)->runq))
         gor__submitted();
 }
@@ -11018,7 +11033,7 @@ int gor_select_n(gor_case *cases, size_t n)
 /* -- mutex ------------------------------------------------------------------------------------
  * What        state: LOCKED, QUEUED (somebody may wait), HEAT (somebody did lately, counted down by
  *             the unlocks since). Without the last two a lock is a compare-and-swap, and an unlock
- *             a look and a plain store, in a window ([machine]).
+ *             a look and a plain store, in a window ([window]).
  * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
  *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
  *             its age, and queues first.
@@ -13397,8 +13412,8 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     return n;
 }
 
-/* Of a socket by recvfrom, which has less to ask for than read. Nothing is read by read alone: of
- * messages, recvfrom would drop one. */
+/* From a socket by recvfrom, which has less to ask for than read. 0 bytes by read: recvfrom would
+ * drop a message for them. ENOTSOCK: the number is another file's by now. */
 static ssize_t gor__try_read(const gor__io *io)
 {
     if (GOR__LIKELY((io->kind & GOR__PD_SOCKET) && io->n > 0)) {

@@ -10,9 +10,9 @@
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [runq]     runnable goroutines of one P         [timer]    timers of one P: a 4-ary heap
- * [idle]     which Ms sleep, who wakes whom       [ready]    making Gs runnable; their memory
- * [window]   plain stores that others wait for    [pack]     an idle stack in a small block
+ * [timer]    timers of one P: a 4-ary heap        [idle]     which Ms sleep, who wakes whom
+ * [window]   plain stores that others wait for    [runq]     runnable goroutines of one P
+ * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
  * [start]    a new goroutine joins the queue      [turn]     who ran when
@@ -47,7 +47,7 @@
  *                 next slot, if it is busy with something else, and run its timers. spinning: an
  *                 M with a P that looks for work.
  *   submit        queue a G, fence, wake a spinner if a P is idle and none looks. In vain, time
- *                 and again: [idle] I7.
+ *                 and again: [idle] I7. nap: a thief leaves stealing alone: I8.
  *   hold          a word of the G: why it cannot just be switched to. ON_CPU: its stack is in
  *                 use, or about to be; NO_STACK: it has not run yet; TIED: only its M may run it;
  *                 CLAIMED: pages of its stack are going, or coming; PACKED: they are gone.

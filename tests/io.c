@@ -1700,6 +1700,86 @@ static void converse(void *p)
     close_both(fd);
 }
 
+/* -- who is about to wait looks for himself -------------------------------------------------------- */
+
+/* A short read says that the socket is empty: the next one waits at once. */
+static void empty(int fd, int peer)
+{
+    char c[16];
+    IS(write(peer, "x", 1), 1);
+    IS(gor_read(fd, c, sizeof c), 1);
+}
+
+static int read_beside_another(void *p)
+{
+    int own[2], other[2], untold = 0;
+    (void)p;
+    make_tcp(own);
+    make_tcp(other);
+    for (int i = 0; i < 200; i++) {
+        gor__p *here;
+        struct job j = { 0 };
+        gor_wg wg = { 0 };
+        j.fd = other[0];
+        empty(own[0], own[1]);
+        START(&wg, read_job, &j);
+        WAIT_FOR(is_waited_for(other[0]) && gor__au32_load_rlx(&gor__rt.n_idle_p) == 1);
+        IS(write(other[1], "y", 1), 1);
+        empty(own[0], own[1]);
+        here = gor__m_p(gor__self());
+        untold += !gor__runq_empty(&here->runq) && gor__au32_load_sc(&gor__rt.n_idle_p) == 1 &&
+                  gor__au32_load_sc(&gor__rt.n_spinning) == 0;
+        gor_wg_wait(&wg);
+        IS(j.rc, 1);
+    }
+    IS(untold, 0);
+    close_both(own);
+    close_both(other);
+    return 0;
+}
+
+TESTF(who_finds_its_own_event_and_anothers_tells_of_the_other)
+{
+    gor_options o = { .procs = 2 };
+    IS(gor_run_with(&o, read_beside_another, NULL), 0);
+}
+
+static int read_what_is_there(void *p)
+{
+    enum { N = 200 };
+    int fd[2];
+    uint32_t before;
+    (void)p;
+    make_tcp(fd);
+    empty(fd[0], fd[1]);
+    before = gor__au32_load_rlx(&gor__p_at(0)->tick);
+    for (int i = 0; i < N; i++)
+        empty(fd[0], fd[1]);
+    OK(gor__au32_load_rlx(&gor__p_at(0)->tick) - before >= N);
+    close_both(fd);
+    return 0;
+}
+
+/* Or timers would wait for the quantum, and gor_procs too. */
+TESTF(a_read_that_finds_its_own_event_is_a_turn)
+{
+    gor_options o = { .procs = 1 };
+    IS(gor_run_with(&o, read_what_is_there, NULL), 0);
+}
+
+TEST(a_socket_number_that_became_a_pipe_is_read)
+{
+    int fd[2], pipe_end[2];
+    char c[16];
+    make_tcp(fd);
+    make_pipe(pipe_end);
+    IS(dup2(pipe_end[0], fd[0]), fd[0]);
+    IS(write(pipe_end[1], "abc", 3), 3);
+    IS(gor_read(fd[0], c, sizeof c), 3);
+    close_both(fd);
+    close_both(pipe_end);
+}
+
 TEST(a_hundred_conversations_at_once)
 {
     int n = scaled(200);

@@ -33,16 +33,17 @@ static int by_age(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* After what there was before, start one that is to run next here, and make no call until it has run
- * elsewhere. The median lateness of both, and of a thread. */
+/* After `before`, start one that is to run next here, and make no call until it has run elsewhere.
+ * The median lateness of that, and of a thread that sleeps. */
 static int start_and_compute(void (*before)(void))
 {
     enum { ROUNDS = 41 };
     int64_t late[ROUNDS], noise[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         _Atomic int ran = 0;
-        int64_t begin = now_ns();
+        int64_t begin;
         before();
+        begin = now_ns();
         usleep(GOR__IN_VAIN_NS / GOR_US);
         noise[i] = now_ns() - begin;
         begin = now_ns();
@@ -70,7 +71,7 @@ static int after_wakes_in_vain(void *p) { (void)p; return start_and_compute(wake
 
 static void end_at_once(void *p) { (void)p; }
 
-/* Nothing that is worth to be stolen (I8). */
+/* Nothing that is worth stealing ([idle] I8). */
 static void start_many_that_end(void)
 {
     gor_wg wg = { 0 };
@@ -82,10 +83,15 @@ static void start_many_that_end(void)
 static int after_poor_steals(void *p) { (void)p; return start_and_compute(start_many_that_end); }
 
 /* An endless quantum: nobody takes the processor from who computes. */
-TESTF(what_runs_next_is_run_elsewhere_soon_whatever_was_in_vain)
+TESTF(what_runs_next_is_run_elsewhere_soon_after_wakes_in_vain)
 {
     gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
     IS(gor_run_with(&o, after_wakes_in_vain, NULL), 0);
+}
+
+TESTF(what_runs_next_is_run_elsewhere_soon_after_poor_steals)
+{
+    gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
     IS(gor_run_with(&o, after_poor_steals, NULL), 0);
 }
 
@@ -96,7 +102,8 @@ static void count(void *p)
     atomic_fetch_add((_Atomic int *)p, 1);
 }
 
-/* A thread that takes what runs next from the one processor, at any moment, and hands it to all. */
+/* A thread that takes what runs next from the one processor, at any moment, and puts it into the
+ * global queue. */
 static void *steal_next(void *p)
 {
     _Atomic int *stop = (_Atomic int *)p;
@@ -112,17 +119,19 @@ static void *steal_next(void *p)
     return NULL;
 }
 
-/* The processor owns that place ([runq] I5), and takes it back each time. */
+/* The processor owns that place ([runq] I5) again after each theft. */
 static int start_beside_a_thief(void *p)
 {
     const int n = scaled(2000000);
     _Atomic int ran = 0, stop = 0;
+    int owned = 0;
     pthread_t thief;
     (void)p;
     IS(pthread_create(&thief, NULL, steal_next, &stop), 0);
     for (int i = 0; i < n; i++) {
         gor__au32_store_rlx(&gor__rt.in_vain, GOR__IN_VAIN);
         IS(gor_go(count, &ran), 0);
+        owned += gor__au32_load_rlx(&gor__p_at(0)->runq.next_owned) != 0;
         if (i % 2)
             gor_yield();
         while (i % 64 == 63 && atomic_load(&ran) <= i)
@@ -132,6 +141,7 @@ static int start_beside_a_thief(void *p)
     atomic_store(&stop, 1);
     pthread_join(thief, NULL);
     IS(atomic_load(&ran), n);
+    OK(owned > 0 || !gor__rt.membarrier);
     return 0;
 }
 
@@ -143,12 +153,12 @@ TESTF(what_runs_next_is_taken_once)
 
 static int64_t nap_after(gor__m *m, uint32_t stolen, int64_t ns)
 {
-    m->stolen = stolen;
+    m->n_stolen = stolen;
     m->stolen_ns = GOR_SEC;
     return gor__nap_due(m, GOR_SEC + ns);
 }
 
-TESTF(who_steals_what_does_not_pay_naps_the_longer)
+TESTF(the_less_steals_pay_the_longer_the_thief_naps)
 {
     gor__m m;
     memset(&m, 0, sizeof m);

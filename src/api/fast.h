@@ -56,7 +56,7 @@ GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a con
 #endif
 #endif
 
-/* What a window at a word looks like from outside ([machine]). In a call that has none it is 1. */
+/* What a window at a word looks like from outside ([window]). In a call that has none it is 1. */
 static inline GOR__UNUSED uint32_t gor__near_mark(const gor__au32 *word)
 {
     return (uint32_t)(uintptr_t)word | 3;

@@ -76,7 +76,7 @@
 #endif
 
 #define GOR__MAX_PROCS      1024
-#define GOR__POLL_BATCH     32                /* events taken from the kernel at a time          */
+#define GOR__POLL_BATCH     32                /* events taken at a time: on the stack of who asks */
 #define GOR__MIN_STACK_SIZE ((size_t)16 << 10)
 #define GOR__MAX_STACK_SIZE ((size_t)1 << 30)
 #define GOR__STACK_SIZE     ((size_t)256 << 10)
@@ -87,10 +87,10 @@
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
-#define GOR__STEAL_PAYS_NS  300               /* what is stolen is to run for as long, each      */
-#define GOR__LOSS           16                /* for each so many that did not, as many as ...   */
-#define GOR__MOST_LOSS      64
-#define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief leaves stealing alone for as long   */
+#define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
+#define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
+#define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
+#define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

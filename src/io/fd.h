@@ -272,8 +272,8 @@ static ssize_t gor__try_read_unix(const gor__io *io)
     return n;
 }
 
-/* Of a socket by recvfrom, which has less to ask for than read. Nothing is read by read alone: of
- * messages, recvfrom would drop one. */
+/* From a socket by recvfrom, which has less to ask for than read. 0 bytes by read: recvfrom would
+ * drop a message for them. ENOTSOCK: the number is another file's by now. */
 static ssize_t gor__try_read(const gor__io *io)
 {
     if (GOR__LIKELY((io->kind & GOR__PD_SOCKET) && io->n > 0)) {

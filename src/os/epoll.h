@@ -7,7 +7,7 @@
  *               forget        watch fd no longer
  *               wait          up to GOR__POLL_BATCH events, sleeping until deadline (0: not at
  *                             all); may end early
- *               event         one of them
+ *               event         the i-th of what wait has left in its list, decoded
  *               wake          end one sleep, now or the next; async-signal-safe
  *               calm          take back a wake: for the one who slept
  * Runs on     Any stack, any thread. Leaves errno alone.

@@ -169,8 +169,8 @@ typedef struct gor__runq {
     gor__au32 head;                    /* any thread: next slot to take                        */
     gor__au32 tail;                    /* owner writes, any thread reads: next slot to fill    */
     gor__aptr next;                    /* runs before the ring: woken by the running one       */
-    gor__au32 next_owned;              /* only the owner changes it: owner sets, thieves clear  */
-    gor__au32 thief;                   /* somebody is about to take it                         */
+    gor__au32 next_owned;              /* owner sets and clears, a thief clears: [runq] I5     */
+    gor__au32 thief;                   /* whoever steals next holds it: 0 or 1                 */
     gor__aptr slot[GOR__RUNQ_CAP];     /* owner writes                                         */
 } gor__runq;
 
@@ -266,14 +266,14 @@ typedef struct gor__m {
     gor__au64  rng;
     bool       spinning;
     bool       called;                 /* it was woken to look for work: [idle] I7             */
-    uint32_t   stolen;                 /* so many goroutines, when: [idle] I8. 0: it has asked */
-    int64_t    stolen_ns;              /* whether that paid                                    */
-    int64_t    loss;                   /* so many more of late than paid                       */
+    uint32_t   n_stolen;               /* by its last steal, until asked whether it paid       */
+    int64_t    stolen_ns;              /* when that was: [idle] I8                             */
+    int64_t    loss;                   /* stolen and not paid for, of late                     */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */
-    gor__au32  polls_own;              /* its own since                                        */
-    gor__au32  polled_in_vain;         /* by the one that has just begun to wait: [poll]       */
+    gor__au32  polls_own;              /* its own since; goroutines poll too                   */
+    gor__au32  polled_in_vain;         /* who waits has, just now: g0 need not look: [poll]    */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
     bool       is_main;                /* the thread that called gor_run                       */

@@ -1,6 +1,6 @@
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
  * What        Idle lists, and the protocol by which runnable work never waits for a sleeping M
- *             while a P is free, and idle Ms do not burn the CPU.
+ *             while a P is free, but as I7 and I8 say, and idle Ms do not burn the CPU.
  * Invariants  I1 Submitting: queue the G; full fence; if a P is idle and no M spins, wake one to
  *                spin.
  *             I2 Going idle: the last spinner stops spinning, and only then, after a full fence,
@@ -22,13 +22,14 @@
  *                GOR__IN_VAIN wakes in a row have found no work, such a one wakes nobody; [sysmon]
  *                looks each GOR__IN_VAIN_NS whether anything is queued or due, and wakes an M for
  *                it. The first wake that finds work ends this, and so does a time in which nothing
- *                is seen to be. All else is told as ever.
+ *                is seen to be. All else is told as ever, but for I8.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So an M
- *                keeps a balance: so many stolen, less GOR__STEAL_PAYS_NS each of the time in which
- *                it ran them. For each GOR__LOSS of that it naps for GOR__NAP_NS before it steals
- *                again. It gives its P up, but counts as spinning: nobody is woken instead. What it
- *                might have stolen meanwhile waits for the nap's end or, as ever, for its turn.
+ *                keeps a balance: how many it stole from rings, less one for each
+ *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__MOST_LOSS at most.
+ *                For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again. It gives
+ *                its P up, but counts as spinning, so that nobody is woken instead: the exception
+ *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end.
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */

@@ -1,7 +1,7 @@
 /* ==== [poll] who waits for which file descriptor =================================================
  * What        A descriptor, pd, for each fd number that a call has seen, with the waiters of its
- *             two directions. The sleeper ([idle] I5), and Ms that run out of work, take events
- *             from the kernel and claim the waits that they end.
+ *             two directions. The sleeper ([idle] I5), Ms that run out of work, and goroutines
+ *             about to wait, take events from the kernel and claim the waits that they end.
  * Protocol    A call loads seq; tries; if the system would block, it waits under the pd's lock, but
  *             only if seq is still what it was. An event counts seq up under the lock, then takes
  *             all waiters: they try again. So what came after the attempt is seen, and nobody is
@@ -301,12 +301,13 @@ GOR__INLINE bool gor__poll_before_wait(void)
     return true;
 }
 
-/* After that it does not wait: it has had its turn, and nobody picks from the ring next. */
+/* Who has looked does not wait after all. That was a turn, so that timers and gor_procs get theirs;
+ * and what it found is told of, for nobody picks from the ring next. */
 static void gor__poll_instead_of_wait(void)
 {
     gor__m *m = gor__self();
     gor__au32_store_rlx(&m->polled_in_vain, 0);
-    gor__pick_none(gor__m_p(m));
+    gor__count_turn(gor__m_p(m));
     if (!gor__runq_empty(&gor__m_p(m)->runq))
         gor__submitted();
 }

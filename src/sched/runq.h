@@ -4,17 +4,18 @@
  * Invariants  I1 tail - head is in 0..GOR__RUNQ_CAP; both counters run free and may wrap.
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
- *             I4 while gor__shared is 0 the owner is alone and moves head by a plain store.
- *             I5 next changes by an exchange; by plain loads and stores of the owner, in a window,
- *                while next_owned is set. One thief at a time, who holds `thief`, takes next: he
- *                ends ownership first. The owner sets next_owned, and fences, before he looks
- *                whether there is a thief; the thief the other way round: one of them sees the
- *                other.
- * Locks       None. A full ring is spilled by [ready].
+ *             I4 while gor__shared is 0 the owner is alone: plain stores move head and change next.
+ *             I5 Else next changes by an exchange; but while next_owned is set by plain loads and
+ *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
+ *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
+ *                takes next, and ends ownership first. The owner sets next_owned, fences, and looks
+ *                at thief; the thief sets thief, then looks at next_owned: one sees the other.
+ * Locks       None; but who steals next takes gor__rt.lock (SCHED), in gor__windows_close.
+ *             A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
  * Source      Ring of the Go 1.1 scheduler (Vyukov, 2012). We differ: slots are atomic, because a
  *             thief about to lose may still be reading one; I4.
- * Tests       all; tiny rings under GORDEBUG=stress
+ * Tests       all; tiny rings under GORDEBUG=stress; tests/preempt.c for I5
  */
 #if GOR_CHECK
 static uint32_t gor__runq_cap = GOR__RUNQ_CAP;         /* stress: tiny rings */
@@ -114,10 +115,10 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
     return (gor__g *)gor__aptr_xchg(&q->next, g);
 }
 
-/* Own next, if no thief is at it, or no more. Owner only. */
+/* Begin to own next, unless a thief is at it; or cease to. Owner only. */
 static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
 {
-    if (own && !gor__windows_matter())
+    if (own && !gor__windows_matter())             /* [window] W4 */
         return;
     gor__au32_store_rel(&q->next_owned, own);      /* rel runq.next_owned: what was done with it */
     if (own) {
@@ -131,13 +132,13 @@ static GOR__NOINLINE void gor__runq_own_next(gor__runq *q, bool own)
 static gor__g *gor__runq_steal_next(gor__runq *victim)
 {
     gor__g *g;
-    if (!gor__au32_cas(&victim->thief, 0, 1))
+    if (!gor__au32_cas(&victim->thief, 0, 1))                  /* acq runq.thief: the last one's */
         return NULL;
-    if (gor__au32_load_acq(&victim->next_owned)) {             /* acq runq.next_owned */
+    if (gor__au32_load_sc(&victim->next_owned)) {  /* after `thief`: I5; acq runq.next_owned */
         gor__au32_store_rlx(&victim->next_owned, 0);
         gor__windows_close(&victim->next_owned);
     }
-    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);
+    g = (gor__g *)gor__aptr_xchg(&victim->next, NULL);         /* acq runq.next */
     gor__au32_store_rel(&victim->thief, 0);        /* rel runq.thief */
     return g;
 }

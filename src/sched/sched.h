@@ -44,25 +44,33 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
     return g ? g : gor__runq_swap_next(&p->runq, NULL);
 }
 
-/* Is g0 to look around in this turn, whatever there is to run? */
+/* Is g0 to look around in this turn, whatever there is to run? The timers are asked once in a few
+ * microseconds: a second call may say no. */
 GOR__INLINE bool gor__look_is_due(gor__p *p, uint32_t tick)
 {
     return tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
            gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) || gor__stress_hit(4);
 }
 
-/* The quick choice, from any stack: NULL means that g0 should look. */
-GOR__INLINE gor__g *gor__pick(gor__p *p)
+/* A turn, as sysmon and the global queue count them. Its number. */
+GOR__INLINE uint32_t gor__count_turn(gor__p *p)
 {
     uint32_t tick = gor__au32_load_rlx(&p->tick) + 1;
     gor__au32_store_rlx(&p->tick, tick);
+    return tick;
+}
+
+/* The quick choice, from any stack: NULL means that g0 should look. */
+GOR__INLINE gor__g *gor__pick(gor__p *p)
+{
+    uint32_t tick = gor__count_turn(p);
     return GOR__UNLIKELY(gor__look_is_due(p, tick)) ? NULL : gor__pick_local(p);
 }
 
-/* g0 is to choose; a turn all the same, as sysmon and the global queue count them. */
+/* g0 is to choose; a turn all the same. */
 GOR__INLINE gor__g *gor__pick_none(gor__p *p)
 {
-    gor__au32_store_rlx(&p->tick, gor__au32_load_rlx(&p->tick) + 1);
+    gor__count_turn(p);
     return NULL;
 }
 
@@ -268,7 +276,7 @@ static gor__g *gor__try_next_of(gor__p *victim)
 /* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
 static gor__g *gor__stole(gor__m *m, gor__p *p, gor__g *g)
 {
-    m->stolen = 1 + gor__runq_n(&p->runq);
+    m->n_stolen = 1 + gor__runq_n(&p->runq);
     m->stolen_ns = gor__os_now();
     return g;
 }
@@ -384,13 +392,13 @@ static void gor__preempted_spill(gor__m *m)
     gor__preempted_none(m);
 }
 
-/* Look at the fds, without waiting. The first that is ready runs, the others go into p's ring. */
+/* Look at the fds, without waiting, unless who waits has just done so in vain. The first that is
+ * ready runs, the others go into p's ring. */
 static gor__g *gor__try_poll(gor__m *m, gor__p *p)
 {
     gor__g *first;
-    bool again = gor__au32_load_rlx(&m->polled_in_vain) != 0;
-    gor__au32_store_rlx(&m->polled_in_vain, 0);
-    if (again || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
+    bool just_looked = gor__au32_load_rlx(&m->polled_in_vain) != 0;
+    if (just_looked || gor__au32_load_acq(&gor__rt.poller) == 0)     /* acq rt.poller: its fds */
         return NULL;
     first = gor__up.poll(0);
     if (!first || !gor__is_ordinary(first)) {
@@ -654,6 +662,7 @@ static void gor__m_idle(gor__m *m)
     int64_t leave_at;
     gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
     gor__has_looked(m, false);
+    m->n_stolen = 0;                               /* asleep it runs none of them: [idle] I8 */
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -700,10 +709,10 @@ static bool gor__m_get_p(gor__m *m)
 /* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
 static int64_t gor__nap_due(gor__m *m, int64_t now)
 {
-    int64_t n = m->stolen, loss;
+    int64_t n = m->n_stolen, loss;
     if (n == 0)
         return 0;
-    m->stolen = 0;
+    m->n_stolen = 0;
     loss = m->loss + n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS;
     m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
     return m->loss / GOR__LOSS * GOR__NAP_NS;
@@ -751,6 +760,7 @@ static gor__g *gor__find_work(gor__m *m)
             g = gor__try_own(m, p);
         if (!g)
             g = gor__try_poll(m, p);
+        gor__au32_store_rlx(&m->polled_in_vain, 0);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
             if (m->spinning && !gor__nap(m))
@@ -760,7 +770,7 @@ static gor__g *gor__find_work(gor__m *m)
             gor__found(m);
             return g;
         }
-        if (gor__m_p(m))
+        if (gor__m_p(m))                           /* else a nap has given it up */
             gor__p_release(m);
         gor__stop_spinning(m);                     /* [idle] I2: first this, then look again */
         gor__arch_fence();

@@ -79,7 +79,7 @@ static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
 static void gor__timers_publish(gor__timers *h)
 {
     gor__au64_store_rlx(&h->count, h->n);
-    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);
+    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);  /* rel timers.first */
 }
 
 static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)

@@ -4,14 +4,16 @@
  *             Opened in [fast], [locks] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
- *             W2 Who sets a bit that bars windows at a word, and then calls gor__windows_close,
- *                finds that each of them is over, or has seen the bit: a membarrier stands between
- *                the bit and the look at the marks. One that is over may have stored over the bit,
- *                so look again.
+ *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen it: a membarrier stands between the
+ *                change and the look at the marks. A window that stores to the word itself may
+ *                have undone the change: look again then.
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast].
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [runq]
+ *                asks gor__windows_matter.
+ * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 GOR__INLINE void gor__window_open(const gor__au32 *word)
 {

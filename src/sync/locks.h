@@ -3,7 +3,7 @@
 /* -- mutex ------------------------------------------------------------------------------------
  * What        state: LOCKED, QUEUED (somebody may wait), HEAT (somebody did lately, counted down by
  *             the unlocks since). Without the last two a lock is a compare-and-swap, and an unlock
- *             a look and a plain store, in a window ([machine]).
+ *             a look and a plain store, in a window ([window]).
  * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
  *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
  *             its age, and queues first.
