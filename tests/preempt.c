@@ -34,16 +34,15 @@ static int by_age(const void *a, const void *b)
 }
 
 /* After `before`, start one that is to run next here, and make no call until it has run elsewhere.
- * The median lateness of that, and of a thread that sleeps. */
+ * The median lateness of that, and of this thread in `before` and a sleep. */
 static int start_and_compute(void (*before)(void))
 {
     enum { ROUNDS = 41 };
     int64_t late[ROUNDS], noise[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         _Atomic int ran = 0;
-        int64_t begin;
-        before();
-        begin = now_ns();
+        int64_t begin = now_ns();                  /* noise: with what a thief that has just run  */
+        before();                                  /* waits for a CPU on a crowded machine        */
         usleep(GOR__IN_VAIN_NS / GOR_US);
         noise[i] = now_ns() - begin;
         begin = now_ns();
