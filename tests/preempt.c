@@ -35,10 +35,11 @@ static int by_age(const void *a, const void *b)
 
 /* After `before`, start one that is to run next here, and make no call until it has run elsewhere.
  * The median lateness of that, and of this thread in `before` and a sleep. */
-static int start_and_compute(void (*before)(void))
+static int start_and_compute(void *p)
 {
     enum { ROUNDS = 41 };
     int64_t late[ROUNDS], noise[ROUNDS];
+    void (*before)(void) = *(void (**)(void))p;
     for (int i = 0; i < ROUNDS; i++) {
         _Atomic int ran = 0;
         int64_t begin = now_ns();                  /* noise: with what a thief that has just run  */
@@ -66,8 +67,6 @@ static void wake_in_vain(void)
     gor__sysmon_hurry();
 }
 
-static int after_wakes_in_vain(void *p) { (void)p; return start_and_compute(wake_in_vain); }
-
 static void end_at_once(void *p) { (void)p; }
 
 /* Nothing that is worth stealing ([idle] I8). */
@@ -79,19 +78,19 @@ static void start_many_that_end(void)
     gor_wg_wait(&wg);
 }
 
-static int after_poor_steals(void *p) { (void)p; return start_and_compute(start_many_that_end); }
-
 /* An endless quantum: nobody takes the processor from who computes. */
 TESTF(what_runs_next_is_run_elsewhere_soon_after_wakes_in_vain)
 {
     gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
-    IS(gor_run_with(&o, after_wakes_in_vain, NULL), 0);
+    void (*before)(void) = wake_in_vain;
+    IS(gor_run_with(&o, start_and_compute, &before), 0);
 }
 
 TESTF(what_runs_next_is_run_elsewhere_soon_after_poor_steals)
 {
     gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
-    IS(gor_run_with(&o, after_poor_steals, NULL), 0);
+    void (*before)(void) = start_many_that_end;
+    IS(gor_run_with(&o, start_and_compute, &before), 0);
 }
 
 /* -- who takes what runs next ------------------------------------------------------------------- */

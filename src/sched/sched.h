@@ -46,10 +46,11 @@ GOR__INLINE gor__g *gor__pick_local(gor__p *p)
 
 /* Is g0 to look around in this turn, whatever there is to run? The timers are asked once in a few
  * microseconds: a second call may say no. */
-GOR__INLINE bool gor__look_is_due(gor__p *p, uint32_t tick)
+GOR__INLINE bool gor__look_is_due(gor__m *m, gor__p *p, uint32_t tick)
 {
-    return tick % 61 == 0 || gor__au32_load_rlx(&gor__rt.urgent) ||
-           gor__au32_load_rlx(&p->retire) || gor__timers_maybe_due(p) || gor__stress_hit(4);
+    return gor__au32_load_rlx(&m->detour) || tick % 61 == 0 ||
+           gor__au32_load_rlx(&gor__rt.urgent) || gor__au32_load_rlx(&p->retire) ||
+           gor__timers_maybe_due(p) || gor__stress_hit(4);
 }
 
 /* A turn, as sysmon and the global queue count them. Its number. */
@@ -61,17 +62,10 @@ GOR__INLINE uint32_t gor__count_turn(gor__p *p)
 }
 
 /* The quick choice, from any stack: NULL means that g0 should look. */
-GOR__INLINE gor__g *gor__pick(gor__p *p)
+GOR__INLINE gor__g *gor__pick(gor__m *m, gor__p *p)
 {
     uint32_t tick = gor__count_turn(p);
-    return GOR__UNLIKELY(gor__look_is_due(p, tick)) ? NULL : gor__pick_local(p);
-}
-
-/* g0 is to choose; a turn all the same. */
-GOR__INLINE gor__g *gor__pick_none(gor__p *p)
-{
-    gor__count_turn(p);
-    return NULL;
+    return GOR__UNLIKELY(gor__look_is_due(m, p, tick)) ? NULL : gor__pick_local(p);
 }
 
 /* Can m switch to g at once? A fresh one gets its stack here. */
@@ -97,7 +91,7 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
 GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
-    gor__g *next = gor__au32_load_rlx(&m->detour) ? gor__pick_none(p) : gor__pick(p);
+    gor__g *next = gor__pick(m, p);
     if (next == g)
         return g;
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
@@ -165,10 +159,9 @@ GOR__INLINE void gor__park(void)
 /* Would a turn that begins now look at the fds, having found nothing else? */
 GOR__INLINE bool gor__next_is_to_poll(gor__m *m, gor__p *p)
 {
-    return !gor__au32_load_rlx(&m->detour) && gor__runq_empty(&p->runq) &&
-           gor__taskq_empty(&p->taskq) &&
+    return gor__runq_empty(&p->runq) && gor__taskq_empty(&p->taskq) &&
            !(gor__au32_load_rlx(&gor__rt.global.n) | gor__au32_load_rlx(&gor__rt.fresh.n)) &&
-           !gor__look_is_due(p, gor__au32_load_rlx(&p->tick) + 1);
+           !gor__look_is_due(m, p, gor__au32_load_rlx(&p->tick) + 1);
 }
 
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */

@@ -43,7 +43,7 @@ static GOR__NOINLINE void gor__make_way(gor__m *m)
 /* Is there room for one more and the spawner? */
 GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
 {
-    return gor__au32_load_rlx(&q->tail) - gor__au32_load_rlx(&q->head) >= gor__runq_cap - 1;
+    return gor__runq_n(q) >= gor__runq_cap - 1;
 }
 
 /* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
