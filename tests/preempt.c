@@ -33,8 +33,29 @@ static int by_age(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* How long the other threads of this process have waited for a CPU by now, in ns: what a crowded
+ * machine adds. 0 where the kernel does not say. */
+static int64_t others_waited(void)
+{
+    int64_t sum = 0;
+    char path[300];
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *e; tasks && (e = readdir(tasks)) != NULL;) {
+        long long ran, waited;
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", e->d_name);
+        FILE *f = atol(e->d_name) == syscall(SYS_gettid) ? NULL : fopen(path, "r");
+        if (f && fscanf(f, "%lld %lld", &ran, &waited) == 2)
+            sum += waited;
+        if (f)
+            fclose(f);
+    }
+    if (tasks)
+        closedir(tasks);
+    return sum;
+}
+
 /* After `before`, start one that is to run next here, and make no call until it has run elsewhere.
- * The median lateness of that, and of this thread in `before` and a sleep. */
+ * The median lateness of that, and of this thread in a sleep. */
 static int start_and_compute(void *p)
 {
     enum { ROUNDS = 41 };
@@ -42,15 +63,17 @@ static int start_and_compute(void *p)
     void (*before)(void) = *(void (**)(void))p;
     for (int i = 0; i < ROUNDS; i++) {
         _Atomic int ran = 0;
-        int64_t begin = now_ns();                  /* noise: with what a thief that has just run  */
-        before();                                  /* waits for a CPU on a crowded machine        */
+        before();
+        int64_t begin = now_ns();
         usleep(GOR__IN_VAIN_NS / GOR_US);
         noise[i] = now_ns() - begin;
+        int64_t waited = others_waited();
         begin = now_ns();
         IS(gor_go(set, &ran), 0);
         while (!atomic_load(&ran))
             ;
         late[i] = now_ns() - begin;
+        late[i] -= others_waited() - waited;
     }
     qsort(late, ROUNDS, sizeof late[0], by_age);
     qsort(noise, ROUNDS, sizeof noise[0], by_age);
