@@ -3474,11 +3474,12 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
     return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
+/* How many events; < 0: -errno, it will not work any more. */
 static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
     int n = gor__os_epoll_wait(list->at, GOR__POLL_BATCH,
                                deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    return n > 0 ? n : 0;
+    return n == -EINTR ? 0 : n;
 }
 
 GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
@@ -3573,6 +3574,7 @@ static void gor__os_poll_forget(int fd)
     gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
 }
 
+/* How many events; < 0: -errno, it will not work any more. */
 static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
     struct timespec t, *tp = &t;
@@ -3584,8 +3586,10 @@ static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
     if (left == GOR_FOREVER)
         tp = NULL;
     n = kevent(gor__os_poller.kq, NULL, 0, list->at, GOR__POLL_BATCH, tp);
+    if (n < 0)
+        n = gor__os_errno() == EINTR ? 0 : -gor__os_errno();
     gor__os_set_errno(saved);
-    return n > 0 ? n : 0;
+    return n;
 }
 
 GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)
@@ -4817,6 +4821,9 @@ GOR__INLINE bool gor__foreign_inside(void)
 }
 
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
+
+static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
+                                               /* [report] */
 
 /* Calls upward: filled in by the parts that own them. */
 static struct {
@@ -9112,6 +9119,17 @@ static void gor__poll_signals_later(void)
     gor__unlock_sched();
 }
 
+/* Nothing that waits for an fd will ever wake. */
+static GOR__NOINLINE void gor__poll_failed(int err)
+{
+    char line[160];
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;
+    snprintf(line, sizeof line, "cannot wait for descriptors any more: %s; has the program closed "
+             "one that is gor's?", gor_strerror(err));
+    gor__fatal(line, NULL);
+}
+
 /* Take events, sleeping until deadline; 0: not at all, and the caller has a P. Returns the Gs whose
  * waits they end, linked by link. Only the sleeper sleeps here, so only he calms: wakes are his. */
 static gor__g *gor__poll(int64_t deadline)
@@ -9120,6 +9138,8 @@ static gor__g *gor__poll(int64_t deadline)
     gor__os_events list;
     gor__gqueue ready = { NULL, NULL, { 0 } };
     int n = gor__os_poll_wait(&list, deadline);
+    if (GOR__UNLIKELY(n < 0))
+        gor__poll_failed(n);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
     gor__au32_store_rlx(&m->polls_own, gor__au32_load_rlx(&m->polls_own) + 1);
     for (int i = 0; i < n; i++) {
@@ -9482,7 +9502,6 @@ static void gor__print_panics(gor__out *o, const gor__panicking *p)
 }
 
 /* The last words: headline, then who was running, then everyone; end the program. */
-static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
 {
     gor__out o;
@@ -15520,7 +15539,7 @@ static void gor__watch_fresh(void)
 }
 
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
- * is idle again: not for long. */
+ * is idle again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
 {
     static uint32_t seen, stale;
@@ -15539,6 +15558,13 @@ static void gor__watch_poller(void)
         gor__urgent_update_locked();
         gor__unlock_sched();
     }
+}
+
+/* Has the sleeper left while a P is idle, and nobody stands by? */
+static bool gor__poller_is_left(void)
+{
+    return gor__au32_load_sc(&gor__rt.poller) && gor__au32_load_sc(&gor__rt.n_idle_p) &&
+           !gor__aptr_load_sc(&gor__rt.sleeper) && !gor__aptr_load_sc(&gor__rt.standby);
 }
 
 static void gor__report_deadlock(void)
@@ -15600,19 +15626,25 @@ static void gor__watch_next(void)
     }
 }
 
-/* Sleep until it is time for the next round. */
+/* Sleep until it is time for the next round. In between, look for work while wakes are in vain, and
+ * for who computes since it left the poller: what comes next there is another's. */
 static void gor__sysmon_nap(void)
 {
     int64_t until = gor__os_now() + gor__sysmon_period();
     for (;;) {
         uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
-        bool vain = gor__waking_is_vain();
-        int64_t now = gor__os_now(), soon = vain ? now + GOR__IN_VAIN_NS : until;
+        uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+        bool vain = gor__waking_is_vain(), left = gor__poller_is_left();
+        int64_t now = gor__os_now(), soon = until;
         if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
             return;
+        if (vain || left)
+            soon = now + (vain ? GOR__IN_VAIN_NS : GOR__STANDBY_NS);
         gor__os_futex_wait(&gor__rt.sysmon_park, word, soon < until ? soon : until);
         if (vain)
             gor__watch_next();
+        if (left && gor__poller_is_left() && polls == gor__au32_load_rlx(&gor__rt.polls))
+            gor__wake_p();
     }
 }
 

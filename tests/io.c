@@ -1770,6 +1770,90 @@ TESTF(a_read_that_finds_its_own_event_is_a_turn)
     IS(gor_run_with(&o, read_what_is_there, NULL), 0);
 }
 
+/* -- an event while who left the poller computes ----------------------------------------------- */
+
+enum { FIRST, SECOND };
+
+struct two_events {
+    int         fd[2][2];
+    int64_t     written, late, noise;
+    _Atomic int read;
+};
+
+static void *write_one_after_the_other(void *p)
+{
+    struct two_events *e = p;
+    int64_t begin;
+    usleep(20000);                                 /* all is asleep */
+    IS(write(e->fd[FIRST][1], "x", 1), 1);
+    begin = gor_now();
+    usleep(1000);
+    e->written = gor_now();
+    e->noise = e->written - begin - GOR_MS;
+    IS(write(e->fd[SECOND][1], "y", 1), 1);
+    return NULL;
+}
+
+static void read_and_compute(void *p)
+{
+    struct two_events *e = p;
+    char c;
+    IS(gor_read(e->fd[FIRST][0], &c, 1), 1);
+    while (!atomic_load(&e->read))
+        ;
+}
+
+static void read_late(void *p)
+{
+    struct two_events *e = p;
+    char c;
+    IS(gor_read(e->fd[SECOND][0], &c, 1), 1);
+    e->late = gor_now() - e->written;
+    atomic_store(&e->read, 1);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int read_two_events(void *p)
+{
+    enum { ROUNDS = 11 };
+    int64_t late[ROUNDS], noise[ROUNDS];
+    (void)p;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct two_events e = { .late = 0 };
+        gor_wg wg = { 0 };
+        pthread_t writer;
+        make_pair(e.fd[FIRST]);
+        make_pair(e.fd[SECOND]);
+        START(&wg, read_and_compute, &e);
+        START(&wg, read_late, &e);
+        IS(pthread_create(&writer, NULL, write_one_after_the_other, &e), 0);
+        gor_wg_wait(&wg);
+        IS(pthread_join(writer, NULL), 0);
+        late[i] = e.late;
+        noise[i] = e.noise;
+        close_both(e.fd[FIRST]);
+        close_both(e.fd[SECOND]);
+    }
+    qsort(late, ROUNDS, sizeof late[0], by_size);
+    qsort(noise, ROUNDS, sizeof noise[0], by_size);
+    if (!OK(late[ROUNDS / 2] <= 3 * GOR__STANDBY_NS + 4 * noise[ROUNDS / 2]))
+        test_say("# %lld us late; a thread: %lld\n", (long long)(late[ROUNDS / 2] / GOR_US),
+                 (long long)(noise[ROUNDS / 2] / GOR_US));
+    return 0;
+}
+
+/* An endless quantum: nobody takes the processor from who computes. */
+TESTF(an_event_is_seen_soon_while_who_left_the_poller_computes)
+{
+    gor_options o = { .procs = 2, .quantum = 3600 * GOR_SEC };
+    IS(gor_run_with(&o, read_two_events, NULL), 0);
+}
+
 TEST(a_socket_number_that_became_a_pipe_is_read)
 {
     int fd[2], pipe_end[2];

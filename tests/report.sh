@@ -225,6 +225,9 @@ expect 'infinite recursion on a large stack is a stack overflow' 2 'stack overfl
 run crash segv
 expect 'a wild pointer names the goroutine' 2 'SIGSEGV|[Ss]egmentation' 'deep diver' \
     "$(line crash segv)" '!stack overflow'
+run crash closed
+expect 'a poller that the program has closed is named' 2 \
+    'cannot wait for descriptors any more: .*EBADF' 'closed one' 'goroutine 1 "main"'
 run crash leak
 expect 'leaks are reported at the stop when asked for' 0 bystander "$(line crash bystander)"
 case "$CFLAGS $RUNNER" in

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static gor_chan *c;
 static const char *how = "";
@@ -115,6 +116,26 @@ static int fill_address_space(void)
     return 0;
 }
 
+/* As one who closes all that it does not know. */
+static void close_pollers(void)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        char path[32], what[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, what, sizeof what - 1) > 0 && strstr(what, "eventpoll"))
+            close(fd);
+    }
+}
+
+static void read_a_byte(void)
+{
+    int fd[2];
+    char byte = 0;
+    if (pipe(fd) != 0 || write(fd[1], "x", 1) != 1 || gor_read(fd[0], &byte, 1) != 1 ||
+        gor_read_until(fd[0], &byte, 1, gor_now() + GOR_MS) != -ETIMEDOUT)
+        gor_panic("no pipe");
+}
+
 static int start(void *p)
 {
     gor_attr a = { .name = "deep diver" };
@@ -140,6 +161,10 @@ static int start(void *p)
         gor_go_with(&a, blocked_diver, NULL);
     if (strcmp(how, "segv") == 0 || strcmp(how, "owner") == 0)
         gor_go_with(&a, write_to_nowhere, NULL);       /* site: segv */
+    if (strcmp(how, "closed") == 0) {
+        read_a_byte();
+        close_pollers();
+    }
     gor_sleep(60 * GOR_SEC);
     return 0;
 }
@@ -148,6 +173,8 @@ int main(int argc, char **argv)
 {
     gor_options o = { .procs = 2 };
     how = argc > 1 ? argv[1] : "";
+    if (strcmp(how, "closed") == 0)
+        o.procs = 1;
     if (strncmp(how, "owner", 5) == 0)
         signal(SIGSEGV, mine);
     if (strcmp(how, "owner_overflow") == 0)

@@ -202,7 +202,6 @@ static void gor__print_panics(gor__out *o, const gor__panicking *p)
 }
 
 /* The last words: headline, then who was running, then everyone; end the program. */
-static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
 static void gor__fatal(const char *headline, const gor__g *who)
 {
     gor__out o;

@@ -156,11 +156,12 @@ static int gor__os_epoll_wait(struct epoll_event *e, int max, int64_t deadline)
     return gor__os_epoll_ms(e, max, left < INT_MAX ? (int)left : INT_MAX);
 }
 
+/* How many events; < 0: -errno, it will not work any more. */
 static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
     int n = gor__os_epoll_wait(list->at, GOR__POLL_BATCH,
                                deadline == 0 ? 0 : gor__os_sleep_until(deadline));
-    return n > 0 ? n : 0;
+    return n == -EINTR ? 0 : n;
 }
 
 GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)

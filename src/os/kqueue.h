@@ -61,6 +61,7 @@ static void gor__os_poll_forget(int fd)
     gor__os_kevent(fd, EVFILT_WRITE, EV_DELETE, 0, 0);
 }
 
+/* How many events; < 0: -errno, it will not work any more. */
 static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
 {
     struct timespec t, *tp = &t;
@@ -72,8 +73,10 @@ static int gor__os_poll_wait(gor__os_events *list, int64_t deadline)
     if (left == GOR_FOREVER)
         tp = NULL;
     n = kevent(gor__os_poller.kq, NULL, 0, list->at, GOR__POLL_BATCH, tp);
+    if (n < 0)
+        n = gor__os_errno() == EINTR ? 0 : -gor__os_errno();
     gor__os_set_errno(saved);
-    return n > 0 ? n : 0;
+    return n;
 }
 
 GOR__INLINE gor__os_event gor__os_poll_event(const gor__os_events *list, int i)

@@ -215,7 +215,7 @@ static void gor__watch_fresh(void)
 }
 
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
- * is idle again: not for long. */
+ * is idle again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
 {
     static uint32_t seen, stale;
@@ -234,6 +234,13 @@ static void gor__watch_poller(void)
         gor__urgent_update_locked();
         gor__unlock_sched();
     }
+}
+
+/* Has the sleeper left while a P is idle, and nobody stands by? */
+static bool gor__poller_is_left(void)
+{
+    return gor__au32_load_sc(&gor__rt.poller) && gor__au32_load_sc(&gor__rt.n_idle_p) &&
+           !gor__aptr_load_sc(&gor__rt.sleeper) && !gor__aptr_load_sc(&gor__rt.standby);
 }
 
 static void gor__report_deadlock(void)
@@ -295,19 +302,25 @@ static void gor__watch_next(void)
     }
 }
 
-/* Sleep until it is time for the next round. */
+/* Sleep until it is time for the next round. In between, look for work while wakes are in vain, and
+ * for who computes since it left the poller: what comes next there is another's. */
 static void gor__sysmon_nap(void)
 {
     int64_t until = gor__os_now() + gor__sysmon_period();
     for (;;) {
         uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
-        bool vain = gor__waking_is_vain();
-        int64_t now = gor__os_now(), soon = vain ? now + GOR__IN_VAIN_NS : until;
+        uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
+        bool vain = gor__waking_is_vain(), left = gor__poller_is_left();
+        int64_t now = gor__os_now(), soon = until;
         if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
             return;
+        if (vain || left)
+            soon = now + (vain ? GOR__IN_VAIN_NS : GOR__STANDBY_NS);
         gor__os_futex_wait(&gor__rt.sysmon_park, word, soon < until ? soon : until);
         if (vain)
             gor__watch_next();
+        if (left && gor__poller_is_left() && polls == gor__au32_load_rlx(&gor__rt.polls))
+            gor__wake_p();
     }
 }
 

@@ -380,6 +380,9 @@ GOR__INLINE bool gor__foreign_inside(void)
 
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
+static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
+                                               /* [report] */
+
 /* Calls upward: filled in by the parts that own them. */
 static struct {
     int  (*m_start)(gor__p *p, bool spinning);   /* [machine] a thread that begins with p      */

@@ -260,6 +260,17 @@ static void gor__poll_signals_later(void)
     gor__unlock_sched();
 }
 
+/* Nothing that waits for an fd will ever wake. */
+static GOR__NOINLINE void gor__poll_failed(int err)
+{
+    char line[160];
+    if (gor__au32_load_sc(&gor__rt.stopping))
+        return;
+    snprintf(line, sizeof line, "cannot wait for descriptors any more: %s; has the program closed "
+             "one that is gor's?", gor_strerror(err));
+    gor__fatal(line, NULL);
+}
+
 /* Take events, sleeping until deadline; 0: not at all, and the caller has a P. Returns the Gs whose
  * waits they end, linked by link. Only the sleeper sleeps here, so only he calms: wakes are his. */
 static gor__g *gor__poll(int64_t deadline)
@@ -268,6 +279,8 @@ static gor__g *gor__poll(int64_t deadline)
     gor__os_events list;
     gor__gqueue ready = { NULL, NULL, { 0 } };
     int n = gor__os_poll_wait(&list, deadline);
+    if (GOR__UNLIKELY(n < 0))
+        gor__poll_failed(n);
     gor__au32_store_rlx(&gor__rt.polls, gor__au32_load_rlx(&gor__rt.polls) + 1);
     gor__au32_store_rlx(&m->polls_own, gor__au32_load_rlx(&m->polls_own) + 1);
     for (int i = 0; i < n; i++) {
