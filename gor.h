@@ -4822,8 +4822,8 @@ GOR__INLINE bool gor__foreign_inside(void)
 
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
+/* [report] */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
-                                               /* [report] */
 
 /* Calls upward: filled in by the parts that own them. */
 static struct {
@@ -15538,6 +15538,13 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
+/* Has the sleeper left, and does nobody stand by? */
+static bool gor__poller_is_left(void)
+{
+    return gor__au32_load_sc(&gor__rt.poller) && !gor__aptr_load_sc(&gor__rt.sleeper) &&
+           !gor__aptr_load_sc(&gor__rt.standby);
+}
+
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
  * is idle again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
@@ -15545,8 +15552,7 @@ static void gor__watch_poller(void)
     static uint32_t seen, stale;
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
     bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
-    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper) ||
-        gor__aptr_load_sc(&gor__rt.standby))
+    if (!gor__poller_is_left())
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;
@@ -15558,13 +15564,6 @@ static void gor__watch_poller(void)
         gor__urgent_update_locked();
         gor__unlock_sched();
     }
-}
-
-/* Has the sleeper left while a P is idle, and nobody stands by? */
-static bool gor__poller_is_left(void)
-{
-    return gor__au32_load_sc(&gor__rt.poller) && gor__au32_load_sc(&gor__rt.n_idle_p) &&
-           !gor__aptr_load_sc(&gor__rt.sleeper) && !gor__aptr_load_sc(&gor__rt.standby);
 }
 
 static void gor__report_deadlock(void)
@@ -15634,7 +15633,8 @@ static void gor__sysmon_nap(void)
     for (;;) {
         uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
         uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
-        bool vain = gor__waking_is_vain(), left = gor__poller_is_left();
+        bool vain = gor__waking_is_vain();
+        bool left = gor__poller_is_left() && gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
         int64_t now = gor__os_now(), soon = until;
         if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
             return;

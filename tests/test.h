@@ -216,6 +216,19 @@ static inline int test_by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Is the median of n times within most and four times the median of n that measure the noise? Sorts
+ * both, and says what they are if not. */
+static inline bool test_soon(int64_t *late, int64_t *noise, size_t n, int64_t most)
+{
+    qsort(late, n, sizeof *late, test_by_size);
+    qsort(noise, n, sizeof *noise, test_by_size);
+    if (late[n / 2] <= most + 4 * noise[n / 2])
+        return true;
+    test_say("# %lld us late; a thread: %lld\n", (long long)(late[n / 2] / GOR_US),
+             (long long)(noise[n / 2] / GOR_US));
+    return false;
+}
+
 /* No timer is pending. One that has just fired may still be counted for a moment. */
 static inline void no_timers_left(void)
 {

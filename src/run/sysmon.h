@@ -214,6 +214,13 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
+/* Has the sleeper left, and does nobody stand by? */
+static bool gor__poller_is_left(void)
+{
+    return gor__au32_load_sc(&gor__rt.poller) && !gor__aptr_load_sc(&gor__rt.sleeper) &&
+           !gor__aptr_load_sc(&gor__rt.standby);
+}
+
 /* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
  * is idle again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
@@ -221,8 +228,7 @@ static void gor__watch_poller(void)
     static uint32_t seen, stale;
     uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
     bool idle_p = gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
-    if (gor__au32_load_sc(&gor__rt.poller) == 0 || gor__aptr_load_sc(&gor__rt.sleeper) ||
-        gor__aptr_load_sc(&gor__rt.standby))
+    if (!gor__poller_is_left())
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;
@@ -234,13 +240,6 @@ static void gor__watch_poller(void)
         gor__urgent_update_locked();
         gor__unlock_sched();
     }
-}
-
-/* Has the sleeper left while a P is idle, and nobody stands by? */
-static bool gor__poller_is_left(void)
-{
-    return gor__au32_load_sc(&gor__rt.poller) && gor__au32_load_sc(&gor__rt.n_idle_p) &&
-           !gor__aptr_load_sc(&gor__rt.sleeper) && !gor__aptr_load_sc(&gor__rt.standby);
 }
 
 static void gor__report_deadlock(void)
@@ -310,7 +309,8 @@ static void gor__sysmon_nap(void)
     for (;;) {
         uint32_t word = gor__au32_load_acq(&gor__rt.sysmon_park);
         uint32_t polls = gor__au32_load_rlx(&gor__rt.polls);
-        bool vain = gor__waking_is_vain(), left = gor__poller_is_left();
+        bool vain = gor__waking_is_vain();
+        bool left = gor__poller_is_left() && gor__au32_load_sc(&gor__rt.n_idle_p) != 0;
         int64_t now = gor__os_now(), soon = until;
         if (now >= until || gor__au32_load_sc(&gor__rt.stopping))
             return;

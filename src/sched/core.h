@@ -380,8 +380,8 @@ GOR__INLINE bool gor__foreign_inside(void)
 
 static gor__cancel gor__no_ctx;                /* [spawn] instead of the starter's own */
 
+/* [report] */
 static void gor__fatal(const char *headline, const gor__g *who) __attribute__((noreturn));
-                                               /* [report] */
 
 /* Calls upward: filled in by the parts that own them. */
 static struct {
