@@ -441,7 +441,7 @@ static void must_come_back(struct errand *e, gor_mutex *m)
     for (int i = 0; i < 5000 && !atomic_load(&e->done); i++)
         gor_sleep(GOR_MS);
     if (!IS(e->done, 1)) {
-        gor__au32_or(&m->state, GOR__LOCKED | GOR__QUEUED);
+        gor__au32_or(&m->state, GOR__MX_LOCKED | GOR__MX_QUEUED);
         gor_mutex_unlock(m);
     }
     IS(pthread_join(e->thread, NULL), 0);
@@ -457,12 +457,12 @@ static void unlock_slowly(bool locked_again)
     IS(gor_mutex_lock(&m), 0);
     self = gor__enter();
     gor__window_open(&m.state);
-    IS(gor__au32_load_rlx(&m.state), GOR__LOCKED);
+    IS(gor__au32_load_rlx(&m.state) & ~(GOR__MX_RUN | GOR__MX_P), GOR__MX_LOCKED);
     send_thread(&e, pass_mutex, &m);
-    while (!(gor__au32_load_rlx(&m.state) & GOR__QUEUED))
+    while (!(gor__au32_load_rlx(&m.state) & GOR__MX_QUEUED))
         sched_yield();
     usleep(20000);                     /* the other one is not to go to sleep */
-    gor__au32_store_rel(&m.state, locked_again ? GOR__LOCKED : 0);
+    gor__au32_store_rel(&m.state, locked_again ? GOR__MX_LOCKED : 0);
     gor__window_shut();
     gor__leave(self);
     if (locked_again) {
@@ -559,6 +559,151 @@ TEST(the_first_waiter_meets_an_unlock_at_any_moment)
     OK(over);
     atomic_store(&d.round, -1);
     must_come_back(&e, &d.m);
+}
+
+/* What a free mutex of this processor's own has for a state. */
+static uint32_t own_state(void)
+{
+    gor__m *self = gor__enter();
+    uint32_t own = gor__mutex_own();
+    gor__leave(self);
+    return own;
+}
+
+struct purse {
+    gor_mutex m;
+    int       n;                       /* turns for each */
+    int       a, b;                    /* always equal, seen from inside; plain on purpose */
+};
+
+static void pay_in(struct purse *p)
+{
+    IS(gor_mutex_lock(&p->m), 0);
+    IS(p->a++, p->b);
+    GOR__COMPILER_BARRIER();
+    p->b++;
+    gor_mutex_unlock(&p->m);
+}
+
+static void pay_in_often(void *arg)
+{
+    struct purse *p = (struct purse *)arg;
+    for (int i = 0; i < p->n; i++)
+        pay_in(p);
+}
+
+TEST(a_mutex_that_is_taken_in_a_row_becomes_its_processors_own)
+{
+    struct purse p = { .n = 3000 };    /* twice as many as a row has, as it may be refused once */
+    end_elision();
+    if (!gor__rt.membarrier)
+        SKIP("kernel: no membarrier");
+    for (int i = 0; i < 100 && !gor__mutex_owned(gor__au32_load_rlx(&p.m.state)); i++)
+        pay_in_often(&p);
+    OK(gor__mutex_owned(gor__au32_load_rlx(&p.m.state)));
+    IS(p.a, p.b);
+}
+
+/* By hand, and slowly, what the lock of an owned mutex does at once. */
+TEST(who_takes_an_owned_mutex_away_waits_for_a_lock_that_is_under_way)
+{
+    struct purse p = { .n = 1 };
+    struct errand e;
+    gor__m *self;
+    uint32_t own;
+    end_elision();
+    if (!gor__rt.membarrier)
+        SKIP("kernel: no membarrier");
+    self = gor__enter();
+    own = gor__mutex_own();
+    gor__au32_store_rel(&p.m.state, own);
+    gor__window_open(&p.m.state);
+    send_thread(&e, pay_in_often, &p);
+    while (gor__au32_load_rlx(&p.m.state) == own)
+        sched_yield();
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    gor__au32_store_rel(&p.m.state, own | GOR__MX_LOCKED);     /* what it did is undone */
+    gor__window_shut();
+    gor__leave(self);
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    IS(p.a, 0);
+    gor_mutex_unlock(&p.m);
+    must_come_back(&e, &p.m);
+    IS(p.b, 1);
+}
+
+static void pay_in_once(struct duel *d)
+{
+    IS(gor_mutex_lock(&d->m), 0);
+    IS(d->a++, d->b);
+    GOR__COMPILER_BARRIER();
+    d->b++;
+    gor_mutex_unlock(&d->m);
+}
+
+/* Each time the mutex is owned anew. */
+TEST(an_owned_mutex_is_taken_away_at_any_moment)
+{
+    struct duel d = { .round = 0 };
+    struct errand e;
+    bool over = true;
+    int i;
+    duel_begin(&d, &e, pay_in_once);
+    for (i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
+        if (gor__rt.membarrier)
+            gor__au32_store_rel(&d.m.state, own_state());
+        duel_round(&d, i);
+        pay_in_once(&d);
+        pay_in_once(&d);
+        over = duel_over(&d, i);
+    }
+    OK(over);
+    atomic_store(&d.round, -1);
+    must_come_back(&e, &d.m);
+    IS(d.a, 3 * (i - 1));
+    IS(d.b, d.a);
+}
+
+/* Goroutines and a thread take it in long rows, and some have it while they move. */
+TEST(an_owned_mutex_changes_hands)
+{
+    gor_wg wg = { 0 };
+    struct purse p = { .n = scaled(20000) };
+    struct errand e;
+    send_thread(&e, pay_in_often, &p);
+    for (int i = 0; i < 8; i++)
+        START(&wg, pay_in_often, &p);
+    for (int i = 0; i < 200; i++) {
+        IS(gor_mutex_lock(&p.m), 0);
+        gor_yield();
+        gor_mutex_unlock(&p.m);
+    }
+    gor_wg_wait(&wg);
+    must_come_back(&e, &p.m);
+    IS(p.a, 9 * p.n);
+    IS(p.b, p.a);
+}
+
+TEST(a_mutex_whose_owner_is_gone_is_free)
+{
+    struct purse p = { .n = 1 };
+    uint32_t gone = 1000 * GOR__MX_P_ONE + GOR__MX_RUN;
+    gor__au32_store_rel(&p.m.state, gone);
+    pay_in(&p);
+    gor__au32_store_rel(&p.m.state, gone);
+    in_thread(pay_in_often, &p);
+    gor__au32_store_rel(&p.m.state, gone);
+    OK(gor_mutex_try_lock(&p.m));
+    OK(!gor_mutex_try_lock(&p.m));
+    gor_mutex_unlock(&p.m);
+    gor__au32_store_rel(&p.m.state, gone | GOR__MX_LOCKED);
+    OK(!gor_mutex_try_lock(&p.m));
+    IS(gor_mutex_lock_until(&p.m, gor_now() + GOR_MS), -ETIMEDOUT);
+    gor_mutex_unlock(&p.m);
+    pay_in(&p);
+    IS(p.b, 3);
 }
 
 /* An object with a count under its own mutex; who takes the last one off frees it at once. */

@@ -31,12 +31,29 @@ typedef struct gor__near_m {
 } gor__near_m;
 GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
-/* How a P begins: who reads under spread rwmutexes ([locks]); (address << 16) + readers, a slot. */
+/* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot; the
+ * state of a free mutex that it owns. */
 #define GOR__READER_SLOTS 32
-typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
+typedef struct gor__near_p {
+    gor__au64 readers[GOR__READER_SLOTS];
+    uint32_t  own;
+} gor__near_p;
 
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
+
+/* In a mutex's state, from the right: it is locked; somebody waits; somebody did, or an owner had
+ * to give it up; how often it was taken in a row, by which P. RUN is full: that P owns it. The last
+ * number is nobody's. */
+#define GOR__MX_LOCKED  ((uint32_t)1)
+#define GOR__MX_QUEUED  ((uint32_t)2)
+#define GOR__MX_HEAT_ONE ((uint32_t)4)
+#define GOR__MX_HEAT    ((uint32_t)0xffc)
+#define GOR__MX_RUN_ONE ((uint32_t)1 << 12)
+#define GOR__MX_RUN     ((uint32_t)0x3ff << 12)
+#define GOR__MX_P_ONE   ((uint32_t)1 << 22)
+#define GOR__MX_P       ((uint32_t)0x3ff << 22)
+#define GOR__MX_NOBODY  (GOR__MX_P | GOR__MX_RUN)
 
 /* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
  * may be in slots. */
@@ -179,9 +196,35 @@ static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
     return true;
 }
 
+/* [locks] gor__mutex_take, but for what is rare. In a window. */
+static inline bool gor__near_mutex_take(gor__near_m *m, gor__au32 *state)
+{
+    uint32_t own, s, to;
+    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
+        return gor__near_swap_alone(state, 0, GOR__MX_LOCKED);
+    if (gor__near_ctx(m))
+        return false;
+    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own;
+    s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
+    if (s == own) {
+        __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
+        return true;
+    }
+    if (s & (GOR__MX_RUN_ONE - 1) || (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
+        return false;
+    to = (s ^ own) < GOR__MX_P_ONE ? s + GOR__MX_RUN_ONE : own & GOR__MX_P;
+    return gor__near_swap(state, s, to | GOR__MX_LOCKED);
+}
+
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
-    return __builtin_expect(gor__near_lock(&mutex->state, 0, 1), 1) ? 0 : (gor_mutex_lock)(mutex);
+    uintptr_t at;
+    gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, &mutex->state), 1)) {
+        gor__near_end(at);
+        return 0;
+    }
+    return (gor_mutex_lock)(mutex);
 }
 
 /* [locks] gor__mutex_unlock_plain */
@@ -189,9 +232,10 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
     if (gor__near_goes_on(m) &&
-        __builtin_expect(__atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED) == 1, 1)) {
-        __atomic_store_n(&mutex->state.v, 0, __ATOMIC_RELEASE);
+        __builtin_expect((s & (GOR__MX_RUN_ONE - 1)) == GOR__MX_LOCKED, 1)) {
+        __atomic_store_n(&mutex->state.v, s - GOR__MX_LOCKED, __ATOMIC_RELEASE);
         gor__near_end(at);
     } else {
         gor__mutex_unlock_at(mutex, here);

@@ -2,8 +2,10 @@
 
 /* -- mutex ------------------------------------------------------------------------------------
  * What        state: LOCKED, QUEUED (somebody may wait), HEAT (somebody did lately, counted down by
- *             the unlocks since). Without the last two a lock is a compare-and-swap, and an unlock
- *             a look and a plain store, in a window ([window]).
+ *             the unlocks since), RUN: how often the same P took it in a row, and which. Without
+ *             QUEUED and HEAT a lock is a compare-and-swap, and an unlock a look and a plain store,
+ *             in a window ([window]). With a full RUN the mutex is that P's own: a lock is a look
+ *             and a plain store, too.
  * Fairness    Normally a woken waiter competes with who comes by, which is fast; one that has
  *             waited for 1 ms gets the mutex from the unlocker's hands. A waiter that loses keeps
  *             its age, and queues first.
@@ -13,14 +15,19 @@
  *                included: a wake-up is never lost, the next unlock sees to the next waiter.
  *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
  *                that it took is about to: so the mutex is still there.
- *             I4 While there is QUEUED or HEAT no plain unlock is under way: who sets the first of
- *                them closes the windows, before it looks at LOCKED for the last time. That takes
- *                0.6 us and disturbs the other processors; HEAT spreads it over 1000 unlocks, which
- *                are compare-and-swaps meanwhile.
+ *             I4 While there is QUEUED or HEAT no plain lock or unlock is under way: who sets the
+ *                first of them, under m->lock, closes the windows before it looks at the state for
+ *                the last time. That takes 0.6 us and disturbs the other processors; HEAT spreads
+ *                it over 1000 unlocks, which are compare-and-swaps meanwhile.
+ *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
+ *                HEAT as in I4, and then empties RUN. With QUEUED or HEAT nobody comes to own it.
+ *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
+ *                A mutex that was left owned by a P which is gone, or by one of an earlier run, is
+ *                owned all the same.
  * Source      Go's sync.Mutex, whose two modes are one rule here. The plain unlock: Dice, Huang
- *             and Yang, "Asymmetric Dekker Synchronization" (2001); here the look comes first.
+ *             and Yang, "Asymmetric Dekker Synchronization" (2001); here the look comes first. The
+ *             owner: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002), for processors.
  */
-enum { GOR__LOCKED = 1, GOR__QUEUED = 2, GOR__HEAT_ONE = 0x100, GOR__HEAT = 0x3ff00 };
 enum { GOR__YOURS = 0, GOR__COMPETE = 1 };     /* a mutex waiter's rc */
 
 /* A compare-and-swap, elided as locks are. */
@@ -35,38 +42,116 @@ GOR__INLINE bool gor__state_swap(gor__au32 *state, uint32_t old, uint32_t to)
     return gor__au32_cas(state, old, to);
 }
 
-/* Take it if nobody has it. */
-static bool gor__mutex_take(gor_mutex *m)
-{
-    for (;;) {
-        uint32_t s = gor__au32_load_rlx(&m->state);
-        if (s & GOR__LOCKED)
-            return false;
-        if (gor__state_swap(&m->state, s, s | GOR__LOCKED))
-            return true;
-    }
-}
-
 /* The last waiter leaves: nobody is queued. Under m->lock. */
 static void gor__mutex_tidy_locked(gor_mutex *m)
 {
     if (!gor__wq_first(&m->waiters))
-        gor__au32_and(&m->state, ~(uint32_t)GOR__QUEUED);
+        gor__au32_and(&m->state, ~GOR__MX_QUEUED);
 }
 
-/* From here on an unlock takes m->lock. Under it. I4 */
+/* From here on an unlock takes m->lock (QUEUED) or is a compare-and-swap (HEAT), and nobody owns m.
+ * Under m->lock. I4, I5 */
+static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
+{
+    while (!(gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))) {
+        if (gor__windows_matter())                 /* now: a run may have begun before the bits */
+            gor__windows_close(&m->state);
+        if (gor__au32_load_rlx(&m->state) & bits) {
+            gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
+            return;
+        }
+    }
+}
+
 static void gor__mutex_queue_locked(gor_mutex *m)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0) {
-        gor__au32_or(&m->state, GOR__QUEUED);
-        return;
+    bool alone = gor__au32_load_rlx(&gor__shared) == 0;
+    gor__mutex_bar_locked(m, alone ? GOR__MX_QUEUED : GOR__MX_QUEUED | GOR__MX_HEAT);
+}
+
+GOR__INLINE bool gor__mutex_owned(uint32_t state)
+{
+    return (state & GOR__MX_RUN) == GOR__MX_RUN;
+}
+
+static void gor__mutex_disown(gor_mutex *m)
+{
+    gor__lock(&m->lock, GOR__RANK_OBJECT);
+    if (gor__mutex_owned(gor__au32_load_rlx(&m->state))) {
+        gor__mutex_bar_locked(m, GOR__MX_HEAT);
+        gor__au32_and(&m->state, ~GOR__MX_HEAT);   /* it was 0 before */
     }
-    while (!(gor__au32_or(&m->state, GOR__QUEUED | GOR__HEAT) & ~(uint32_t)GOR__LOCKED)) {
-        if (!gor__windows_matter())                /* now: a run may have begun before the bit */
-            return;
-        gor__windows_close(&m->state);
-        if (gor__au32_load_rlx(&m->state) & GOR__QUEUED)
-            return;
+    gor__unlock(&m->lock, GOR__RANK_OBJECT);
+}
+
+/* An owner saves 10 ns each time, and who comes next pays 2 us, and all others are disturbed. So it
+ * takes a long run, and happens once in 20 us. Checks want it often. */
+#if GOR_CHECK || GOR__TSAN
+#define GOR__MUTEX_RUN_BEGIN (GOR__MX_RUN - 8 * GOR__MX_RUN_ONE)
+#define GOR__MUTEX_OWN_TICKS 0
+#else
+#define GOR__MUTEX_RUN_BEGIN 0
+#define GOR__MUTEX_OWN_TICKS (4 * GOR__ARCH_TICKS)
+#endif
+static gor__au64 gor__mutex_owned_at;
+static bool gor__mutex_may_own(void)
+{
+    uint64_t now = gor__arch_ticks();
+    if (now - gor__au64_load_rlx(&gor__mutex_owned_at) < GOR__MUTEX_OWN_TICKS)
+        return false;
+    gor__au64_store_rlx(&gor__mutex_owned_at, now);
+    return true;
+}
+
+/* What a free mutex's state becomes when it is taken by a P that has `own` for one of its own. */
+static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
+{
+    uint32_t kept = s & (GOR__MX_QUEUED | GOR__MX_HEAT);
+    if (kept || own == GOR__MX_NOBODY)
+        return kept | GOR__MX_LOCKED;
+    if ((s ^ own) & GOR__MX_P)
+        return (own & GOR__MX_P) | GOR__MUTEX_RUN_BEGIN | GOR__MX_LOCKED;
+    if ((s & GOR__MX_RUN) < GOR__MX_RUN - GOR__MX_RUN_ONE)
+        return (s + GOR__MX_RUN_ONE) | GOR__MX_LOCKED;
+    return (gor__mutex_may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
+           GOR__MX_LOCKED;
+}
+
+/* The P's own, if it is free. */
+static bool gor__mutex_take_own(gor_mutex *m, uint32_t own)
+{
+    bool mine;
+    gor__window_open(&m->state);
+    mine = gor__au32_load_acq(&m->state) == own;
+    if (mine)
+        gor__au32_store_rel(&m->state, own | GOR__MX_LOCKED);
+    gor__window_shut();
+    return mine;
+}
+
+/* What a free mutex of this P's own has for a state. */
+static uint32_t gor__mutex_own(void)
+{
+    const gor__m *self = gor__self();
+    const gor__p *p = self ? gor__m_p(self) : NULL;
+    return p && gor__windows_matter() ? p->near.own : GOR__MX_NOBODY;
+}
+
+/* Take it if nobody has it. */
+static bool gor__mutex_take(gor_mutex *m)
+{
+    uint32_t own = gor__mutex_own();
+    for (;;) {
+        uint32_t s = gor__au32_load_rlx(&m->state);
+        if (s & GOR__MX_LOCKED)
+            return false;
+        if (GOR__UNLIKELY(gor__mutex_owned(s))) {
+            if (s == own && gor__mutex_take_own(m, own))
+                return true;
+            gor__mutex_disown(m);
+        } else if (gor__state_swap(&m->state, s, gor__mutex_taken(s, own))) {
+            return true;
+        }
     }
 }
 
@@ -93,18 +178,35 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
+/* Has one P taken it 64 times and more since the state was s? */
+static bool gor__mutex_ran_on(uint32_t s, uint32_t now)
+{
+    uint32_t before = (s ^ now) & GOR__MX_P ? 0 : s & GOR__MX_RUN;
+    return !gor__mutex_owned(s) && (now & GOR__MX_RUN) - before >= 64 * GOR__MX_RUN_ONE;
+}
+
 /* Nobody queues, so who has it most likely runs on another processor, and not for long. Stay away
  * for microseconds, a few times: it then locks and unlocks in its own cache, as often as it likes,
- * instead of sending the line to and fro at each try. True: taken. */
+ * instead of sending the line to and fro at each try. While it does so again and again, stay away
+ * for longer, up to 15 times: what it does meanwhile pays for the change of hands. True: taken. */
 #define GOR__MUTEX_TRIES 4
 #define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 2)
 static bool gor__mutex_outlast(gor_mutex *m)
 {
-    int tries = gor__au32_load_rlx(&gor__rt.n_procs) > 1 ? GOR__MUTEX_TRIES : 0;
-    while (tries-- > 0 && !(gor__au32_load_rlx(&m->state) & GOR__QUEUED)) {
-        gor__stay_away(gor__arch_ticks(), GOR__MUTEX_AWAY);
+    uint64_t away = GOR__MUTEX_AWAY;
+    uint32_t s, now = gor__au32_load_rlx(&m->state);
+    for (int tries = 0; tries < GOR__MUTEX_TRIES && !(now & GOR__MX_QUEUED);) {
+        s = now;
+        gor__stay_away(gor__arch_ticks(), away);
+        now = gor__au32_load_rlx(&m->state);
+        if (away < 8 * GOR__MUTEX_AWAY && gor__mutex_ran_on(s, now)) {
+            away *= 2;
+            continue;
+        }
         if (gor__mutex_take(m))
             return true;
+        away = GOR__MUTEX_AWAY;
+        tries++;
     }
     return false;
 }
@@ -113,7 +215,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 {
     int64_t since = gor__os_now();
     int rc;
-    if (deadline > since && gor__mutex_outlast(m))
+    if (deadline > since && gor__au32_load_rlx(&gor__rt.n_procs) > 1 && gor__mutex_outlast(m))
         return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -148,7 +250,7 @@ static bool gor__mutex_unlock_queued(gor_mutex *m)
     hand_over = n && gor__os_now() - n->amount > GOR__STARVING_NS;
     n = gor__wq_take(&m->waiters, hand_over ? GOR__YOURS : GOR__COMPETE);
     if (n && !hand_over)
-        gor__au32_and(&m->state, ~(uint32_t)GOR__LOCKED);
+        gor__au32_and(&m->state, ~GOR__MX_LOCKED);
     gor__mutex_leave(m);
     if (n)
         gor__wake(n);
@@ -159,13 +261,13 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 {
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
-        uint32_t cooler = s - (s > GOR__HEAT_ONE ? (uint32_t)GOR__HEAT_ONE : 0);
-        if (!(s & GOR__LOCKED))
+        uint32_t cooler = s & GOR__MX_HEAT ? s - GOR__MX_HEAT_ONE : s;
+        if (!(s & GOR__MX_LOCKED))
             gor__panic_raise(here, "unlock of unlocked mutex");
-        if (s & GOR__QUEUED) {
+        if (s & GOR__MX_QUEUED) {
             if (gor__mutex_unlock_queued(m))
                 return;
-        } else if (gor__state_swap(&m->state, s, cooler & ~(uint32_t)GOR__LOCKED)) {
+        } else if (gor__state_swap(&m->state, s, cooler & ~GOR__MX_LOCKED)) {
             return;
         }
     }
@@ -174,13 +276,15 @@ static GOR__NOINLINE void gor__mutex_unlock_contended(gor_mutex *m, const char *
 /* Nobody waits, nor did lately: a plain store. False: nothing is done. */
 GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
 {
+    uint32_t s;
     bool mine;
     if (!self || !gor__rt.membarrier)
         return false;
     gor__window_open(&m->state);
-    mine = gor__au32_load_rlx(&m->state) == GOR__LOCKED;
+    s = gor__au32_load_rlx(&m->state);
+    mine = (s & (GOR__MX_LOCKED | GOR__MX_QUEUED | GOR__MX_HEAT)) == GOR__MX_LOCKED;
     if (mine)
-        gor__au32_store_rel(&m->state, 0);         /* rel state */
+        gor__au32_store_rel(&m->state, s - GOR__MX_LOCKED);    /* rel state */
     gor__window_shut();
     return mine;
 }
@@ -547,7 +651,7 @@ int gor_cond_wait_until(gor_cond *c, gor_mutex *m, int64_t deadline)
     int rc;
     gor__enter();
     own = gor__own_ctx();
-    if (!(gor__au32_load_rlx(&m->state) & GOR__LOCKED))
+    if (!(gor__au32_load_rlx(&m->state) & GOR__MX_LOCKED))
         gor__panic_raise("gor_cond_wait", "wait with an unlocked mutex");
     gor__lock(&c->lock, GOR__RANK_OBJECT);
     gor__wait_init(&w, GOR__WHY_COND, c, own || deadline != GOR_FOREVER);
