@@ -10321,7 +10321,8 @@ int gor_chan_try_recv(gor_chan *c, void *v, size_t n)
 
 static int gor__chan_close(gor_chan *c)
 {
-    gor__node *receivers, *senders, *n;
+    gor__node *receivers, *senders;
+    size_t size = c->elem_size;                    /* who is woken may free c */
     gor__lock(&c->lock, GOR__RANK_OBJECT);
     if (gor__au32_load_rlx(&c->closed)) {
         gor__unlock(&c->lock, GOR__RANK_OBJECT);
@@ -10330,10 +10331,13 @@ static int gor__chan_close(gor_chan *c)
     gor__au32_store_rel(&c->closed, 1);
     receivers = gor__wq_take_all(&c->receivers, -EPIPE);
     senders = gor__wq_take_all(&c->senders, -EPIPE);
-    for (n = receivers; n; n = n->next)
-        gor__value_copy(n->value, NULL, c->elem_size);
     gor__unlock(&c->lock, GOR__RANK_OBJECT);
-    gor__wake_all(receivers);
+    while (receivers) {
+        gor__node *next = receivers->next;
+        gor__value_copy(receivers->value, NULL, size);
+        gor__wake(receivers);
+        receivers = next;
+    }
     gor__wake_all(senders);
     return 0;
 }
