@@ -3821,6 +3821,8 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  *                processor is between two gor calls. Till then an unlock may meet a word that was
  *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
+ *             I4 The word is 0, or GOR__TAKEN; that of a channel may name the P that owns the lock
+ *                ([owned]), free or with GOR__TAKEN.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
  *             at a time at a lock that is fought for: Dice and Kogan, "Avoiding Scalability
@@ -3902,7 +3904,7 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
  * never in a crowd: he would lose by waiting. */
 #define GOR__CROWD       8
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
-#define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
+#define GOR__CROWD_AWAY  (2 * GOR__ARCH_TICKS)
 
 /* Nobody switches between reading and writing it: so __thread is safe here. Atomic, because two
  * goroutines of a thread are two threads to ThreadSanitizer. */
@@ -3927,10 +3929,25 @@ static void gor__leave_crowd(uint64_t now)
         gor__stay_away(now, GOR__CROWD_AWAY);
 }
 
+#define GOR__TAKEN ((uint32_t)1)
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *l, uint32_t free);        /* [owned] */
+
+/* Take it if it looks free. */
+GOR__INLINE bool gor__lock_try(gor__spin *l)
+{
+    uint32_t free = gor__au32_load_rlx(&l->word);
+    if (free & GOR__TAKEN)
+        return false;
+    return free ? gor__lock_owned(l, free) : gor__au32_cas(&l->word, 0, GOR__TAKEN);
+}
+
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
+    uint32_t free = gor__au32_load_rlx(&l->word);
+    if (free && !(free & GOR__TAKEN) && gor__lock_owned(l, free))
+        return;                                    /* nobody was met */
     gor__leave_crowd(gor__arch_ticks());
-    for (int i = 0; gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0; i++)
+    for (int i = 0; !gor__lock_try(l); i++)
         if (i < 64)
             gor__arch_pause();
         else
@@ -3942,7 +3959,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
 {
     gor__rank_push(rank);
-    if (GOR__UNLIKELY(gor__au32_xchg(&l->word, 1) != 0))
+    if (GOR__UNLIKELY(!gor__au32_cas(&l->word, 0, GOR__TAKEN)))
         gor__lock_slow(l);
 }
 
@@ -3959,7 +3976,7 @@ GOR__INLINE bool gor__lock_elided(gor__spin *l)
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__shared) != 0))
         return false;
     if (GOR__TSAN || GOR_CHECK)                            /* acq spin.word: the last holder */
-        gor__check(gor__au32_load_acq(&l->word) == 0, "a lock that is elided is free");
+        gor__check(!(gor__au32_load_acq(&l->word) & GOR__TAKEN), "a lock that is elided is free");
     return true;
 }
 
@@ -3969,16 +3986,6 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
         gor__rank_push(rank);
     else
         gor__lock_always(l, rank);
-}
-
-/* For a few lines that take no other lock. */
-GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
-{
-    if (GOR__UNLIKELY(!gor__lock_elided(l)) &&
-        (gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0))
-        return false;
-    gor__rank_push(rank);
-    return true;
 }
 
 GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)
@@ -5560,7 +5567,7 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -5570,8 +5577,8 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [runq]
- *                asks gor__windows_matter.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned]
+ *                and [runq] ask gor__windows_matter.
  * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 GOR__INLINE void gor__window_open(const gor__au32 *word)
@@ -5599,6 +5606,148 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
     for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
         while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
             gor__os_yield();                       /* acq window, in gor__p_holder */
+}
+
+/* ==== [owned] locks that one processor takes again and again =====================================
+ * What        Goroutines that talk to each other most often run on one P. A channel at which
+ *             somebody parked GOR__OWN_AFTER times in a row on the same P becomes that P's own: it
+ *             then takes the lock by a look and a plain store, in a window ([window]), instead of
+ *             by a locked instruction. Another that wants it ends that first, which takes 2 us and
+ *             disturbs the other processors. Parks are counted, and not locks: to count costs
+ *             something, and a park costs much more.
+ * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
+ *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there, or who is
+ *                at O2 could take the next one's lock for his own.
+ *             O2 Another changes the word of an owned lock only if it is free, to GOR__TAKEN, as if
+ *                it were nobody's. Then it closes the windows. If the word still is as it was left,
+ *                it holds the lock; else the owner was just taking it. One at a time does this, or
+ *                two could see the same.
+ *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
+ *                membarriers that take them back stay rare, whatever the program does.
+ *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
+ *                another processor has come for it meanwhile.
+ * Locks       gor__disowning (OBJECT), and gor__rt.lock (SCHED) in gor__windows_close.
+ * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
+ *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
+ *             membarrier stands in for stopping the thread.
+ * Tests       tests/sync.c; checks own after a few parks
+ */
+#if GOR_CHECK || GOR__TSAN
+#define GOR__OWN_AFTER 4
+#define GOR__OWN_TICKS 0
+#else
+#define GOR__OWN_AFTER 64
+#define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
+#endif
+static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
+static gor__spin gor__disowning;
+
+/* How often in a row somebody parked at it on the P whose word is own. Under its lock. */
+typedef struct gor__habit { uint32_t own, times; } gor__habit;
+
+/* May one more lock become a P's own now? O3 */
+static bool gor__may_own(void)
+{
+    uint64_t now = gor__arch_ticks();
+    if (!gor__windows_matter() || now - gor__au64_load_rlx(&gor__owned_at) < GOR__OWN_TICKS)
+        return false;
+    gor__au64_store_rlx(&gor__owned_at, now);
+    return true;
+}
+
+/* The word of a free lock of this M's P, or what no lock has. */
+GOR__INLINE uint32_t gor__own_word(const gor__m *m)
+{
+    const gor__p *p = m ? gor__m_p(m) : NULL;
+    return p ? p->near.own : GOR__MX_NOBODY;
+}
+
+/* By its owner. False: it is taken, or not his any more. */
+GOR__INLINE bool gor__lock_own(gor__spin *l, uint32_t own)
+{
+    bool mine;
+    gor__window_open(&l->word);
+    mine = gor__au32_load_acq(&l->word) == own;    /* acq spin.word */
+    if (mine)
+        gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+    gor__window_shut();
+    return mine;
+}
+
+/* O2 */
+static GOR__NOINLINE bool gor__lock_disown(gor__spin *l, uint32_t free)
+{
+    bool taken = false;
+    gor__lock_always(&gor__disowning, GOR__RANK_OBJECT);
+    if (gor__au32_cas(&l->word, free, GOR__TAKEN)) {
+        gor__windows_close(&l->word);
+        taken = gor__au32_load_acq(&l->word) == GOR__TAKEN;
+    }
+    gor__unlock(&gor__disowning, GOR__RANK_OBJECT);
+    return taken;
+}
+
+/* One that is free and has an owner. False: no more. */
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *l, uint32_t free)
+{
+    return free == gor__own_word(gor__self()) ? gor__lock_own(l, free) : gor__lock_disown(l, free);
+}
+
+/* Somebody is about to park, under l, on the P with this word. */
+GOR__INLINE void gor__habit_note(gor__habit *h, gor__spin *l, uint32_t own)
+{
+    if (h->own != own) {
+        h->own = own;
+        h->times = 0;
+    } else if (GOR__UNLIKELY(++h->times >= GOR__OWN_AFTER)) {
+        h->times = 0;
+        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->word) == GOR__TAKEN && gor__may_own())
+            gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+    }
+}
+
+/* gor__lock, for locks that may be owned. Returns what gor__unlock_to is to leave. */
+GOR__INLINE uint32_t gor__lock_by_owner(gor__spin *l, enum gor__rank rank)
+{
+    uint32_t own;
+    gor__rank_push(rank);
+    if (GOR__LIKELY(gor__lock_elided(l)))
+        return 0;
+    own = gor__own_word(gor__self());
+    if (gor__au32_load_rlx(&l->word) == own && gor__lock_own(l, own))
+        return own;
+    if (GOR__LIKELY(gor__au32_cas(&l->word, 0, GOR__TAKEN)))
+        return 0;
+    gor__lock_slow(l);
+    return gor__au32_load_rlx(&l->word) & ~GOR__TAKEN;
+}
+
+/* The same if it is free, with a P, for a few lines that take no other lock. */
+GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__spin *l, enum gor__rank rank,
+                                   uint32_t *leave)
+{
+    *leave = 0;
+    if (GOR__UNLIKELY(!gor__lock_elided(l))) {
+        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->word);
+        if (free == own ? !gor__lock_own(l, own)
+                        : free != 0 || !gor__au32_cas(&l->word, 0, GOR__TAKEN))
+            return false;
+        *leave = free;
+    }
+    gor__rank_push(rank);
+    return true;
+}
+
+GOR__INLINE void gor__unlock_to(gor__spin *l, enum gor__rank rank, uint32_t leave)
+{
+    gor__rank_pop(rank);
+    gor__au32_store_rel(&l->word, leave);          /* rel spin.word */
+}
+
+/* For who does not know what to leave. */
+GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
+{
+    gor__unlock_to(l, rank, gor__au32_load_rlx(&l->word) & ~GOR__TAKEN);
 }
 
 /* ==== [runq] runnable goroutines of one P =======================================================
@@ -8622,18 +8771,18 @@ static void gor__wake_all(gor__node *list)
     }
 }
 
-/* Leave a queue, if still in one. _here: inlined, for a select, which leaves one for each case. */
-GOR__INLINE void gor__wq_leave_here(gor__spin *lock, enum gor__rank rank, gor__node *n)
+/* Leave a queue, if still in one. */
+GOR__INLINE void gor__wq_leave_locked(gor__node *n)
 {
-    gor__lock(lock, rank);
     if (n->queue)
         gor__wq_remove(n->queue, n);
-    gor__unlock(lock, rank);
 }
 
 static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
 {
-    gor__wq_leave_here(lock, rank, n);
+    gor__lock(lock, rank);
+    gor__wq_leave_locked(n);
+    gor__unlock_owned(lock, rank);
 }
 
 /* -- waiting ------------------------------------------------------------------------------- */
@@ -8862,7 +9011,7 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
         gor__wq_put_first(q, n);
     else
         gor__wq_put(q, n);
-    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (n->wait->many || !n->wait->g)
         return gor__wait_block(lock, n, deadline, own);
     gor__park();
@@ -8879,7 +9028,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     gor__wait w;
     gor__node n;
     if (GOR__UNLIKELY(deadline != GOR_FOREVER && gor__is_past(deadline))) {
-        gor__unlock(lock, GOR__RANK_OBJECT);
+        gor__unlock_owned(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
     if (GOR__UNLIKELY(many || !g))
@@ -8888,7 +9037,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
     gor__wq_put(q, &n);
-    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (GOR__UNLIKELY(many || !g))
         return gor__wait_block(lock, &n, deadline, own);
     gor__park_here(g);
@@ -9997,6 +10146,7 @@ int gor_local_set(gor_local *k, void *value)
 struct gor_chan {
     gor__spin lock;
     gor__au32 closed;
+    gor__habit habit;
     size_t    elem_size, cap;
     size_t    first;                   /* place of the oldest value                             */
     gor__au64 count;                   /* values in the ring                                    */
@@ -10051,6 +10201,33 @@ void gor_chan_release(gor_chan *c)
     gor__m *m = gor__enter();
     gor__chan_release(c);
     gor__leave(m);
+}
+
+GOR__INLINE uint32_t gor__chan_lock(gor_chan *c)
+{
+    return gor__lock_by_owner(&c->lock, GOR__RANK_OBJECT);
+}
+
+GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
+{
+    gor__unlock_to(&c->lock, GOR__RANK_OBJECT, leave);
+}
+
+/* By who will wait there. */
+GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
+{
+    uint32_t leave = gor__chan_lock(c);
+    if (leave != 0)
+        return leave;
+    gor__habit_note(&c->habit, &c->lock, own);
+    return gor__au32_load_rlx(&c->lock.word) & ~GOR__TAKEN;
+}
+
+GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
+{
+    uint32_t leave = gor__chan_lock(c);
+    gor__wq_leave_locked(n);
+    gor__chan_unlock(c, leave);
 }
 
 /* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. Which of them
@@ -10149,6 +10326,7 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
+    gor__habit_note(&c->habit, &c->lock, gor__own_word(m));
     rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
@@ -10162,11 +10340,11 @@ GOR__INLINE int gor__chan_op(gor__m *m, gor_chan *c, bool send, void *v, int64_t
 {
     gor__node *woken = NULL;
     int rc;
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     rc = gor__chan_transfer(c, send, v, &woken);
     if (rc == GOR__WAIT)
         return gor__arch_wait(m ? gor__m_g(m) : NULL, c, v, send, deadline, gor__chan_wait);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     gor__leave(m);
@@ -10177,9 +10355,9 @@ GOR__INLINE int gor__chan_try(gor_chan *c, bool send, void *v)
 {
     gor__node *woken = NULL;
     int rc;
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     rc = gor__chan_transfer(c, send, v, &woken);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     return rc == GOR__WAIT ? -EAGAIN : rc;
@@ -10239,15 +10417,16 @@ GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
 GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
 {
     gor__m *m;
+    uint32_t leave;
     bool done = false;
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
     m = gor__self();
     if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
-        gor__chan_has_way(c, send) && gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->lock, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
-        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        gor__chan_unlock(c, leave);
     }
     gor__call_end();
     return done;
@@ -10323,15 +10502,15 @@ static int gor__chan_close(gor_chan *c)
 {
     gor__node *receivers, *senders;
     size_t size = c->elem_size;                    /* who is woken may free c */
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     if (gor__au32_load_rlx(&c->closed)) {
-        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        gor__chan_unlock(c, leave);
         return -EPIPE;
     }
     gor__au32_store_rel(&c->closed, 1);
     receivers = gor__wq_take_all(&c->receivers, -EPIPE);
     senders = gor__wq_take_all(&c->senders, -EPIPE);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     while (receivers) {
         gor__node *next = receivers->next;
         gor__value_copy(receivers->value, NULL, size);
@@ -10564,6 +10743,7 @@ typedef struct gor__selection {
     gor__node   *node;                 /* one for each case                                     */
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
+    uint64_t     owned;                /* which of the first are this P's own                   */
     bool         locked;               /* the channels are, or else nobody else is there        */
     gor__wait    wait;
 } gor__selection;
@@ -10779,17 +10959,18 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
 {
     const gor_case *k;
     gor__node *woken = NULL;
-    gor__spin *lock;
+    gor_chan *c;
+    uint32_t leave = 0;
     bool done;
     if (chosen < 0 || gor__stress_hit(2))
         return false;
     k = &cases[chosen];
-    lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
-    if (lock)
-        gor__lock(lock, GOR__RANK_OBJECT);
+    c = gor__case_is_chan(k) ? (gor_chan *)k->object : NULL;
+    if (c)
+        leave = gor__chan_lock(c);
     done = gor__select_drawn(cases, (size_t)chosen, &woken, result);
-    if (lock)
-        gor__unlock(lock, GOR__RANK_OBJECT);
+    if (c)
+        gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     return done;
@@ -10820,22 +11001,27 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
 static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    uint32_t own = gor__own_word(gor__self());
     size_t n = 0;
     for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_chan(&s->cases[i]))
             gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
     s->n_chans = n;
+    s->owned = 0;
     for (size_t i = 0; i < n; last = s->chan[i++])
-        if (s->chan[i] != last)
-            gor__lock(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        if (s->chan[i] != last && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
+            s->owned |= (uint64_t)1 << i;
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    uint32_t own = gor__own_word(gor__self());
     for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
-        if (s->chan[i] != last)
-            gor__unlock(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        if (s->chan[i] != last && i < 64)
+            gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
+        else if (s->chan[i] != last)
+            gor__unlock_owned(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
@@ -10936,7 +11122,7 @@ GOR__INLINE void gor__select_leave(gor__selection *s)
     gor__node *n = s->node;
     for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         if (gor__case_is_chan(k) && (int)i != s->wait.which)
-            gor__wq_leave_here(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
+            gor__chan_leave((gor_chan *)k->object, n);
         else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)
@@ -11174,24 +11360,13 @@ static void gor__mutex_disown(gor_mutex *m)
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
 
-/* An owner saves 10 ns each time, and who comes next pays 2 us, and all others are disturbed. So it
- * takes a long run, and happens once in 20 us. Checks want it often. */
+/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long run. Checks want
+ * it often. */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__MUTEX_RUN_BEGIN (GOR__MX_RUN - 8 * GOR__MX_RUN_ONE)
-#define GOR__MUTEX_OWN_TICKS 0
 #else
 #define GOR__MUTEX_RUN_BEGIN 0
-#define GOR__MUTEX_OWN_TICKS (4 * GOR__ARCH_TICKS)
 #endif
-static gor__au64 gor__mutex_owned_at;
-static bool gor__mutex_may_own(void)
-{
-    uint64_t now = gor__arch_ticks();
-    if (now - gor__au64_load_rlx(&gor__mutex_owned_at) < GOR__MUTEX_OWN_TICKS)
-        return false;
-    gor__au64_store_rlx(&gor__mutex_owned_at, now);
-    return true;
-}
 
 /* What a free mutex's state becomes when it is taken by a P that has `own` for one of its own. */
 static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
@@ -11203,7 +11378,7 @@ static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
         return (own & GOR__MX_P) | GOR__MUTEX_RUN_BEGIN | GOR__MX_LOCKED;
     if ((s & GOR__MX_RUN) < GOR__MX_RUN - GOR__MX_RUN_ONE)
         return (s + GOR__MX_RUN_ONE) | GOR__MX_LOCKED;
-    return (gor__mutex_may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
+    return (gor__may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
            GOR__MX_LOCKED;
 }
 
@@ -11219,18 +11394,11 @@ static bool gor__mutex_take_own(gor_mutex *m, uint32_t own)
     return mine;
 }
 
-/* What a free mutex of this P's own has for a state. */
-static uint32_t gor__mutex_own(void)
-{
-    const gor__m *self = gor__self();
-    const gor__p *p = self ? gor__m_p(self) : NULL;
-    return p && gor__windows_matter() ? p->near.own : GOR__MX_NOBODY;
-}
-
 /* Take it if nobody has it. */
 static bool gor__mutex_take(gor_mutex *m)
 {
-    uint32_t own = gor__mutex_own();
+    bool alone = gor__au32_load_rlx(&gor__shared) == 0;     /* then nobody counts: [fast] wants 0 */
+    uint32_t own = alone ? GOR__MX_NOBODY : gor__own_word(gor__self());
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (s & GOR__MX_LOCKED)
@@ -15900,7 +16068,7 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    p->near.own = (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
+    p->near.own = gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
                   ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);

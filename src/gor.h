@@ -85,6 +85,7 @@
 #include "sched/timer.h"
 #include "sched/idle.h"
 #include "sched/window.h"
+#include "sched/owned.h"
 #include "sched/runq.h"
 #include "sched/ready.h"
 #include "sched/pack.h"

@@ -485,7 +485,8 @@ TEST(the_first_waiter_waits_for_an_unlock_that_is_under_way)
 struct duel {
     gor_mutex   m;
     gor_rwmutex rw;
-    int         a, b;                  /* under rw; plain on purpose */
+    gor_chan   *c;
+    int         a, b;                  /* under one of them; plain on purpose */
     gor__au32  *in_call;               /* the goroutine's mark */
     void      (*move)(struct duel *);  /* the thread's */
     int64_t     end;                   /* when it has lasted long enough, on a busy machine */
@@ -565,7 +566,7 @@ TEST(the_first_waiter_meets_an_unlock_at_any_moment)
 static uint32_t own_state(void)
 {
     gor__m *self = gor__enter();
-    uint32_t own = gor__mutex_own();
+    uint32_t own = gor__own_word(self);
     gor__leave(self);
     return own;
 }
@@ -615,7 +616,7 @@ TEST(who_takes_an_owned_mutex_away_waits_for_a_lock_that_is_under_way)
     if (!gor__rt.membarrier)
         SKIP("kernel: no membarrier");
     self = gor__enter();
-    own = gor__mutex_own();
+    own = gor__own_word(self);
     gor__au32_store_rel(&p.m.state, own);
     gor__window_open(&p.m.state);
     send_thread(&e, pay_in_often, &p);
@@ -704,6 +705,104 @@ TEST(a_mutex_whose_owner_is_gone_is_free)
     gor_mutex_unlock(&p.m);
     pay_in(&p);
     IS(p.b, 3);
+}
+
+/* -- locks of channels that a processor owns ([owned]) ----------------------------------------- */
+
+static void send_back(void *p)
+{
+    gor_chan **c = (gor_chan **)p;
+    for (int v; gor_recv(c[0], &v) == 0;)
+        IS(gor_send(c[1], &v), 0);
+}
+
+TEST(a_channel_at_which_one_processor_parks_becomes_its_own)
+{
+    gor_chan *c[2] = { gor_chan_new(sizeof(int), 0), gor_chan_new(sizeof(int), 0) };
+    gor_wg wg = { 0 };
+    int64_t end = gor_now() + 10 * GOR_SEC;
+    end_elision();
+    START(&wg, send_back, c);
+    for (int i = 0, v; gor_now() < end; i++) {
+        IS(gor_send(c[0], &i), 0);
+        IS(gor_recv(c[1], &v), 0);
+        IS(v, i);
+        if (!gor__rt.membarrier || gor__au32_load_rlx(&c[0]->lock.word) > GOR__TAKEN)
+            break;
+    }
+    OK(gor_now() < end);
+    IS(gor_chan_close(c[0]), 0);
+    gor_wg_wait(&wg);
+    gor_chan_release(c[0]);
+    gor_chan_release(c[1]);
+}
+
+static void try_send(void *c)
+{
+    int v = 1;
+    IS(gor_chan_try_send((gor_chan *)c, &v, sizeof v), 0);
+}
+
+/* By hand, and slowly, what the lock of an owned channel does at once. */
+TEST(who_takes_an_owned_channel_away_waits_for_a_lock_that_is_under_way)
+{
+    gor_chan *c = gor_chan_new(sizeof(int), 2);
+    struct errand e;
+    gor__m *self;
+    uint32_t own;
+    end_elision();
+    if (!gor__rt.membarrier) {
+        gor_chan_release(c);
+        SKIP("kernel: no membarrier");
+    }
+    self = gor__enter();
+    own = gor__own_word(self);
+    gor__au32_store_rel(&c->lock.word, own);
+    gor__window_open(&c->lock.word);
+    send_thread(&e, try_send, c);
+    while (gor__au32_load_rlx(&c->lock.word) == own)
+        sched_yield();
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    gor__au32_store_rel(&c->lock.word, own | GOR__TAKEN);      /* what it did is undone */
+    gor__window_shut();
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    IS(gor_chan_len(c), 0);
+    gor__au32_store_rel(&c->lock.word, own);
+    gor__leave(self);
+    IS(pthread_join(e.thread, NULL), 0);
+    IS(gor_chan_len(c), 1);
+    gor_chan_release(c);
+}
+
+static void send_and_recv(struct duel *d)
+{
+    int v = 1;
+    IS(gor_chan_try_send(d->c, &v, sizeof v), 0);
+    IS(gor_chan_try_recv(d->c, &v, sizeof v), 0);
+    IS(v, 1);
+}
+
+/* Each time the channel is owned anew. */
+TEST(an_owned_channel_is_taken_away_at_any_moment)
+{
+    struct duel d = { .c = gor_chan_new(sizeof(int), 4) };
+    struct errand e;
+    bool over = true;
+    duel_begin(&d, &e, send_and_recv);
+    for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
+        gor__au32_store_rel(&d.c->lock.word, gor__rt.membarrier ? own_state() : 0);
+        duel_round(&d, i);
+        send_and_recv(&d);
+        send_and_recv(&d);
+        over = duel_over(&d, i);
+        IS(gor_chan_len(d.c), 0);
+    }
+    OK(over);
+    atomic_store(&d.round, -1);
+    IS(pthread_join(e.thread, NULL), 0);
+    gor_chan_release(d.c);
 }
 
 /* An object with a count under its own mutex; who takes the last one off frees it at once. */

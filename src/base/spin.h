@@ -9,6 +9,8 @@
  *                processor is between two gor calls. Till then an unlock may meet a word that was
  *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
+ *             I4 The word is 0, or GOR__TAKEN; that of a channel may name the P that owns the lock
+ *                ([owned]), free or with GOR__TAKEN.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
  *             at a time at a lock that is fought for: Dice and Kogan, "Avoiding Scalability
@@ -90,7 +92,7 @@ GOR__INLINE void gor__rank_pop(enum gor__rank rank) { (void)rank; }
  * never in a crowd: he would lose by waiting. */
 #define GOR__CROWD       8
 #define GOR__CROWD_SOON  (GOR__ARCH_TICKS / 4)
-#define GOR__CROWD_AWAY  (GOR__ARCH_TICKS / 2)
+#define GOR__CROWD_AWAY  (2 * GOR__ARCH_TICKS)
 
 /* Nobody switches between reading and writing it: so __thread is safe here. Atomic, because two
  * goroutines of a thread are two threads to ThreadSanitizer. */
@@ -115,10 +117,25 @@ static void gor__leave_crowd(uint64_t now)
         gor__stay_away(now, GOR__CROWD_AWAY);
 }
 
+#define GOR__TAKEN ((uint32_t)1)
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *l, uint32_t free);        /* [owned] */
+
+/* Take it if it looks free. */
+GOR__INLINE bool gor__lock_try(gor__spin *l)
+{
+    uint32_t free = gor__au32_load_rlx(&l->word);
+    if (free & GOR__TAKEN)
+        return false;
+    return free ? gor__lock_owned(l, free) : gor__au32_cas(&l->word, 0, GOR__TAKEN);
+}
+
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
+    uint32_t free = gor__au32_load_rlx(&l->word);
+    if (free && !(free & GOR__TAKEN) && gor__lock_owned(l, free))
+        return;                                    /* nobody was met */
     gor__leave_crowd(gor__arch_ticks());
-    for (int i = 0; gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0; i++)
+    for (int i = 0; !gor__lock_try(l); i++)
         if (i < 64)
             gor__arch_pause();
         else
@@ -130,7 +147,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 GOR__INLINE void gor__lock_always(gor__spin *l, enum gor__rank rank)
 {
     gor__rank_push(rank);
-    if (GOR__UNLIKELY(gor__au32_xchg(&l->word, 1) != 0))
+    if (GOR__UNLIKELY(!gor__au32_cas(&l->word, 0, GOR__TAKEN)))
         gor__lock_slow(l);
 }
 
@@ -147,7 +164,7 @@ GOR__INLINE bool gor__lock_elided(gor__spin *l)
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__shared) != 0))
         return false;
     if (GOR__TSAN || GOR_CHECK)                            /* acq spin.word: the last holder */
-        gor__check(gor__au32_load_acq(&l->word) == 0, "a lock that is elided is free");
+        gor__check(!(gor__au32_load_acq(&l->word) & GOR__TAKEN), "a lock that is elided is free");
     return true;
 }
 
@@ -157,16 +174,6 @@ GOR__INLINE void gor__lock(gor__spin *l, enum gor__rank rank)
         gor__rank_push(rank);
     else
         gor__lock_always(l, rank);
-}
-
-/* For a few lines that take no other lock. */
-GOR__INLINE bool gor__lock_if_free(gor__spin *l, enum gor__rank rank)
-{
-    if (GOR__UNLIKELY(!gor__lock_elided(l)) &&
-        (gor__au32_load_rlx(&l->word) != 0 || gor__au32_xchg(&l->word, 1) != 0))
-        return false;
-    gor__rank_push(rank);
-    return true;
 }
 
 GOR__INLINE void gor__unlock(gor__spin *l, enum gor__rank rank)

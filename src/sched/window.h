@@ -1,7 +1,7 @@
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -11,8 +11,8 @@
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [runq]
- *                asks gor__windows_matter.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned]
+ *                and [runq] ask gor__windows_matter.
  * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 GOR__INLINE void gor__window_open(const gor__au32 *word)

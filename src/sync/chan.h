@@ -13,6 +13,7 @@
 struct gor_chan {
     gor__spin lock;
     gor__au32 closed;
+    gor__habit habit;
     size_t    elem_size, cap;
     size_t    first;                   /* place of the oldest value                             */
     gor__au64 count;                   /* values in the ring                                    */
@@ -67,6 +68,33 @@ void gor_chan_release(gor_chan *c)
     gor__m *m = gor__enter();
     gor__chan_release(c);
     gor__leave(m);
+}
+
+GOR__INLINE uint32_t gor__chan_lock(gor_chan *c)
+{
+    return gor__lock_by_owner(&c->lock, GOR__RANK_OBJECT);
+}
+
+GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
+{
+    gor__unlock_to(&c->lock, GOR__RANK_OBJECT, leave);
+}
+
+/* By who will wait there. */
+GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
+{
+    uint32_t leave = gor__chan_lock(c);
+    if (leave != 0)
+        return leave;
+    gor__habit_note(&c->habit, &c->lock, own);
+    return gor__au32_load_rlx(&c->lock.word) & ~GOR__TAKEN;
+}
+
+GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
+{
+    uint32_t leave = gor__chan_lock(c);
+    gor__wq_leave_locked(n);
+    gor__chan_unlock(c, leave);
 }
 
 /* Copy one value; small ones without a call. from NULL: zeros; to NULL: nowhere. Which of them
@@ -165,6 +193,7 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
+    gor__habit_note(&c->habit, &c->lock, gor__own_word(m));
     rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
@@ -178,11 +207,11 @@ GOR__INLINE int gor__chan_op(gor__m *m, gor_chan *c, bool send, void *v, int64_t
 {
     gor__node *woken = NULL;
     int rc;
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     rc = gor__chan_transfer(c, send, v, &woken);
     if (rc == GOR__WAIT)
         return gor__arch_wait(m ? gor__m_g(m) : NULL, c, v, send, deadline, gor__chan_wait);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     gor__leave(m);
@@ -193,9 +222,9 @@ GOR__INLINE int gor__chan_try(gor_chan *c, bool send, void *v)
 {
     gor__node *woken = NULL;
     int rc;
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     rc = gor__chan_transfer(c, send, v, &woken);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     return rc == GOR__WAIT ? -EAGAIN : rc;
@@ -255,15 +284,16 @@ GOR__INLINE bool gor__chan_pass(gor_chan *c, bool send, void *v, size_t size)
 GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
 {
     gor__m *m;
+    uint32_t leave;
     bool done = false;
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
     m = gor__self();
     if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
-        gor__chan_has_way(c, send) && gor__lock_if_free(&c->lock, GOR__RANK_OBJECT)) {
+        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->lock, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
-        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        gor__chan_unlock(c, leave);
     }
     gor__call_end();
     return done;
@@ -339,15 +369,15 @@ static int gor__chan_close(gor_chan *c)
 {
     gor__node *receivers, *senders;
     size_t size = c->elem_size;                    /* who is woken may free c */
-    gor__lock(&c->lock, GOR__RANK_OBJECT);
+    uint32_t leave = gor__chan_lock(c);
     if (gor__au32_load_rlx(&c->closed)) {
-        gor__unlock(&c->lock, GOR__RANK_OBJECT);
+        gor__chan_unlock(c, leave);
         return -EPIPE;
     }
     gor__au32_store_rel(&c->closed, 1);
     receivers = gor__wq_take_all(&c->receivers, -EPIPE);
     senders = gor__wq_take_all(&c->senders, -EPIPE);
-    gor__unlock(&c->lock, GOR__RANK_OBJECT);
+    gor__chan_unlock(c, leave);
     while (receivers) {
         gor__node *next = receivers->next;
         gor__value_copy(receivers->value, NULL, size);

@@ -84,24 +84,13 @@ static void gor__mutex_disown(gor_mutex *m)
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
 
-/* An owner saves 10 ns each time, and who comes next pays 2 us, and all others are disturbed. So it
- * takes a long run, and happens once in 20 us. Checks want it often. */
+/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long run. Checks want
+ * it often. */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__MUTEX_RUN_BEGIN (GOR__MX_RUN - 8 * GOR__MX_RUN_ONE)
-#define GOR__MUTEX_OWN_TICKS 0
 #else
 #define GOR__MUTEX_RUN_BEGIN 0
-#define GOR__MUTEX_OWN_TICKS (4 * GOR__ARCH_TICKS)
 #endif
-static gor__au64 gor__mutex_owned_at;
-static bool gor__mutex_may_own(void)
-{
-    uint64_t now = gor__arch_ticks();
-    if (now - gor__au64_load_rlx(&gor__mutex_owned_at) < GOR__MUTEX_OWN_TICKS)
-        return false;
-    gor__au64_store_rlx(&gor__mutex_owned_at, now);
-    return true;
-}
 
 /* What a free mutex's state becomes when it is taken by a P that has `own` for one of its own. */
 static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
@@ -113,7 +102,7 @@ static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
         return (own & GOR__MX_P) | GOR__MUTEX_RUN_BEGIN | GOR__MX_LOCKED;
     if ((s & GOR__MX_RUN) < GOR__MX_RUN - GOR__MX_RUN_ONE)
         return (s + GOR__MX_RUN_ONE) | GOR__MX_LOCKED;
-    return (gor__mutex_may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
+    return (gor__may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
            GOR__MX_LOCKED;
 }
 
@@ -129,18 +118,11 @@ static bool gor__mutex_take_own(gor_mutex *m, uint32_t own)
     return mine;
 }
 
-/* What a free mutex of this P's own has for a state. */
-static uint32_t gor__mutex_own(void)
-{
-    const gor__m *self = gor__self();
-    const gor__p *p = self ? gor__m_p(self) : NULL;
-    return p && gor__windows_matter() ? p->near.own : GOR__MX_NOBODY;
-}
-
 /* Take it if nobody has it. */
 static bool gor__mutex_take(gor_mutex *m)
 {
-    uint32_t own = gor__mutex_own();
+    bool alone = gor__au32_load_rlx(&gor__shared) == 0;     /* then nobody counts: [fast] wants 0 */
+    uint32_t own = alone ? GOR__MX_NOBODY : gor__own_word(gor__self());
     for (;;) {
         uint32_t s = gor__au32_load_rlx(&m->state);
         if (s & GOR__MX_LOCKED)

@@ -54,6 +54,7 @@ typedef struct gor__selection {
     gor__node   *node;                 /* one for each case                                     */
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
+    uint64_t     owned;                /* which of the first are this P's own                   */
     bool         locked;               /* the channels are, or else nobody else is there        */
     gor__wait    wait;
 } gor__selection;
@@ -269,17 +270,18 @@ GOR__INLINE bool gor__select_alone(gor_case *cases, int chosen, int *result)
 {
     const gor_case *k;
     gor__node *woken = NULL;
-    gor__spin *lock;
+    gor_chan *c;
+    uint32_t leave = 0;
     bool done;
     if (chosen < 0 || gor__stress_hit(2))
         return false;
     k = &cases[chosen];
-    lock = gor__case_is_chan(k) ? &((gor_chan *)k->object)->lock : NULL;
-    if (lock)
-        gor__lock(lock, GOR__RANK_OBJECT);
+    c = gor__case_is_chan(k) ? (gor_chan *)k->object : NULL;
+    if (c)
+        leave = gor__chan_lock(c);
     done = gor__select_drawn(cases, (size_t)chosen, &woken, result);
-    if (lock)
-        gor__unlock(lock, GOR__RANK_OBJECT);
+    if (c)
+        gor__chan_unlock(c, leave);
     if (woken)
         gor__wake(woken);
     return done;
@@ -310,22 +312,27 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
 static void gor__select_lock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    uint32_t own = gor__own_word(gor__self());
     size_t n = 0;
     for (size_t i = 0; i < s->shape.n; i++)
         if (gor__case_is_chan(&s->cases[i]))
             gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
     s->n_chans = n;
+    s->owned = 0;
     for (size_t i = 0; i < n; last = s->chan[i++])
-        if (s->chan[i] != last)
-            gor__lock(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        if (s->chan[i] != last && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
+            s->owned |= (uint64_t)1 << i;
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
     const gor_chan *last = NULL;
+    uint32_t own = gor__own_word(gor__self());
     for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
-        if (s->chan[i] != last)
-            gor__unlock(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        if (s->chan[i] != last && i < 64)
+            gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
+        else if (s->chan[i] != last)
+            gor__unlock_owned(&s->chan[i]->lock, GOR__RANK_OBJECT);
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
@@ -426,7 +433,7 @@ GOR__INLINE void gor__select_leave(gor__selection *s)
     gor__node *n = s->node;
     for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         if (gor__case_is_chan(k) && (int)i != s->wait.which)
-            gor__wq_leave_here(&((gor_chan *)k->object)->lock, GOR__RANK_OBJECT, n);
+            gor__chan_leave((gor_chan *)k->object, n);
         else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)

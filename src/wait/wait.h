@@ -137,18 +137,18 @@ static void gor__wake_all(gor__node *list)
     }
 }
 
-/* Leave a queue, if still in one. _here: inlined, for a select, which leaves one for each case. */
-GOR__INLINE void gor__wq_leave_here(gor__spin *lock, enum gor__rank rank, gor__node *n)
+/* Leave a queue, if still in one. */
+GOR__INLINE void gor__wq_leave_locked(gor__node *n)
 {
-    gor__lock(lock, rank);
     if (n->queue)
         gor__wq_remove(n->queue, n);
-    gor__unlock(lock, rank);
 }
 
 static void gor__wq_leave(gor__spin *lock, enum gor__rank rank, gor__node *n)
 {
-    gor__wq_leave_here(lock, rank, n);
+    gor__lock(lock, rank);
+    gor__wq_leave_locked(n);
+    gor__unlock_owned(lock, rank);
 }
 
 /* -- waiting ------------------------------------------------------------------------------- */
@@ -377,7 +377,7 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
         gor__wq_put_first(q, n);
     else
         gor__wq_put(q, n);
-    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (n->wait->many || !n->wait->g)
         return gor__wait_block(lock, n, deadline, own);
     gor__park();
@@ -394,7 +394,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     gor__wait w;
     gor__node n;
     if (GOR__UNLIKELY(deadline != GOR_FOREVER && gor__is_past(deadline))) {
-        gor__unlock(lock, GOR__RANK_OBJECT);
+        gor__unlock_owned(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
     if (GOR__UNLIKELY(many || !g))
@@ -403,7 +403,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
     gor__node_init(&n, &w, 0, value);
     n.amount = amount;
     gor__wq_put(q, &n);
-    gor__unlock(lock, GOR__RANK_OBJECT);
+    gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (GOR__UNLIKELY(many || !g))
         return gor__wait_block(lock, &n, deadline, own);
     gor__park_here(g);
