@@ -1737,7 +1737,8 @@ typedef gor_ctx     ctx_t;
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
  * [timer]    timers of one P: a 4-ary heap        [idle]     which Ms sleep, who wakes whom
- * [window]   plain stores that others wait for    [runq]     runnable goroutines of one P
+ * [window]   plain stores that others wait for    [owned]    locks that one P takes time and again
+ * [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
@@ -1785,6 +1786,8 @@ typedef gor_ctx     ctx_t;
  *   window        a few instructions in a call that look at a word and change it without a locked
  *                 one; in_call is then the word's mark, by which others see it. [window]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
+ *   own           a mutex, or a channel's lock, that one P has had again and again, and takes by a
+ *                 plain store in a window until somebody else wants it. [locks] [owned]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
