@@ -1439,7 +1439,7 @@ GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p {
     gor__au64 readers[GOR__READER_SLOTS];
-    uint32_t  own;
+    gor__au32 own;
 } gor__near_p;
 
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
@@ -1501,6 +1501,12 @@ static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex
         return false;
     __atomic_store_n(&slot->v, more ? v + 1 : v - 1, __ATOMIC_RELEASE);    /* rel slot */
     return true;
+}
+
+/* May a window change the mutex by plain stores? Not while somebody bars that ([locks] I4). */
+static inline GOR__UNUSED bool gor__near_unbarred(const gor_mutex *mutex)
+{
+    return __builtin_expect(__atomic_load_n(&mutex->lock.word.v, __ATOMIC_ACQUIRE) == 0, 1);
 }
 
 #ifndef GOR_NO_INLINE
@@ -1600,18 +1606,22 @@ static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 }
 
 /* [locks] gor__mutex_take, but for what is rare. In a window. */
-static inline bool gor__near_mutex_take(gor__near_m *m, gor__au32 *state)
+static inline bool gor__near_mutex_take(gor__near_m *m, gor_mutex *mutex)
 {
+    gor__au32 *state = &mutex->state;
+    bool unbarred;
     uint32_t own, s, to;
     if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
         return gor__near_swap_alone(state, 0, GOR__MX_LOCKED);
     if (gor__near_ctx(m))
         return false;
-    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own;
+    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own.v;
+    unbarred = gor__near_unbarred(mutex);
     s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
     if (s == own) {
-        __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
-        return true;
+        if (unbarred)
+            __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
+        return unbarred;
     }
     if (s & (GOR__MX_RUN_ONE - 1) || (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
         return false;
@@ -1623,7 +1633,7 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, &mutex->state), 1)) {
+    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -1635,8 +1645,9 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    bool unbarred = gor__near_unbarred(mutex);
     uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    if (gor__near_goes_on(m) &&
+    if (gor__near_goes_on(m) && unbarred &&
         __builtin_expect((s & (GOR__MX_RUN_ONE - 1)) == GOR__MX_LOCKED, 1)) {
         __atomic_store_n(&mutex->state.v, s - GOR__MX_LOCKED, __ATOMIC_RELEASE);
         gor__near_end(at);
@@ -3944,6 +3955,15 @@ GOR__INLINE bool gor__lock_try(gor__spin *l)
     return free ? gor__lock_owned(l, free) : gor__au32_cas(&l->word, 0, GOR__TAKEN);
 }
 
+/* Tried i times in vain. */
+static void gor__spin_again(int i)
+{
+    if (i < 64)
+        gor__arch_pause();
+    else
+        gor__os_yield();
+}
+
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
     uint32_t free = gor__au32_load_rlx(&l->word);
@@ -3951,10 +3971,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
         return;                                    /* nobody was met */
     gor__leave_crowd(gor__arch_ticks());
     for (int i = 0; !gor__lock_try(l); i++)
-        if (i < 64)
-            gor__arch_pause();
-        else
-            gor__os_yield();
+        gor__spin_again(i);
     gor__au64_store_rlx(&gor__crowd.last, gor__arch_ticks());
 }
 
@@ -5619,17 +5636,17 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *             disturbs the other processors. Parks are counted, and not locks: to count costs
  *             something, and a park costs much more.
  * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
- *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there, or who is
- *                at O2 could take the next one's lock for his own.
- *             O2 Another changes the word of an owned lock only if it is free, to GOR__TAKEN, as if
- *                it were nobody's. Then it closes the windows. If the word still is as it was left,
- *                it holds the lock; else the owner was just taking it. One at a time does this, or
- *                two could see the same.
+ *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
+ *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
+ *                free, by a compare-and-swap, which names no owner any more. While it is barred
+ *                the owner does that, too. To change the word alone would bar nothing: an owner who
+ *                locks and unlocks all the time reads what he stored last himself, and wipes out
+ *                what another has stored, for milliseconds.
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
  *                another processor has come for it meanwhile.
- * Locks       gor__disowning (OBJECT), and gor__rt.lock (SCHED) in gor__windows_close.
+ * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
@@ -5643,10 +5660,13 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
 #define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
 #endif
 static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
-static gor__spin gor__disowning;
 
-/* How often in a row somebody parked at it on the P whose word is own. Under its lock. */
-typedef struct gor__habit { uint32_t own, times; } gor__habit;
+typedef struct gor__ownable {
+    gor__spin lock;                    /* its word only: first, see gor__lock_owned               */
+    gor__au32 barred;                  /* to windows, by who takes it from its owner             */
+    uint32_t  own, times;              /* under the lock: how often in a row somebody parked at  */
+                                       /* it, on the P whose word is own                         */
+} gor__ownable;
 
 /* May one more lock become a P's own now? O3 */
 static bool gor__may_own(void)
@@ -5662,78 +5682,87 @@ static bool gor__may_own(void)
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
     const gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? p->near.own : GOR__MX_NOBODY;
+    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
 }
 
-/* By its owner. False: it is taken, or not his any more. */
-GOR__INLINE bool gor__lock_own(gor__spin *l, uint32_t own)
+/* By its owner. False: it is taken, or barred, or not his any more. */
+GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
 {
     bool mine;
-    gor__window_open(&l->word);
-    mine = gor__au32_load_acq(&l->word) == own;    /* acq spin.word */
+    gor__window_open(&l->lock.word);
+    mine = gor__au32_load_acq(&l->barred) == 0 &&
+           gor__au32_load_acq(&l->lock.word) == own;       /* acq spin.word */
     if (mine)
-        gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+        gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
     gor__window_shut();
     return mine;
 }
 
-/* O2 */
-static GOR__NOINLINE bool gor__lock_disown(gor__spin *l, uint32_t free)
+/* O2. False: somebody else is at it. */
+static GOR__NOINLINE bool gor__lock_disown(gor__ownable *l)
 {
-    bool taken = false;
-    gor__lock_always(&gor__disowning, GOR__RANK_OBJECT);
-    if (gor__au32_cas(&l->word, free, GOR__TAKEN)) {
-        gor__windows_close(&l->word);
-        taken = gor__au32_load_acq(&l->word) == GOR__TAKEN;
+    if (!gor__au32_cas(&l->barred, 0, 1))
+        return false;
+    if (gor__windows_matter())
+        gor__windows_close(&l->lock.word);
+    for (int i = 0;; i++) {
+        uint32_t word = gor__au32_load_rlx(&l->lock.word);
+        if (!(word & GOR__TAKEN) && gor__au32_cas(&l->lock.word, word, GOR__TAKEN))
+            break;
+        gor__spin_again(i);
     }
-    gor__unlock(&gor__disowning, GOR__RANK_OBJECT);
-    return taken;
+    gor__au32_store_rel(&l->barred, 0);
+    return true;
 }
 
-/* One that is free and has an owner. False: no more. */
-static GOR__NOINLINE bool gor__lock_owned(gor__spin *l, uint32_t free)
+/* One that is free and has an owner. False: no more, or not yet. */
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
 {
-    return free == gor__own_word(gor__self()) ? gor__lock_own(l, free) : gor__lock_disown(l, free);
+    gor__ownable *l = (gor__ownable *)lock;
+    if (free != gor__own_word(gor__self()))
+        return gor__lock_disown(l);
+    return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
 /* Somebody is about to park, under l, on the P with this word. */
-GOR__INLINE void gor__habit_note(gor__habit *h, gor__spin *l, uint32_t own)
+GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
 {
-    if (h->own != own) {
-        h->own = own;
-        h->times = 0;
-    } else if (GOR__UNLIKELY(++h->times >= GOR__OWN_AFTER)) {
-        h->times = 0;
-        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->word) == GOR__TAKEN && gor__may_own())
-            gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+    if (l->own != own) {
+        l->own = own;
+        l->times = 0;
+    } else if (GOR__UNLIKELY(++l->times >= GOR__OWN_AFTER)) {
+        l->times = 0;
+        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->lock.word) == GOR__TAKEN &&
+            gor__may_own())
+            gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
     }
 }
 
 /* gor__lock, for locks that may be owned. Returns what gor__unlock_to is to leave. */
-GOR__INLINE uint32_t gor__lock_by_owner(gor__spin *l, enum gor__rank rank)
+GOR__INLINE uint32_t gor__lock_ownable(gor__ownable *l, enum gor__rank rank)
 {
     uint32_t own;
     gor__rank_push(rank);
-    if (GOR__LIKELY(gor__lock_elided(l)))
+    if (GOR__LIKELY(gor__lock_elided(&l->lock)))
         return 0;
     own = gor__own_word(gor__self());
-    if (gor__au32_load_rlx(&l->word) == own && gor__lock_own(l, own))
+    if (gor__au32_load_rlx(&l->lock.word) == own && gor__lock_own(l, own))
         return own;
-    if (GOR__LIKELY(gor__au32_cas(&l->word, 0, GOR__TAKEN)))
+    if (GOR__LIKELY(gor__au32_cas(&l->lock.word, 0, GOR__TAKEN)))
         return 0;
-    gor__lock_slow(l);
-    return gor__au32_load_rlx(&l->word) & ~GOR__TAKEN;
+    gor__lock_slow(&l->lock);
+    return gor__au32_load_rlx(&l->lock.word) & ~GOR__TAKEN;
 }
 
 /* The same if it is free, with a P, for a few lines that take no other lock. */
-GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__spin *l, enum gor__rank rank,
+GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__ownable *l, enum gor__rank rank,
                                    uint32_t *leave)
 {
     *leave = 0;
-    if (GOR__UNLIKELY(!gor__lock_elided(l))) {
-        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->word);
+    if (GOR__UNLIKELY(!gor__lock_elided(&l->lock))) {
+        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->lock.word);
         if (free == own ? !gor__lock_own(l, own)
-                        : free != 0 || !gor__au32_cas(&l->word, 0, GOR__TAKEN))
+                        : free != 0 || !gor__au32_cas(&l->lock.word, 0, GOR__TAKEN))
             return false;
         *leave = free;
     }
@@ -5743,6 +5772,10 @@ GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__spin *l, enum gor__rank
 
 GOR__INLINE void gor__unlock_to(gor__spin *l, enum gor__rank rank, uint32_t leave)
 {
+    if (GOR_CHECK) {                               /* free: it was elided, till just now */
+        uint32_t word = gor__au32_load_rlx(&l->word);
+        gor__check(!(word & GOR__TAKEN) || word == (leave | GOR__TAKEN), "the owner stays");
+    }
     gor__rank_pop(rank);
     gor__au32_store_rel(&l->word, leave);          /* rel spin.word */
 }
@@ -10142,14 +10175,13 @@ int gor_local_set(gor_local *k, void *value)
  *             I2 Values and waiters are served first in, first out.
  *             I3 A value is copied once between two goroutines that meet: from the sender's
  *                variable to the receiver's, under the lock.
- * Locks       c->lock (OBJECT); two at once only in [select], by rising address.
+ * Locks       c->own (OBJECT); two at once only in [select], by rising address.
  * Source      chan.go of the Go runtime.
  * Tests       tests/chan.c, tests/select.c, tests/random.c
  */
 struct gor_chan {
-    gor__spin lock;
+    gor__ownable own;                  /* the lock, which a P may own                           */
     gor__au32 closed;
-    gor__habit habit;
     size_t    elem_size, cap;
     size_t    first;                   /* place of the oldest value                             */
     gor__au64 count;                   /* values in the ring                                    */
@@ -10208,12 +10240,12 @@ void gor_chan_release(gor_chan *c)
 
 GOR__INLINE uint32_t gor__chan_lock(gor_chan *c)
 {
-    return gor__lock_by_owner(&c->lock, GOR__RANK_OBJECT);
+    return gor__lock_ownable(&c->own, GOR__RANK_OBJECT);
 }
 
 GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
 {
-    gor__unlock_to(&c->lock, GOR__RANK_OBJECT, leave);
+    gor__unlock_to(&c->own.lock, GOR__RANK_OBJECT, leave);
 }
 
 /* By who will wait there. */
@@ -10222,8 +10254,8 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     uint32_t leave = gor__chan_lock(c);
     if (leave != 0)
         return leave;
-    gor__habit_note(&c->habit, &c->lock, own);
-    return gor__au32_load_rlx(&c->lock.word) & ~GOR__TAKEN;
+    gor__note_park(&c->own, own);
+    return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
 GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
@@ -10329,8 +10361,8 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
-    gor__habit_note(&c->habit, &c->lock, gor__own_word(m));
-    rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+    gor__note_park(&c->own, gor__own_word(m));
+    rc = gor__wait_of((gor__g *)g, &c->own.lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
     answer = gor__answer_from(m, rc, back);
@@ -10427,7 +10459,7 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     gor__call_begin();
     m = gor__self();
     if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
-        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->lock, GOR__RANK_OBJECT, &leave)) {
+        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);
     }
@@ -11000,10 +11032,15 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
     chan[n] = c;
 }
 
+/* Is the i-th the first of those that are the same? */
+GOR__INLINE bool gor__select_first(const gor__selection *s, size_t i)
+{
+    return i == 0 || s->chan[i - 1] != s->chan[i];
+}
+
 /* Step 3 */
 static void gor__select_lock(gor__selection *s)
 {
-    const gor_chan *last = NULL;
     uint32_t own = gor__own_word(gor__self());
     size_t n = 0;
     for (size_t i = 0; i < s->shape.n; i++)
@@ -11011,20 +11048,19 @@ static void gor__select_lock(gor__selection *s)
             gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
     s->n_chans = n;
     s->owned = 0;
-    for (size_t i = 0; i < n; last = s->chan[i++])
-        if (s->chan[i] != last && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
+    for (size_t i = 0; i < n; i++)
+        if (gor__select_first(s, i) && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
             s->owned |= (uint64_t)1 << i;
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
-    const gor_chan *last = NULL;
     uint32_t own = gor__own_word(gor__self());
-    for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
-        if (s->chan[i] != last && i < 64)
+    for (size_t i = s->n_chans; i-- > 0;)
+        if (gor__select_first(s, i) && i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else if (s->chan[i] != last)
-            gor__unlock_owned(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        else if (gor__select_first(s, i))
+            gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
@@ -11294,10 +11330,13 @@ int gor_select_n(gor_case *cases, size_t n)
  *                included: a wake-up is never lost, the next unlock sees to the next waiter.
  *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
  *                that it took is about to: so the mutex is still there.
- *             I4 While there is QUEUED or HEAT no plain lock or unlock is under way: who sets the
- *                first of them, under m->lock, closes the windows before it looks at the state for
- *                the last time. That takes 0.6 us and disturbs the other processors; HEAT spreads
- *                it over 1000 unlocks, which are compare-and-swaps meanwhile.
+ *             I4 While there is QUEUED or HEAT no plain lock or unlock is under way, and none
+ *                begins while m->lock is held. Who sets the first of the bits holds it, and closes
+ *                the windows before it looks at the state for the last time. That takes 0.6 us and
+ *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
+ *                compare-and-swaps meanwhile. The bits alone would not bar a window: an owner who
+ *                locks and unlocks all the time reads what he stored last himself, and wipes them
+ *                out, for milliseconds.
  *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
  *                HEAT as in I4, and then empties RUN. With QUEUED or HEAT nobody comes to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
@@ -11332,14 +11371,12 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
  * Under m->lock. I4, I5 */
 static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
-    while (!(gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))) {
-        if (gor__windows_matter())                 /* now: a run may have begun before the bits */
-            gor__windows_close(&m->state);
-        if (gor__au32_load_rlx(&m->state) & bits) {
-            gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
-            return;
-        }
-    }
+    if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
+        return;
+    if (gor__windows_matter())                     /* now: a run may have begun before the bits */
+        gor__windows_close(&m->state);
+    gor__au32_or(&m->state, bits);                 /* a window may have undone it: the last one */
+    gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
 }
 
 static void gor__mutex_queue_locked(gor_mutex *m)
@@ -11390,7 +11427,7 @@ static bool gor__mutex_take_own(gor_mutex *m, uint32_t own)
 {
     bool mine;
     gor__window_open(&m->state);
-    mine = gor__au32_load_acq(&m->state) == own;
+    mine = gor__near_unbarred(m) && gor__au32_load_acq(&m->state) == own;
     if (mine)
         gor__au32_store_rel(&m->state, own | GOR__MX_LOCKED);
     gor__window_shut();
@@ -11542,8 +11579,9 @@ GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
     if (!self || !gor__rt.membarrier)
         return false;
     gor__window_open(&m->state);
+    mine = gor__near_unbarred(m);
     s = gor__au32_load_rlx(&m->state);
-    mine = (s & (GOR__MX_LOCKED | GOR__MX_QUEUED | GOR__MX_HEAT)) == GOR__MX_LOCKED;
+    mine &= (s & (GOR__MX_LOCKED | GOR__MX_QUEUED | GOR__MX_HEAT)) == GOR__MX_LOCKED;
     if (mine)
         gor__au32_store_rel(&m->state, s - GOR__MX_LOCKED);    /* rel state */
     gor__window_shut();
@@ -16071,8 +16109,9 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    p->near.own = gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
-                  ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
+    gor__au32_store_rlx(&p->near.own,
+                        gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
+                        ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY);
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */

@@ -727,7 +727,7 @@ TEST(a_channel_at_which_one_processor_parks_becomes_its_own)
         IS(gor_send(c[0], &i), 0);
         IS(gor_recv(c[1], &v), 0);
         IS(v, i);
-        if (!gor__rt.membarrier || gor__au32_load_rlx(&c[0]->lock.word) > GOR__TAKEN)
+        if (!gor__rt.membarrier || gor__au32_load_rlx(&c[0]->own.lock.word) > GOR__TAKEN)
             break;
     }
     OK(gor_now() < end);
@@ -757,23 +757,55 @@ TEST(who_takes_an_owned_channel_away_waits_for_a_lock_that_is_under_way)
     }
     self = gor__enter();
     own = gor__own_word(self);
-    gor__au32_store_rel(&c->lock.word, own);
-    gor__window_open(&c->lock.word);
+    gor__au32_store_rel(&c->own.lock.word, own);
+    gor__window_open(&c->own.lock.word);
     send_thread(&e, try_send, c);
-    while (gor__au32_load_rlx(&c->lock.word) == own)
+    while (!gor__au32_load_rlx(&c->own.barred))
         sched_yield();
     usleep(20000);
     IS(atomic_load(&e.done), 0);
-    gor__au32_store_rel(&c->lock.word, own | GOR__TAKEN);      /* what it did is undone */
+    gor__au32_store_rel(&c->own.lock.word, own | GOR__TAKEN);
     gor__window_shut();
     usleep(20000);
     IS(atomic_load(&e.done), 0);
     IS(gor_chan_len(c), 0);
-    gor__au32_store_rel(&c->lock.word, own);
+    gor__au32_store_rel(&c->own.lock.word, own);
     gor__leave(self);
     IS(pthread_join(e.thread, NULL), 0);
     IS(gor_chan_len(c), 1);
     gor_chan_release(c);
+}
+
+/* In a select too, which has it twice, and in one of many. */
+TEST(an_owned_channel_stays_owned)
+{
+    enum { MANY = 70 };
+    gor_chan *c[MANY];
+    gor_case k[MANY + 1];
+    gor__m *self;
+    uint32_t own;
+    int v;
+    end_elision();
+    self = gor__enter();
+    own = gor__own_word(self);
+    gor__leave(self);
+    for (int i = 0; i < MANY; i++) {
+        c[i] = gor_chan_new(sizeof v, 1);
+        gor__au32_store_rel(&c[i]->own.lock.word, gor__rt.membarrier ? own : 0);
+        k[i] = gor_on_recv(c[i], &v);
+    }
+    k[1] = k[2];
+    k[MANY] = gor_on_default();
+    IS(gor_select_n(k, MANY + 1), MANY);
+    IS(gor_select(k[1], k[2], k[3], k[MANY]), 3);
+    v = 1;
+    IS(gor_chan_try_send(c[2], &v, sizeof v), 0);
+    OK(gor_select_n(k, MANY + 1) <= 2);
+    for (int i = 0; i < MANY; i++) {
+        if (gor__au32_load_rlx(&gor__rt.n_procs) == 1)     /* else somebody may have moved us */
+            IS(gor__au32_load_rlx(&c[i]->own.lock.word), gor__rt.membarrier ? own : 0);
+        gor_chan_release(c[i]);
+    }
 }
 
 static void send_and_recv(struct duel *d)
@@ -792,7 +824,7 @@ TEST(an_owned_channel_is_taken_away_at_any_moment)
     bool over = true;
     duel_begin(&d, &e, send_and_recv);
     for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
-        gor__au32_store_rel(&d.c->lock.word, gor__rt.membarrier ? own_state() : 0);
+        gor__au32_store_rel(&d.c->own.lock.word, gor__rt.membarrier ? own_state() : 0);
         duel_round(&d, i);
         send_and_recv(&d);
         send_and_recv(&d);

@@ -36,7 +36,7 @@ GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p {
     gor__au64 readers[GOR__READER_SLOTS];
-    uint32_t  own;
+    gor__au32 own;
 } gor__near_p;
 
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
@@ -98,6 +98,12 @@ static inline GOR__UNUSED bool gor__near_count(gor__near_p *p, const gor_rwmutex
         return false;
     __atomic_store_n(&slot->v, more ? v + 1 : v - 1, __ATOMIC_RELEASE);    /* rel slot */
     return true;
+}
+
+/* May a window change the mutex by plain stores? Not while somebody bars that ([locks] I4). */
+static inline GOR__UNUSED bool gor__near_unbarred(const gor_mutex *mutex)
+{
+    return __builtin_expect(__atomic_load_n(&mutex->lock.word.v, __ATOMIC_ACQUIRE) == 0, 1);
 }
 
 #ifndef GOR_NO_INLINE
@@ -197,18 +203,22 @@ static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 }
 
 /* [locks] gor__mutex_take, but for what is rare. In a window. */
-static inline bool gor__near_mutex_take(gor__near_m *m, gor__au32 *state)
+static inline bool gor__near_mutex_take(gor__near_m *m, gor_mutex *mutex)
 {
+    gor__au32 *state = &mutex->state;
+    bool unbarred;
     uint32_t own, s, to;
     if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
         return gor__near_swap_alone(state, 0, GOR__MX_LOCKED);
     if (gor__near_ctx(m))
         return false;
-    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own;
+    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own.v;
+    unbarred = gor__near_unbarred(mutex);
     s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
     if (s == own) {
-        __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
-        return true;
+        if (unbarred)
+            __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
+        return unbarred;
     }
     if (s & (GOR__MX_RUN_ONE - 1) || (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
         return false;
@@ -220,7 +230,7 @@ static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, &mutex->state), 1)) {
+    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -232,8 +242,9 @@ static inline void gor__mutex_unlock_near(gor_mutex *mutex, const char *here)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
+    bool unbarred = gor__near_unbarred(mutex);
     uint32_t s = __atomic_load_n(&mutex->state.v, __ATOMIC_RELAXED);
-    if (gor__near_goes_on(m) &&
+    if (gor__near_goes_on(m) && unbarred &&
         __builtin_expect((s & (GOR__MX_RUN_ONE - 1)) == GOR__MX_LOCKED, 1)) {
         __atomic_store_n(&mutex->state.v, s - GOR__MX_LOCKED, __ATOMIC_RELEASE);
         gor__near_end(at);

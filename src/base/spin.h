@@ -129,6 +129,15 @@ GOR__INLINE bool gor__lock_try(gor__spin *l)
     return free ? gor__lock_owned(l, free) : gor__au32_cas(&l->word, 0, GOR__TAKEN);
 }
 
+/* Tried i times in vain. */
+static void gor__spin_again(int i)
+{
+    if (i < 64)
+        gor__arch_pause();
+    else
+        gor__os_yield();
+}
+
 static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
 {
     uint32_t free = gor__au32_load_rlx(&l->word);
@@ -136,10 +145,7 @@ static GOR__NOINLINE void gor__lock_slow(gor__spin *l)
         return;                                    /* nobody was met */
     gor__leave_crowd(gor__arch_ticks());
     for (int i = 0; !gor__lock_try(l); i++)
-        if (i < 64)
-            gor__arch_pause();
-        else
-            gor__os_yield();
+        gor__spin_again(i);
     gor__au64_store_rlx(&gor__crowd.last, gor__arch_ticks());
 }
 

@@ -77,8 +77,9 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    p->near.own = gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
-                  ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
+    gor__au32_store_rlx(&p->near.own,
+                        gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
+                        ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY);
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */

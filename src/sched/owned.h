@@ -6,17 +6,17 @@
  *             disturbs the other processors. Parks are counted, and not locks: to count costs
  *             something, and a park costs much more.
  * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
- *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there, or who is
- *                at O2 could take the next one's lock for his own.
- *             O2 Another changes the word of an owned lock only if it is free, to GOR__TAKEN, as if
- *                it were nobody's. Then it closes the windows. If the word still is as it was left,
- *                it holds the lock; else the owner was just taking it. One at a time does this, or
- *                two could see the same.
+ *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
+ *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
+ *                free, by a compare-and-swap, which names no owner any more. While it is barred
+ *                the owner does that, too. To change the word alone would bar nothing: an owner who
+ *                locks and unlocks all the time reads what he stored last himself, and wipes out
+ *                what another has stored, for milliseconds.
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
  *                another processor has come for it meanwhile.
- * Locks       gor__disowning (OBJECT), and gor__rt.lock (SCHED) in gor__windows_close.
+ * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
@@ -30,10 +30,13 @@
 #define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
 #endif
 static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
-static gor__spin gor__disowning;
 
-/* How often in a row somebody parked at it on the P whose word is own. Under its lock. */
-typedef struct gor__habit { uint32_t own, times; } gor__habit;
+typedef struct gor__ownable {
+    gor__spin lock;                    /* its word only: first, see gor__lock_owned               */
+    gor__au32 barred;                  /* to windows, by who takes it from its owner             */
+    uint32_t  own, times;              /* under the lock: how often in a row somebody parked at  */
+                                       /* it, on the P whose word is own                         */
+} gor__ownable;
 
 /* May one more lock become a P's own now? O3 */
 static bool gor__may_own(void)
@@ -49,78 +52,87 @@ static bool gor__may_own(void)
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
     const gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? p->near.own : GOR__MX_NOBODY;
+    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
 }
 
-/* By its owner. False: it is taken, or not his any more. */
-GOR__INLINE bool gor__lock_own(gor__spin *l, uint32_t own)
+/* By its owner. False: it is taken, or barred, or not his any more. */
+GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
 {
     bool mine;
-    gor__window_open(&l->word);
-    mine = gor__au32_load_acq(&l->word) == own;    /* acq spin.word */
+    gor__window_open(&l->lock.word);
+    mine = gor__au32_load_acq(&l->barred) == 0 &&
+           gor__au32_load_acq(&l->lock.word) == own;       /* acq spin.word */
     if (mine)
-        gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+        gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
     gor__window_shut();
     return mine;
 }
 
-/* O2 */
-static GOR__NOINLINE bool gor__lock_disown(gor__spin *l, uint32_t free)
+/* O2. False: somebody else is at it. */
+static GOR__NOINLINE bool gor__lock_disown(gor__ownable *l)
 {
-    bool taken = false;
-    gor__lock_always(&gor__disowning, GOR__RANK_OBJECT);
-    if (gor__au32_cas(&l->word, free, GOR__TAKEN)) {
-        gor__windows_close(&l->word);
-        taken = gor__au32_load_acq(&l->word) == GOR__TAKEN;
+    if (!gor__au32_cas(&l->barred, 0, 1))
+        return false;
+    if (gor__windows_matter())
+        gor__windows_close(&l->lock.word);
+    for (int i = 0;; i++) {
+        uint32_t word = gor__au32_load_rlx(&l->lock.word);
+        if (!(word & GOR__TAKEN) && gor__au32_cas(&l->lock.word, word, GOR__TAKEN))
+            break;
+        gor__spin_again(i);
     }
-    gor__unlock(&gor__disowning, GOR__RANK_OBJECT);
-    return taken;
+    gor__au32_store_rel(&l->barred, 0);
+    return true;
 }
 
-/* One that is free and has an owner. False: no more. */
-static GOR__NOINLINE bool gor__lock_owned(gor__spin *l, uint32_t free)
+/* One that is free and has an owner. False: no more, or not yet. */
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
 {
-    return free == gor__own_word(gor__self()) ? gor__lock_own(l, free) : gor__lock_disown(l, free);
+    gor__ownable *l = (gor__ownable *)lock;
+    if (free != gor__own_word(gor__self()))
+        return gor__lock_disown(l);
+    return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
 /* Somebody is about to park, under l, on the P with this word. */
-GOR__INLINE void gor__habit_note(gor__habit *h, gor__spin *l, uint32_t own)
+GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
 {
-    if (h->own != own) {
-        h->own = own;
-        h->times = 0;
-    } else if (GOR__UNLIKELY(++h->times >= GOR__OWN_AFTER)) {
-        h->times = 0;
-        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->word) == GOR__TAKEN && gor__may_own())
-            gor__au32_store_rlx(&l->word, own | GOR__TAKEN);
+    if (l->own != own) {
+        l->own = own;
+        l->times = 0;
+    } else if (GOR__UNLIKELY(++l->times >= GOR__OWN_AFTER)) {
+        l->times = 0;
+        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->lock.word) == GOR__TAKEN &&
+            gor__may_own())
+            gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
     }
 }
 
 /* gor__lock, for locks that may be owned. Returns what gor__unlock_to is to leave. */
-GOR__INLINE uint32_t gor__lock_by_owner(gor__spin *l, enum gor__rank rank)
+GOR__INLINE uint32_t gor__lock_ownable(gor__ownable *l, enum gor__rank rank)
 {
     uint32_t own;
     gor__rank_push(rank);
-    if (GOR__LIKELY(gor__lock_elided(l)))
+    if (GOR__LIKELY(gor__lock_elided(&l->lock)))
         return 0;
     own = gor__own_word(gor__self());
-    if (gor__au32_load_rlx(&l->word) == own && gor__lock_own(l, own))
+    if (gor__au32_load_rlx(&l->lock.word) == own && gor__lock_own(l, own))
         return own;
-    if (GOR__LIKELY(gor__au32_cas(&l->word, 0, GOR__TAKEN)))
+    if (GOR__LIKELY(gor__au32_cas(&l->lock.word, 0, GOR__TAKEN)))
         return 0;
-    gor__lock_slow(l);
-    return gor__au32_load_rlx(&l->word) & ~GOR__TAKEN;
+    gor__lock_slow(&l->lock);
+    return gor__au32_load_rlx(&l->lock.word) & ~GOR__TAKEN;
 }
 
 /* The same if it is free, with a P, for a few lines that take no other lock. */
-GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__spin *l, enum gor__rank rank,
+GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__ownable *l, enum gor__rank rank,
                                    uint32_t *leave)
 {
     *leave = 0;
-    if (GOR__UNLIKELY(!gor__lock_elided(l))) {
-        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->word);
+    if (GOR__UNLIKELY(!gor__lock_elided(&l->lock))) {
+        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->lock.word);
         if (free == own ? !gor__lock_own(l, own)
-                        : free != 0 || !gor__au32_cas(&l->word, 0, GOR__TAKEN))
+                        : free != 0 || !gor__au32_cas(&l->lock.word, 0, GOR__TAKEN))
             return false;
         *leave = free;
     }
@@ -130,6 +142,10 @@ GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__spin *l, enum gor__rank
 
 GOR__INLINE void gor__unlock_to(gor__spin *l, enum gor__rank rank, uint32_t leave)
 {
+    if (GOR_CHECK) {                               /* free: it was elided, till just now */
+        uint32_t word = gor__au32_load_rlx(&l->word);
+        gor__check(!(word & GOR__TAKEN) || word == (leave | GOR__TAKEN), "the owner stays");
+    }
     gor__rank_pop(rank);
     gor__au32_store_rel(&l->word, leave);          /* rel spin.word */
 }

@@ -6,14 +6,13 @@
  *             I2 Values and waiters are served first in, first out.
  *             I3 A value is copied once between two goroutines that meet: from the sender's
  *                variable to the receiver's, under the lock.
- * Locks       c->lock (OBJECT); two at once only in [select], by rising address.
+ * Locks       c->own (OBJECT); two at once only in [select], by rising address.
  * Source      chan.go of the Go runtime.
  * Tests       tests/chan.c, tests/select.c, tests/random.c
  */
 struct gor_chan {
-    gor__spin lock;
+    gor__ownable own;                  /* the lock, which a P may own                           */
     gor__au32 closed;
-    gor__habit habit;
     size_t    elem_size, cap;
     size_t    first;                   /* place of the oldest value                             */
     gor__au64 count;                   /* values in the ring                                    */
@@ -72,12 +71,12 @@ void gor_chan_release(gor_chan *c)
 
 GOR__INLINE uint32_t gor__chan_lock(gor_chan *c)
 {
-    return gor__lock_by_owner(&c->lock, GOR__RANK_OBJECT);
+    return gor__lock_ownable(&c->own, GOR__RANK_OBJECT);
 }
 
 GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
 {
-    gor__unlock_to(&c->lock, GOR__RANK_OBJECT, leave);
+    gor__unlock_to(&c->own.lock, GOR__RANK_OBJECT, leave);
 }
 
 /* By who will wait there. */
@@ -86,8 +85,8 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     uint32_t leave = gor__chan_lock(c);
     if (leave != 0)
         return leave;
-    gor__habit_note(&c->habit, &c->lock, own);
-    return gor__au32_load_rlx(&c->lock.word) & ~GOR__TAKEN;
+    gor__note_park(&c->own, own);
+    return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
 GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
@@ -193,8 +192,8 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
-    gor__habit_note(&c->habit, &c->lock, gor__own_word(m));
-    rc = gor__wait_of((gor__g *)g, &c->lock, send ? &c->senders : &c->receivers, v, 0, deadline,
+    gor__note_park(&c->own, gor__own_word(m));
+    rc = gor__wait_of((gor__g *)g, &c->own.lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
     answer = gor__answer_from(m, rc, back);
@@ -291,7 +290,7 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     gor__call_begin();
     m = gor__self();
     if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
-        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->lock, GOR__RANK_OBJECT, &leave)) {
+        gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);
     }

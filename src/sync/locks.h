@@ -15,10 +15,13 @@
  *                included: a wake-up is never lost, the next unlock sees to the next waiter.
  *             I3 The unlocker lets go of m->lock while it still holds the mutex, or while a waiter
  *                that it took is about to: so the mutex is still there.
- *             I4 While there is QUEUED or HEAT no plain lock or unlock is under way: who sets the
- *                first of them, under m->lock, closes the windows before it looks at the state for
- *                the last time. That takes 0.6 us and disturbs the other processors; HEAT spreads
- *                it over 1000 unlocks, which are compare-and-swaps meanwhile.
+ *             I4 While there is QUEUED or HEAT no plain lock or unlock is under way, and none
+ *                begins while m->lock is held. Who sets the first of the bits holds it, and closes
+ *                the windows before it looks at the state for the last time. That takes 0.6 us and
+ *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
+ *                compare-and-swaps meanwhile. The bits alone would not bar a window: an owner who
+ *                locks and unlocks all the time reads what he stored last himself, and wipes them
+ *                out, for milliseconds.
  *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
  *                HEAT as in I4, and then empties RUN. With QUEUED or HEAT nobody comes to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
@@ -53,14 +56,12 @@ static void gor__mutex_tidy_locked(gor_mutex *m)
  * Under m->lock. I4, I5 */
 static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
-    while (!(gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))) {
-        if (gor__windows_matter())                 /* now: a run may have begun before the bits */
-            gor__windows_close(&m->state);
-        if (gor__au32_load_rlx(&m->state) & bits) {
-            gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
-            return;
-        }
-    }
+    if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
+        return;
+    if (gor__windows_matter())                     /* now: a run may have begun before the bits */
+        gor__windows_close(&m->state);
+    gor__au32_or(&m->state, bits);                 /* a window may have undone it: the last one */
+    gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
 }
 
 static void gor__mutex_queue_locked(gor_mutex *m)
@@ -111,7 +112,7 @@ static bool gor__mutex_take_own(gor_mutex *m, uint32_t own)
 {
     bool mine;
     gor__window_open(&m->state);
-    mine = gor__au32_load_acq(&m->state) == own;
+    mine = gor__near_unbarred(m) && gor__au32_load_acq(&m->state) == own;
     if (mine)
         gor__au32_store_rel(&m->state, own | GOR__MX_LOCKED);
     gor__window_shut();
@@ -263,8 +264,9 @@ GOR__INLINE bool gor__mutex_unlock_plain(const gor__m *self, gor_mutex *m)
     if (!self || !gor__rt.membarrier)
         return false;
     gor__window_open(&m->state);
+    mine = gor__near_unbarred(m);
     s = gor__au32_load_rlx(&m->state);
-    mine = (s & (GOR__MX_LOCKED | GOR__MX_QUEUED | GOR__MX_HEAT)) == GOR__MX_LOCKED;
+    mine &= (s & (GOR__MX_LOCKED | GOR__MX_QUEUED | GOR__MX_HEAT)) == GOR__MX_LOCKED;
     if (mine)
         gor__au32_store_rel(&m->state, s - GOR__MX_LOCKED);    /* rel state */
     gor__window_shut();

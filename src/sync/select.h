@@ -308,10 +308,15 @@ static void gor__select_insert(gor_chan **chan, size_t n, gor_chan *c)
     chan[n] = c;
 }
 
+/* Is the i-th the first of those that are the same? */
+GOR__INLINE bool gor__select_first(const gor__selection *s, size_t i)
+{
+    return i == 0 || s->chan[i - 1] != s->chan[i];
+}
+
 /* Step 3 */
 static void gor__select_lock(gor__selection *s)
 {
-    const gor_chan *last = NULL;
     uint32_t own = gor__own_word(gor__self());
     size_t n = 0;
     for (size_t i = 0; i < s->shape.n; i++)
@@ -319,20 +324,19 @@ static void gor__select_lock(gor__selection *s)
             gor__select_insert(s->chan, n++, (gor_chan *)s->cases[i].object);
     s->n_chans = n;
     s->owned = 0;
-    for (size_t i = 0; i < n; last = s->chan[i++])
-        if (s->chan[i] != last && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
+    for (size_t i = 0; i < n; i++)
+        if (gor__select_first(s, i) && gor__chan_lock_to_wait(s->chan[i], own) && i < 64)
             s->owned |= (uint64_t)1 << i;
 }
 
 static void gor__select_unlock(gor__selection *s)
 {
-    const gor_chan *last = NULL;
     uint32_t own = gor__own_word(gor__self());
-    for (size_t i = s->n_chans; i-- > 0; last = s->chan[i])
-        if (s->chan[i] != last && i < 64)
+    for (size_t i = s->n_chans; i-- > 0;)
+        if (gor__select_first(s, i) && i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else if (s->chan[i] != last)
-            gor__unlock_owned(&s->chan[i]->lock, GOR__RANK_OBJECT);
+        else if (gor__select_first(s, i))
+            gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
