@@ -5654,7 +5654,7 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4
-#define GOR__OWN_TICKS 0
+#define GOR__OWN_TICKS 1
 #else
 #define GOR__OWN_AFTER 64
 #define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)

@@ -24,7 +24,7 @@
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4
-#define GOR__OWN_TICKS 0
+#define GOR__OWN_TICKS 1
 #else
 #define GOR__OWN_AFTER 64
 #define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
