@@ -45,15 +45,15 @@ GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a con
 /* In a mutex's state, from the right: it is locked; somebody waits; somebody did, or an owner had
  * to give it up; how often it was taken in a row, by which P. RUN is full: that P owns it. The last
  * number is nobody's. */
-#define GOR__MX_LOCKED  ((uint32_t)1)
-#define GOR__MX_QUEUED  ((uint32_t)2)
+#define GOR__MX_LOCKED   ((uint32_t)1)
+#define GOR__MX_QUEUED   ((uint32_t)2)
 #define GOR__MX_HEAT_ONE ((uint32_t)4)
-#define GOR__MX_HEAT    ((uint32_t)0xffc)
-#define GOR__MX_RUN_ONE ((uint32_t)1 << 12)
-#define GOR__MX_RUN     ((uint32_t)0x3ff << 12)
-#define GOR__MX_P_ONE   ((uint32_t)1 << 22)
-#define GOR__MX_P       ((uint32_t)0x3ff << 22)
-#define GOR__MX_NOBODY  (GOR__MX_P | GOR__MX_RUN)
+#define GOR__MX_HEAT     ((uint32_t)0xffc)
+#define GOR__MX_RUN_ONE  ((uint32_t)1 << 12)
+#define GOR__MX_RUN      ((uint32_t)0x3ff << 12)
+#define GOR__MX_P_ONE    ((uint32_t)1 << 22)
+#define GOR__MX_P        ((uint32_t)0x3ff << 22)
+#define GOR__MX_NOBODY   (GOR__MX_P | GOR__MX_RUN)
 
 /* In an rwmutex's state, above the number of readers: a writer is inside; somebody waits; readers
  * may be in slots. */
