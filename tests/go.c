@@ -676,6 +676,31 @@ static void set_flag(void *p)
     atomic_store((_Atomic int *)p, 1);
 }
 
+/* Some that spin, with their attributes, and are waited for: the flag is on the waiter's stack. */
+struct spinners {
+    gor_wg      wg;
+    _Atomic int flag;
+};
+
+static void spin_and_end(void *p)
+{
+    struct spinners *s = (struct spinners *)p;
+    spin_until_set(&s->flag);
+    gor_wg_done(&s->wg);
+}
+
+static void start_spinner(struct spinners *s, const gor_attr *attr)
+{
+    gor_wg_add(&s->wg, 1);
+    IS(gor_go_with(attr, spin_and_end, s), 0);
+}
+
+static void end_spinners(struct spinners *s)
+{
+    atomic_store(&s->flag, 1);
+    gor_wg_wait(&s->wg);
+}
+
 TEST(yielding_goroutines_do_not_starve_the_others)
 {
     gor_wg wg = { 0 };
@@ -799,44 +824,43 @@ TEST1(on_one_processor_higher_priority_runs_first)
 TEST(normal_priority_is_not_starved)
 {
     gor_wg wg = { 0 };
-    _Atomic int flag = 0;
+    struct spinners s = { .flag = 0 };
     gor_attr high = { .priority = GOR_HIGH };
     for (int i = 0; i < gor_procs(0); i++)
-        IS(gor_go_with(&high, spin_until_set, &flag), 0);
+        start_spinner(&s, &high);
     gor_yield();
-    START(&wg, set_flag, &flag);
+    START(&wg, set_flag, &s.flag);
     gor_wg_wait(&wg);
-    WAIT_FOR(test_stats().goroutines == 1);
+    end_spinners(&s);
 }
 
 TEST(low_priority_is_not_starved)
 {
     gor_wg wg = { 0 };
-    _Atomic int flag = 0, counter = 0;
+    _Atomic int counter = 0;
+    struct spinners s = { .flag = 0 };
     struct rank r = { &wg, &counter, -1 };
     gor_attr high = { .priority = GOR_HIGH }, low = { .priority = GOR_LOW };
     gor_wg_add(&wg, 1);
     IS(gor_go_with(&low, take_place, &r), 0);
     for (int i = 0; i < 100; i++)      /* more than there are processors */
-        IS(gor_go_with(&high, spin_until_set, &flag), 0);
+        start_spinner(&s, &high);
     gor_wg_wait(&wg);
-    atomic_store(&flag, 1);
-    WAIT_FOR(test_stats().goroutines == 1);
+    end_spinners(&s);
 }
 
 /* Nor by both at once: a turn of low priority is not one of normal. */
 TEST(normal_priority_is_not_starved_by_high_and_low)
 {
-    _Atomic int flag = 0;
+    struct spinners s = { .flag = 0 };
     gor_attr high = { .priority = GOR_HIGH }, low = { .priority = GOR_LOW };
     for (int i = 0; i < gor_procs(0); i++) {
-        IS(gor_go_with(&high, spin_until_set, &flag), 0);
-        IS(gor_go_with(&low, spin_until_set, &flag), 0);
+        start_spinner(&s, &high);
+        start_spinner(&s, &low);
     }
     for (int i = 0; i < 3; i++)
         gor_yield();
-    atomic_store(&flag, 1);
-    WAIT_FOR(test_stats().goroutines == 1);
+    end_spinners(&s);
 }
 
 struct starved {
