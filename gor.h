@@ -1975,6 +1975,16 @@ typedef gor_ctx     ctx_t;
  *             lock is one of these; relaxed costs nothing and tells ThreadSanitizer the truth.
  * Source      The __atomic builtins: C11's model, and usable from C++.
  */
+
+/* A compare-and-swap. What it found is of no interest; but ThreadSanitizer would see it written to
+ * our stack, which another goroutine has had before, and may not know yet in which order. */
+#if GOR__TSAN
+#define GOR__SWAP_IF(at, old, to) __sync_bool_compare_and_swap(at, old, to)
+#else
+#define GOR__SWAP_IF(at, old, to)                                                                  \
+    __atomic_compare_exchange_n(at, &old, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#endif
+
 #define GOR__ATOMIC(name, T)                                                                       \
     GOR__INLINE T name##_load_rlx(const name *a)                                                   \
     {                                                                                              \
@@ -2006,8 +2016,7 @@ typedef gor_ctx     ctx_t;
     }                                                                                              \
     GOR__INLINE bool name##_cas(name *a, T old, T v)                                               \
     {                                                                                              \
-        return __atomic_compare_exchange_n(&a->v, &old, v, false, __ATOMIC_SEQ_CST,                \
-                                           __ATOMIC_RELAXED);                                      \
+        return GOR__SWAP_IF(&a->v, old, v);                                                        \
     }
 GOR__ATOMIC(gor__au32, uint32_t)
 GOR__ATOMIC(gor__au64, uint64_t)
