@@ -5601,8 +5601,8 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
  *                finds that each of them is over, or has seen it: a membarrier stands between the
- *                change and the look at the marks. A window that stores to the word itself may
- *                have undone the change: look again then.
+ *                change and the look at the marks. It is a word that no window stores to: one that
+ *                does reads what it stored last itself, and wipes out the change, again and again.
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
@@ -11065,11 +11065,14 @@ static void gor__select_lock(gor__selection *s)
 static void gor__select_unlock(gor__selection *s)
 {
     uint32_t own = gor__own_word(gor__self());
-    for (size_t i = s->n_chans; i-- > 0;)
-        if (gor__select_first(s, i) && i < 64)
+    for (size_t i = s->n_chans; i-- > 0;) {
+        if (!gor__select_first(s, i))
+            continue;
+        if (i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else if (gor__select_first(s, i))
+        else
             gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
+    }
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
@@ -11382,9 +11385,10 @@ static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
     if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
         return;
-    if (gor__windows_matter())                     /* now: a run may have begun before the bits */
+    if (gor__windows_matter()) {                   /* now: a run may have begun before the bits */
         gor__windows_close(&m->state);
-    gor__au32_or(&m->state, bits);                 /* a window may have undone it: the last one */
+        gor__au32_or(&m->state, bits);             /* a window may have undone it: the last one */
+    }
     gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
 }
 

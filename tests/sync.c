@@ -481,12 +481,28 @@ TEST(the_first_waiter_waits_for_an_unlock_that_is_under_way)
     unlock_slowly(true);
 }
 
+struct purse {
+    gor_mutex m;
+    int       n;                       /* turns for each */
+    int       a, b;                    /* always equal, seen from inside; plain on purpose */
+};
+
+static void pay_in(struct purse *p)
+{
+    IS(gor_mutex_lock(&p->m), 0);
+    IS(p->a++, p->b);
+    GOR__COMPILER_BARRIER();
+    p->b++;
+    gor_mutex_unlock(&p->m);
+}
+
 /* Round after round a goroutine and a thread meet at a lock, each time at another moment. */
 struct duel {
     gor_mutex   m;
     gor_rwmutex rw;
     gor_chan   *c;
-    int         a, b;                  /* under one of them; plain on purpose */
+    struct purse purse;
+    int         a, b;                  /* under rw; plain on purpose */
     gor__au32  *in_call;               /* the goroutine's mark */
     void      (*move)(struct duel *);  /* the thread's */
     int64_t     end;                   /* when it has lasted long enough, on a busy machine */
@@ -571,21 +587,6 @@ static uint32_t own_state(void)
     return own;
 }
 
-struct purse {
-    gor_mutex m;
-    int       n;                       /* turns for each */
-    int       a, b;                    /* always equal, seen from inside; plain on purpose */
-};
-
-static void pay_in(struct purse *p)
-{
-    IS(gor_mutex_lock(&p->m), 0);
-    IS(p->a++, p->b);
-    GOR__COMPILER_BARRIER();
-    p->b++;
-    gor_mutex_unlock(&p->m);
-}
-
 static void pay_in_often(void *arg)
 {
     struct purse *p = (struct purse *)arg;
@@ -595,7 +596,7 @@ static void pay_in_often(void *arg)
 
 TEST(a_mutex_that_is_taken_in_a_row_becomes_its_processors_own)
 {
-    struct purse p = { .n = 3000 };    /* twice as many as a row has, as it may be refused once */
+    struct purse p = { .n = 3000 };    /* more than a row has */
     end_elision();
     if (!gor__rt.membarrier)
         SKIP("kernel: no membarrier");
@@ -637,11 +638,7 @@ TEST(who_takes_an_owned_mutex_away_waits_for_a_lock_that_is_under_way)
 
 static void pay_in_once(struct duel *d)
 {
-    IS(gor_mutex_lock(&d->m), 0);
-    IS(d->a++, d->b);
-    GOR__COMPILER_BARRIER();
-    d->b++;
-    gor_mutex_unlock(&d->m);
+    pay_in(&d->purse);
 }
 
 /* Each time the mutex is owned anew. */
@@ -654,7 +651,7 @@ TEST(an_owned_mutex_is_taken_away_at_any_moment)
     duel_begin(&d, &e, pay_in_once);
     for (i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
         if (gor__rt.membarrier)
-            gor__au32_store_rel(&d.m.state, own_state());
+            gor__au32_store_rel(&d.purse.m.state, own_state());
         duel_round(&d, i);
         pay_in_once(&d);
         pay_in_once(&d);
@@ -662,9 +659,9 @@ TEST(an_owned_mutex_is_taken_away_at_any_moment)
     }
     OK(over);
     atomic_store(&d.round, -1);
-    must_come_back(&e, &d.m);
-    IS(d.a, 3 * (i - 1));
-    IS(d.b, d.a);
+    must_come_back(&e, &d.purse.m);
+    IS(d.purse.a, 3 * (i - 1));
+    IS(d.purse.b, d.purse.a);
 }
 
 /* Goroutines and a thread take it in long rows, and some have it while they move. */
@@ -782,13 +779,10 @@ TEST(an_owned_channel_stays_owned)
     enum { MANY = 70 };
     gor_chan *c[MANY];
     gor_case k[MANY + 1];
-    gor__m *self;
     uint32_t own;
     int v;
     end_elision();
-    self = gor__enter();
-    own = gor__own_word(self);
-    gor__leave(self);
+    own = own_state();
     for (int i = 0; i < MANY; i++) {
         c[i] = gor_chan_new(sizeof v, 1);
         gor__au32_store_rel(&c[i]->own.lock.word, gor__rt.membarrier ? own : 0);

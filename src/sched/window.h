@@ -6,8 +6,8 @@
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
  *                finds that each of them is over, or has seen it: a membarrier stands between the
- *                change and the look at the marks. A window that stores to the word itself may
- *                have undone the change: look again then.
+ *                change and the look at the marks. It is a word that no window stores to: one that
+ *                does reads what it stored last itself, and wipes out the change, again and again.
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.

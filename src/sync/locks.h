@@ -58,9 +58,10 @@ static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
     if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
         return;
-    if (gor__windows_matter())                     /* now: a run may have begun before the bits */
+    if (gor__windows_matter()) {                   /* now: a run may have begun before the bits */
         gor__windows_close(&m->state);
-    gor__au32_or(&m->state, bits);                 /* a window may have undone it: the last one */
+        gor__au32_or(&m->state, bits);             /* a window may have undone it: the last one */
+    }
     gor__au32_and(&m->state, ~(GOR__MX_RUN | GOR__MX_P));
 }
 

@@ -332,11 +332,14 @@ static void gor__select_lock(gor__selection *s)
 static void gor__select_unlock(gor__selection *s)
 {
     uint32_t own = gor__own_word(gor__self());
-    for (size_t i = s->n_chans; i-- > 0;)
-        if (gor__select_first(s, i) && i < 64)
+    for (size_t i = s->n_chans; i-- > 0;) {
+        if (!gor__select_first(s, i))
+            continue;
+        if (i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else if (gor__select_first(s, i))
+        else
             gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
+    }
 }
 
 /* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
