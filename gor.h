@@ -13296,7 +13296,10 @@ static struct {
     bool        young;                 /* seen this round: something too young                 */
     uint64_t    activity;              /* of all Ps, when it began                             */
     size_t      surplus[GOR__STACK_CLASSES];   /* listed stacks not wanted during last round   */
-    gor__g     *batch[GOR__TIDY_BATCH];
+    struct {
+        gor__g *g;
+        int64_t since;                 /* of the wait that was seen                            */
+    } batch[GOR__TIDY_BATCH];
     size_t      n;
 } gor__tidy;
 
@@ -13330,10 +13333,9 @@ static bool gor__tidy_packs(gor__g *g)
     return gor__packs.works;
 }
 
-/* Is g worth a claim? */
-static bool gor__tidy_wants(gor__g *g, int64_t now)
+/* Is g, parked since then, worth a claim? */
+static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now)
 {
-    int64_t since = gor__ai64_load_rlx(&g->since);
     int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
     const int64_t *behind = gor__tidy.behind;
     age += behind[0] > behind[1] ? behind[0] : behind[1];
@@ -13355,11 +13357,12 @@ static bool gor__claim(gor__g *g)
            gor__au32_cas(&g->hold, hold, hold | GOR__CLAIMED);
 }
 
-/* T2, after the membarrier */
-static bool gor__claimed(gor__g *g)
+/* T2, after the membarrier: is g in the wait that was seen? */
+static bool gor__claimed(gor__g *g, int64_t since)
 {
     return gor__au32_load_acq(&g->state) == GOR__WAITING &&    /* acq g.state */
-           (gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__TIED) == GOR__CLAIMED;
+           (gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__TIED) == GOR__CLAIMED &&
+           gor__ai64_load_rlx(&g->since) == since;
 }
 
 static void gor__unclaim(gor__g *g) { gor__au32_and(&g->hold, ~(uint32_t)GOR__CLAIMED); }
@@ -13379,7 +13382,7 @@ static void gor__tidy_batch(void)
 {
     size_t n = 0;
     for (size_t i = 0; i < gor__tidy.n; i++)
-        if (gor__claim(gor__tidy.batch[i]))
+        if (gor__claim(gor__tidy.batch[i].g))
             gor__tidy.batch[n++] = gor__tidy.batch[i];
         else
             gor__tidy.young = true;                /* on its way out, or in */
@@ -13388,10 +13391,10 @@ static void gor__tidy_batch(void)
         return;
     gor__os_membarrier();
     for (size_t i = 0; i < n; i++) {
-        gor__g *g = gor__tidy.batch[i];
-        if (gor__claimed(g)) {
+        gor__g *g = gor__tidy.batch[i].g;
+        if (gor__claimed(g, gor__tidy.batch[i].since)) {
             gor__shrink(g);
-            g->tidied = gor__ai64_load_rlx(&g->since);
+            g->tidied = gor__tidy.batch[i].since;  /* it may have been woken meanwhile */
             if (gor__tidy_packs(g) && gor__pack_one(g))
                 g->tidied = 0;                     /* again, should somebody unpack it */
         }
@@ -13472,9 +13475,12 @@ static bool gor__tidy_parked(int64_t now)
         gor__gslab *s = gor__tidy.at;
         while (gor__tidy.i < sizeof s->g / sizeof s->g[0]) {
             gor__g *g = &s->g[gor__tidy.i++];
+            int64_t since = gor__ai64_load_rlx(&g->since);
             looked++;
-            if (gor__tidy_wants(g, now))
-                gor__tidy.batch[gor__tidy.n++] = g;
+            if (gor__tidy_wants(g, since, now)) {
+                gor__tidy.batch[gor__tidy.n].g = g;
+                gor__tidy.batch[gor__tidy.n++].since = since;
+            }
             if (gor__tidy.n == GOR__TIDY_BATCH) {
                 gor__tidy_batch();
                 return true;

@@ -233,7 +233,7 @@ TEST(waves_of_goroutines_reuse_their_stacks)
 struct deep {
     gor_chan *gate;
     size_t    n;
-    int       sum;
+    _Atomic int back;                  /* goroutines that are deep once more                   */
 };
 
 static void wait_at_gate(void *p)
@@ -278,6 +278,49 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     }
     gor_wg_wait(&wg);
     gor_chan_release(gate);
+}
+
+#define TIDY_NS GOR_MS                     /* as tidy= below */
+
+/* Its pages go while it sleeps; at about that time it is woken and goes deep again. */
+static void dig_when_pages_go(void *p)
+{
+    struct deep *d = (struct deep *)p;
+    OK(dig(d->n) >= 0);
+    gor_sleep(TIDY_NS + (int64_t)(test_random() % (TIDY_NS * 3 / 2)));
+    OK(dig(d->n) >= 0);
+    atomic_fetch_add(&d->back, 1);
+    gor_chan_recv(d->gate, NULL, 0);
+}
+
+static int dig_in_waves(void *arg)
+{
+    enum { N = 20 };
+    gor_chan *gate = gor_chan_new(0, 0);
+    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0 };
+    (void)arg;
+    for (int wave = scaled(200); wave > 0; wave--) {
+        gor_wg wg = { 0 };
+        for (int i = 0; i < N; i++)
+            START(&wg, dig_when_pages_go, &d);
+        WAIT_FOR(atomic_load(&d.back) == N);
+        WAIT_FOR(test_stats().stack_bytes <= (N + 1) * 4 * gor__stacks.page_size);
+        atomic_store(&d.back, 0);
+        for (int i = 0; i < N; i++)
+            gor_chan_send(gate, NULL, 0);
+        gor_wg_wait(&wg);
+    }
+    gor_chan_release(gate);
+    return 0;
+}
+
+TESTF(pages_go_again_of_who_was_woken_while_they_went)
+{
+    gor_options o = { .quantum = GOR_MS };
+    IS(setenv("GORDEBUG", "tidy=1000000", 1), 0);
+    for (o.procs = 1; o.procs <= 2; o.procs++)
+        IS(gor_run_with(&o, dig_in_waves, NULL), 0);
+    unsetenv("GORDEBUG");
 }
 
 #if !TEST_TSAN && !TEST_ASAN               /* whose stacks rest, and are larger */
