@@ -990,9 +990,7 @@ GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 
 /* -- wait group ---------------------------------------------------------------------------- */
 typedef struct gor_wg {
-    gor__spin lock;
-    gor__au32 pad;
-    gor__au64 state;                   /* twice the count; and 1: somebody may wait             */
+    gor__au64 state;                   /* four times the count, and two bits                    */
     gor__wq   waiters;
 } gor_wg;
 
@@ -9063,8 +9061,20 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
     return n->wait->rc;
 }
 
-/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. For functions
- * that are GOR__SWITCHES. */
+/* A wait of g, NULL: of this thread, begins in q, whose lock is held. */
+GOR__INLINE void gor__wait_queue(gor__wait *w, gor__node *n, gor__g *g, gor__wq *q, void *value,
+                                 int64_t amount, bool many, enum gor__why why, const void *object)
+{
+    if (GOR__UNLIKELY(many || !g))
+        gor__wait_clear(w);                        /* else only rc is read: who takes n sets it */
+    gor__wait_begin(w, g, why, object, many);
+    gor__node_init(n, w, 0, value);
+    n->amount = amount;
+    gor__wq_put(q, n);
+}
+
+/* gor__wait_in for the common case: one object, in turn. g: who waits, NULL: this thread. For
+ * functions that are GOR__SWITCHES. */
 GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                              int64_t deadline, enum gor__why why, const void *object)
 {
@@ -9076,12 +9086,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
         gor__unlock_owned(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
-    if (GOR__UNLIKELY(many || !g))
-        gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
-    gor__wait_begin(&w, g, why, object, many);
-    gor__node_init(&n, &w, 0, value);
-    n.amount = amount;
-    gor__wq_put(q, &n);
+    gor__wait_queue(&w, &n, g, q, value, amount, many, why, object);
     gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (GOR__UNLIKELY(many || !g))
         return gor__wait_block(lock, &n, deadline, own);
@@ -12056,14 +12061,30 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
  */
 
 /* -- wait group -------------------------------------------------------------------------------
- * What        state: twice the count, and QUEUED: somebody may wait. Adding is one compare-and-swap
- *             but for the add that ends a wait.
- * Invariants  I1 While QUEUED the count becomes 0 under the lock only, and with it all of state. A
- *                waiter sets QUEUED under the lock, when the count is not 0.
- *             I2 gor_wg_wait takes the lock before it returns: so who made the count 0 has let go
- *                of the wait group, and it may be freed.
+ * What        state: four times the count; QUEUED: somebody may wait; LOCKED: somebody is at the
+ *             queue. Adding is one compare-and-swap, and so is each that locks.
+ * Invariants  I1 While LOCKED nobody else changes state: an unlock is a plain store.
+ *             I2 Who is about to wait locks and sets QUEUED in one, when the count is not 0. The
+ *                add that ends a wait locks and makes the count 0 in one; when it unlocks, all of
+ *                state becomes 0. So who finds that may return at once: whoever made the count 0
+ *                has let go of the wait group, and it may be freed.
  */
-enum { GOR__WG_QUEUED = 1 };
+enum { GOR__WG_QUEUED = 1, GOR__WG_LOCKED = 2, GOR__WG_ONE = 4 };
+
+static GOR__NOINLINE uint64_t gor__wg_await_unlock(gor_wg *wg)
+{
+    uint64_t s;
+    for (int i = 0; (s = gor__au64_load_acq(&wg->state)) & GOR__WG_LOCKED; i++)   /* acq wg.state */
+        gor__spin_again(i);
+    return s;
+}
+
+/* What state is while nobody is at the queue. */
+GOR__INLINE uint64_t gor__wg_state(gor_wg *wg)
+{
+    uint64_t s = gor__au64_load_acq(&wg->state);   /* acq wg.state: the dones before ours */
+    return GOR__LIKELY(!(s & GOR__WG_LOCKED)) ? s : gor__wg_await_unlock(wg);
+}
 
 /* Change state from `old`. Elided as locks are. */
 GOR__INLINE bool gor__wg_swap(gor_wg *wg, uint64_t old, uint64_t to)
@@ -12075,18 +12096,30 @@ GOR__INLINE bool gor__wg_swap(gor_wg *wg, uint64_t old, uint64_t to)
     return gor__au64_cas(&wg->state, old, to);     /* rel wg.state: what was done before it */
 }
 
+GOR__INLINE bool gor__wg_lock(gor_wg *wg, uint64_t old, uint64_t to)
+{
+    if (!gor__wg_swap(wg, old, to | GOR__WG_LOCKED))
+        return false;
+    gor__rank_push(GOR__RANK_OBJECT);
+    return true;
+}
+
+GOR__INLINE void gor__wg_unlock(gor_wg *wg, uint64_t to)
+{
+    gor__rank_pop(GOR__RANK_OBJECT);
+    gor__au64_store_rel(&wg->state, to);           /* rel wg.state; I1 */
+}
+
 /* The count becomes 0 while somebody waits. False: it does not any more. */
 static GOR__NOINLINE bool gor__wg_zero(gor_wg *wg, uint64_t old)
 {
-    gor__node *list = NULL;
-    bool done;
-    gor__lock(&wg->lock, GOR__RANK_OBJECT);
-    done = gor__wg_swap(wg, old, 0);               /* I1 */
-    if (done)
-        list = gor__wq_take_all(&wg->waiters, 0);
-    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
+    gor__node *list;
+    if (!gor__wg_lock(wg, old, 0))
+        return false;
+    list = gor__wq_take_all(&wg->waiters, 0);
+    gor__wg_unlock(wg, 0);
     gor__wake_all(list);
-    return done;
+    return true;
 }
 
 GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
@@ -12094,12 +12127,12 @@ GOR__INLINE void gor__wg_add(gor_wg *wg, int64_t n, const char *here)
     uint64_t old, to;
     bool done;
     do {
-        old = gor__au64_load_acq(&wg->state);      /* acq wg.state: the dones before ours */
-        if (GOR__UNLIKELY(n > 0 ? (int64_t)old / 2 > INT64_MAX / 2 - n
-                                : (int64_t)old / 2 < INT64_MIN / 2 - n))
+        old = gor__wg_state(wg);
+        if (GOR__UNLIKELY(n > 0 ? (int64_t)old / GOR__WG_ONE > INT64_MAX / GOR__WG_ONE - n
+                                : (int64_t)old / GOR__WG_ONE < INT64_MIN / GOR__WG_ONE - n))
             gor__panic_raise(here, n > 0 ? "wait group counter overflow"
                                          : "negative wait group counter");
-        to = old + 2 * (uint64_t)n;
+        to = old + GOR__WG_ONE * (uint64_t)n;
         done = to == GOR__WG_QUEUED ? gor__wg_zero(wg, old) : gor__wg_swap(wg, old, to);
     } while (GOR__UNLIKELY(!done));
     if (GOR__UNLIKELY((int64_t)to < 0))
@@ -12116,15 +12149,50 @@ void gor__wg_add_at(gor_wg *wg, int64_t n, const char *here)
 void (gor_wg_add)(gor_wg *wg, int64_t n) { gor__wg_add_at(wg, n, "?"); }
 void (gor_wg_done)(gor_wg *wg) { gor__wg_add_at(wg, -1, "?"); }
 
+/* A wait that was ended elsewhere leaves the queue. */
+static void gor__wg_leave(gor_wg *wg, gor__node *n)
+{
+    uint64_t s;
+    do
+        s = gor__wg_state(wg);
+    while (!gor__wg_lock(wg, s, s));
+    gor__wq_leave_locked(n);
+    gor__wg_unlock(wg, s);
+}
+
+/* Wait. wg is locked, s what state is to be after it. */
+GOR__SWITCHES static int gor__wg_queue(gor_wg *wg, uint64_t s, int64_t deadline)
+{
+    gor__g *g = gor__this_g();
+    gor__cancel *own = g ? g->ctx : NULL;
+    bool many = own || deadline != GOR_FOREVER;
+    gor__wait w;
+    gor__node n;
+    if (GOR__UNLIKELY(deadline != GOR_FOREVER && gor__is_past(deadline))) {
+        gor__wg_unlock(wg, s);
+        return -ETIMEDOUT;
+    }
+    gor__wait_queue(&w, &n, g, &wg->waiters, NULL, 0, many, GOR__WHY_WG, wg);
+    gor__wg_unlock(wg, s);
+    if (GOR__LIKELY(!many && g)) {
+        gor__park_here(g);
+        return w.rc;
+    }
+    gor__block(&w, deadline, own);
+    if (w.which < 0)
+        gor__wg_leave(wg, &n);
+    return w.rc;
+}
+
 static int gor__wg_wait(gor_wg *wg, int64_t deadline)
 {
     uint64_t s;
-    gor__lock(&wg->lock, GOR__RANK_OBJECT);        /* I2 */
-    while ((s = gor__au64_load_acq(&wg->state)) != 0)          /* acq wg.state */
-        if ((s & GOR__WG_QUEUED) || gor__wg_swap(wg, s, s | GOR__WG_QUEUED))
-            return gor__wait_simple(&wg->lock, &wg->waiters, NULL, 0, deadline, GOR__WHY_WG, wg);
-    gor__unlock(&wg->lock, GOR__RANK_OBJECT);
-    return 0;
+    do {
+        s = gor__wg_state(wg);
+        if (s == 0)
+            return 0;                              /* I2 */
+    } while (!gor__wg_lock(wg, s, s | GOR__WG_QUEUED));
+    return gor__wg_queue(wg, s | GOR__WG_QUEUED, deadline);
 }
 
 int gor_wg_wait_until(gor_wg *wg, int64_t deadline)

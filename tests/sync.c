@@ -1349,6 +1349,31 @@ TEST(a_goroutine_of_a_wait_group_is_done_however_it_ends)
     IS(gor_wg_wait(&wg), 0);
 }
 
+static void wait_briefly(void *p)
+{
+    int rc = gor_wg_wait_until((gor_wg *)p, gor_now() + (int64_t)(test_random() % 20) * GOR_US);
+    OK(rc == 0 || rc == -ETIMEDOUT);
+}
+
+/* Who made the count zero, and who gave up, have let go of it by then. */
+TEST(a_wait_group_may_be_freed_once_its_waits_have_returned)
+{
+    for (int round = 0; round < scaled(5000); round++) {
+        gor_wg *counted = (gor_wg *)calloc(1, sizeof *counted), waiters = { 0 };
+        gor_wg_add(counted, 1);
+        for (int i = 0; i < 3; i++) {
+            START(counted, just_return, NULL);
+            START(&waiters, wait_briefly, counted);
+        }
+        if (round % 2 == 0)
+            gor_yield();
+        gor_wg_done(counted);
+        IS(gor_wg_wait(&waiters), 0);
+        IS(gor_wg_wait(counted), 0);
+        free(counted);
+    }
+}
+
 /* Two groups in turns, of goroutines that end at once, wait first, or leave from the middle. */
 struct member {
     int64_t *ended;
@@ -1487,7 +1512,7 @@ static void many_too_many(void *p)
 
 static void a_few_less(void *p)
 {
-    gor_wg_add((gor_wg *)p, INT64_MIN / 2 - 1);
+    gor_wg_add((gor_wg *)p, INT64_MIN / 4 - 1);
 }
 
 TEST(a_count_that_no_number_holds_panics_and_stays)
@@ -1496,8 +1521,8 @@ TEST(a_count_that_no_number_holds_panics_and_stays)
     must_panic(many_too_many, &wg, "negative");
     must_panic(a_few_less, &wg, "negative");
     IS(gor_wg_wait(&wg), 0);
-    gor_wg_add(&wg, INT64_MAX / 2);
-    gor_wg_add(&wg, -(INT64_MAX / 2));
+    gor_wg_add(&wg, INT64_MAX / 4);
+    gor_wg_add(&wg, -(INT64_MAX / 4));
     IS(gor_wg_wait(&wg), 0);
 }
 

@@ -78,9 +78,7 @@ GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 
 /* -- wait group ---------------------------------------------------------------------------- */
 typedef struct gor_wg {
-    gor__spin lock;
-    gor__au32 pad;
-    gor__au64 state;                   /* twice the count; and 1: somebody may wait             */
+    gor__au64 state;                   /* four times the count, and two bits                    */
     gor__wq   waiters;
 } gor_wg;
 

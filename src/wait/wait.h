@@ -384,8 +384,20 @@ static int gor__wait_in(gor__spin *lock, gor__wq *q, gor__node *n, int64_t deadl
     return n->wait->rc;
 }
 
-/* The same for the common case: one object, in turn. g: who waits, NULL: this thread. For functions
- * that are GOR__SWITCHES. */
+/* A wait of g, NULL: of this thread, begins in q, whose lock is held. */
+GOR__INLINE void gor__wait_queue(gor__wait *w, gor__node *n, gor__g *g, gor__wq *q, void *value,
+                                 int64_t amount, bool many, enum gor__why why, const void *object)
+{
+    if (GOR__UNLIKELY(many || !g))
+        gor__wait_clear(w);                        /* else only rc is read: who takes n sets it */
+    gor__wait_begin(w, g, why, object, many);
+    gor__node_init(n, w, 0, value);
+    n->amount = amount;
+    gor__wq_put(q, n);
+}
+
+/* gor__wait_in for the common case: one object, in turn. g: who waits, NULL: this thread. For
+ * functions that are GOR__SWITCHES. */
 GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value, int64_t amount,
                              int64_t deadline, enum gor__why why, const void *object)
 {
@@ -397,12 +409,7 @@ GOR__INLINE int gor__wait_of(gor__g *g, gor__spin *lock, gor__wq *q, void *value
         gor__unlock_owned(lock, GOR__RANK_OBJECT);
         return -ETIMEDOUT;
     }
-    if (GOR__UNLIKELY(many || !g))
-        gor__wait_clear(&w);                       /* else only rc is read: who takes n sets it */
-    gor__wait_begin(&w, g, why, object, many);
-    gor__node_init(&n, &w, 0, value);
-    n.amount = amount;
-    gor__wq_put(q, &n);
+    gor__wait_queue(&w, &n, g, q, value, amount, many, why, object);
     gor__unlock_owned(lock, GOR__RANK_OBJECT);
     if (GOR__UNLIKELY(many || !g))
         return gor__wait_block(lock, &n, deadline, own);
