@@ -4080,12 +4080,14 @@ static void gor__free_aligned(void *memory, size_t size)
  *             commits a page when it is touched. The lowest page is a guard.
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
- *             I2 The link of a listed stack lives in its own highest word, in a page that is
- *                resident anyway. If the list is long, and some stacks are used deeper than that
- *                page these days, everything below it has been given back. The processors keep
- *                no more than such a list ([ready] gor__stacks_kept). The rest is [tidy]'s: a
- *                call of madvise for each stack, and what it costs the other processors to forget
- *                its pages, is more than all else that a short goroutine takes.
+ *             I2 The highest words of a listed stack, in a page that is resident anyway, hold the
+ *                addresses of others, GOR__MAGAZINE at most, and of the next that does so: to take
+ *                many touches few. If the list is long, and some stacks are used deeper than that
+ *                page these days, everything below it has been given back. The processors keep no
+ *                more than such a list ([ready] gor__stacks_kept), and come to it for half of that
+ *                at once. The rest is [tidy]'s: a call of madvise for each stack, and what it costs
+ *                the other processors to forget its pages, is more than all else that a short
+ *                goroutine takes.
  *             I3 Who may come to need a stack has been promised one: each G of the default class
  *                from when it was made, others while their goroutine lives, a processor for each
  *                stack that its cache may hold. There are never more promises than stacks, so a
@@ -4100,6 +4102,7 @@ static void gor__free_aligned(void *memory, size_t size)
  * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
  *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
+ * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache.
  * Tests       tests/stack.c
@@ -4107,6 +4110,7 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
 #define GOR__STACK_CHUNK   ((size_t)16 << 20)  /* one mapping at least, if there is room      */
 #define GOR__STACK_CHUNK_MAX ((size_t)1 << 30) /* and at most                                 */
+#define GOR__MAGAZINE      30
 #define GOR__STACK_WARM    512                 /* a list that is not long                     */
 #define GOR__STACK_ASK     64                  /* of so many given back, one is looked at     */
 #define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
@@ -4129,6 +4133,12 @@ typedef struct gor__cold {             /* stacks that hold no page              
     size_t n;
     char  *lo[GOR__COLD_CAP];
 } gor__cold;
+
+typedef struct gor__magazine {         /* at the top of a listed stack             */
+    char  *next;                       /* the next that holds one                  */
+    size_t n;
+    char  *lo[GOR__MAGAZINE];          /* others that are listed                   */
+} gor__magazine;
 
 typedef struct gor__stack_class {
     char       *free;                  /* listed stacks, by their lowest address   */
@@ -4176,10 +4186,9 @@ GOR__INLINE char *gor__stack_lo(char *tagged)
     return tagged - ((uintptr_t)tagged & GOR__UNGUARDED);
 }
 
-GOR__INLINE char **gor__stack_link(char *tagged, size_t size)
+GOR__INLINE gor__magazine *gor__stack_magazine(char *tagged, size_t size)
 {
-    char *lo = gor__stack_lo(tagged);
-    return (char **)(void *)(lo + size - sizeof(char *));
+    return (gor__magazine *)(void *)(gor__stack_lo(tagged) + size - sizeof(gor__magazine));
 }
 
 static void gor__stack_say_unguarded(void)
@@ -4323,25 +4332,37 @@ static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
     return c->base + c->cut - size;
 }
 
-static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
+/* ThreadSanitizer would take the goroutine that ended last on a stack for one that runs: the order
+ * is the thread's own. */
+GOR__NO_TSAN static char *gor__stack_pop_locked(gor__stack_class *cls, size_t size)
 {
     char *lo = cls->free;
     uint64_t n = gor__au64_load_rlx(&cls->n_free);
+    gor__magazine *mag;
     if (!lo)
         return NULL;
-    cls->free = *gor__stack_link(lo, size);
-    if (cls->free)
-        __builtin_prefetch(gor__stack_link(cls->free, size), 1);   /* cold; the next pop reads it */
+    mag = gor__stack_magazine(lo, size);
+    if (mag->n > 0)
+        lo = mag->lo[--mag->n];
+    else
+        cls->free = mag->next;
     gor__au64_store_rlx(&cls->n_free, n - 1);
     if (n - 1 < cls->n_free_least)
         cls->n_free_least = n - 1;
     return lo;
 }
 
-static void gor__stack_push_locked(gor__stack_class *cls, size_t size, char *lo)
+GOR__NO_TSAN static void gor__stack_push_locked(gor__stack_class *cls, size_t size, char *lo)
 {
-    *gor__stack_link(lo, size) = cls->free;
-    cls->free = lo;
+    gor__magazine *mag = cls->free ? gor__stack_magazine(cls->free, size) : NULL;
+    if (mag && mag->n < GOR__MAGAZINE) {
+        mag->lo[mag->n++] = lo;
+    } else {
+        mag = gor__stack_magazine(lo, size);
+        mag->next = cls->free;
+        mag->n = 0;
+        cls->free = lo;
+    }
     gor__au64_bump(&cls->n_free);
 }
 
@@ -4400,16 +4421,22 @@ static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
     return true;
 }
 
-/* Give a stack back to its class: I2. */
-static void gor__stack_put(char *lo, int k)
+/* Before a stack is listed: I2. */
+static void gor__stack_trim(char *lo, int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (size > GOR__STACK_SIZE || (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM &&
                                    gor__stack_deep(cls, gor__stack_lo(lo), size)))
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
+}
+
+/* Give a stack back to its class. */
+static void gor__stack_put(char *lo, int k)
+{
+    gor__stack_trim(lo, k);
     gor__lock_stacks();
-    gor__stack_push_locked(cls, size, lo);
+    gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k, lo);
     gor__unlock_stacks();
 }
 
@@ -4469,7 +4496,7 @@ static size_t gor__stacks_resident(void)
     return bytes;
 }
 
-/* Where the first frame goes: below the link word, at one of 16 colours. */
+/* Where the first frame goes: at one of 16 colours. */
 GOR__INLINE char *gor__stack_top(char *lo, size_t size)
 {
     size_t colour = ((uintptr_t)lo >> __builtin_ctzl(size)) & 15;  /* size: a power of two */
@@ -6387,14 +6414,31 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 #define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
 
+/* Half of what p may keep comes from the list, and is there when the next ones are wanted. The
+ * stack for now. */
+static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
+{
+    uint32_t n = 0, most = gor__au32_load_rlx(&p->stacks_cap) / 2;
+    char *lo = NULL;
+    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
+        return gor__stack_get(k);
+    gor__lock_stacks();
+    while (n < most &&
+           (lo = gor__stack_pop_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k)) != NULL)
+        gor__aptr_store_rlx(&p->stacks[n++], lo);
+    gor__unlock_stacks();
+    if (n == 0)
+        return gor__stack_get(k);
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
+}
+
 static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
     char *lo;
-    if (k != gor__rt.stack_class || n == 0)
-        return gor__stack_get(k);
-    if (n <= GOR__STACK_QUARANTINE)
-        return gor__stack_get(k);
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_take_slow(p, k);
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -6426,10 +6470,30 @@ static bool gor__stack_keep_more(gor__p *p)
     return true;
 }
 
+/* Half of what p keeps, the coldest, go to the list. False: too few to do so, or they rest. */
+static bool gor__stack_spill(gor__p *p)
+{
+    int k = gor__rt.stack_class;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2;
+    if (half == 0 || GOR__STACK_QUARANTINE > 0)
+        return false;
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_trim((char *)gor__aptr_load_rlx(&p->stacks[i]), k);
+    gor__lock_stacks();
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[i]));
+    gor__unlock_stacks();
+    for (uint32_t i = half; i < n; i++)
+        gor__aptr_store_rlx(&p->stacks[i - half], gor__aptr_load_rlx(&p->stacks[i]));
+    gor__au32_store_rlx(&p->n_stacks, n - half);
+    return true;
+}
+
 static GOR__NOINLINE void gor__stack_drop_slow(gor__p *p, char *lo, int k)
 {
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-    if (k == gor__rt.stack_class && gor__stack_keep_more(p)) {
+    if (k == gor__rt.stack_class && (gor__stack_keep_more(p) || gor__stack_spill(p))) {
+        uint32_t n = gor__au32_load_rlx(&p->n_stacks);
         gor__aptr_store_rlx(&p->stacks[n], lo);
         gor__au32_store_rlx(&p->n_stacks, n + 1);
         return;

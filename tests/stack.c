@@ -90,13 +90,13 @@ TESTF(of_a_stack_of_one_gibibyte_300_megabytes_are_used)
 struct beginning {
     gor_wg   *wg;
     gor_chan *gate;
-    uintptr_t frame;
+    _Atomic uintptr_t frame;
 };
 
 static void note_frame(void *p)
 {
     struct beginning *b = (struct beginning *)p;
-    b->frame = (uintptr_t)__builtin_frame_address(0);
+    atomic_store(&b->frame, (uintptr_t)__builtin_frame_address(0));
     gor_chan_recv(b->gate, NULL, 0);
     gor_wg_done(b->wg);
 }
@@ -112,7 +112,8 @@ TEST(of_64_stacks_the_frames_begin_at_16_offsets_within_a_page)
     int n_offsets = 0;
     gor_wg_add(&wg, N);
     for (int i = 0; i < N; i++) {
-        b[i] = (struct beginning){ &wg, gate, 0 };
+        b[i].wg = &wg;
+        b[i].gate = gate;
         IS(gor_go(note_frame, &b[i]), 0);
     }
     wait_until_parked(N);
@@ -280,6 +281,7 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     gor_chan_release(gate);
 }
 
+#if !TEST_TSAN && !TEST_ASAN               /* whose stacks rest, and are larger */
 #define TIDY_NS GOR_MS                     /* as tidy= below */
 
 /* Its pages go while it sleeps; at about that time it is woken and goes deep again. */
@@ -297,7 +299,7 @@ static int dig_in_waves(void *arg)
 {
     enum { N = 20 };
     gor_chan *gate = gor_chan_new(0, 0);
-    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0 };
+    struct deep d = { gate, 180u << 10, 0 };
     (void)arg;
     for (int wave = scaled(200); wave > 0; wave--) {
         gor_wg wg = { 0 };
@@ -323,7 +325,6 @@ TESTF(pages_go_again_of_who_was_woken_while_they_went)
     unsetenv("GORDEBUG");
 }
 
-#if !TEST_TSAN && !TEST_ASAN               /* whose stacks rest, and are larger */
 struct crowd {
     gor_chan *gate;
     gor_wg    wg;

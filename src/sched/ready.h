@@ -416,14 +416,31 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 #define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
 
+/* Half of what p may keep comes from the list, and is there when the next ones are wanted. The
+ * stack for now. */
+static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
+{
+    uint32_t n = 0, most = gor__au32_load_rlx(&p->stacks_cap) / 2;
+    char *lo = NULL;
+    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
+        return gor__stack_get(k);
+    gor__lock_stacks();
+    while (n < most &&
+           (lo = gor__stack_pop_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k)) != NULL)
+        gor__aptr_store_rlx(&p->stacks[n++], lo);
+    gor__unlock_stacks();
+    if (n == 0)
+        return gor__stack_get(k);
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
+}
+
 static char *gor__stack_take(gor__p *p, int k)
 {
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
     char *lo;
-    if (k != gor__rt.stack_class || n == 0)
-        return gor__stack_get(k);
-    if (n <= GOR__STACK_QUARANTINE)
-        return gor__stack_get(k);
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_take_slow(p, k);
     at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
     lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
     for (; at + 1 < n; at++)
@@ -455,10 +472,30 @@ static bool gor__stack_keep_more(gor__p *p)
     return true;
 }
 
+/* Half of what p keeps, the coldest, go to the list. False: too few to do so, or they rest. */
+static bool gor__stack_spill(gor__p *p)
+{
+    int k = gor__rt.stack_class;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2;
+    if (half == 0 || GOR__STACK_QUARANTINE > 0)
+        return false;
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_trim((char *)gor__aptr_load_rlx(&p->stacks[i]), k);
+    gor__lock_stacks();
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[i]));
+    gor__unlock_stacks();
+    for (uint32_t i = half; i < n; i++)
+        gor__aptr_store_rlx(&p->stacks[i - half], gor__aptr_load_rlx(&p->stacks[i]));
+    gor__au32_store_rlx(&p->n_stacks, n - half);
+    return true;
+}
+
 static GOR__NOINLINE void gor__stack_drop_slow(gor__p *p, char *lo, int k)
 {
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks);
-    if (k == gor__rt.stack_class && gor__stack_keep_more(p)) {
+    if (k == gor__rt.stack_class && (gor__stack_keep_more(p) || gor__stack_spill(p))) {
+        uint32_t n = gor__au32_load_rlx(&p->n_stacks);
         gor__aptr_store_rlx(&p->stacks[n], lo);
         gor__au32_store_rlx(&p->n_stacks, n + 1);
         return;
