@@ -1433,7 +1433,7 @@ typedef struct gor__near_m {
 GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
 /* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot; the
- * state of a free mutex that it owns. */
+ * state of a free mutex, and the word of a free lock, that it owns: it never changes. */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p {
     gor__au64 readers[GOR__READER_SLOTS];
@@ -1443,9 +1443,8 @@ typedef struct gor__near_p {
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
-/* In a mutex's state, from the right: it is locked; somebody waits; somebody did, or an owner had
- * to give it up; how often it was taken in a row, by which P. RUN is full: that P owns it. The last
- * number is nobody's. */
+/* In a mutex's state, from the right: it is locked; somebody waits; somebody did lately; how often
+ * it was taken in a row, by which P. RUN is full: that P owns it. The last number is nobody's. */
 #define GOR__MX_LOCKED   ((uint32_t)1)
 #define GOR__MX_QUEUED   ((uint32_t)2)
 #define GOR__MX_HEAT_ONE ((uint32_t)4)
@@ -5673,9 +5672,8 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
  *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
  *                free, by a compare-and-swap, which names no owner any more. While it is barred
- *                the owner does that, too. To change the word alone would bar nothing: an owner who
- *                locks and unlocks all the time reads what he stored last himself, and wipes out
- *                what another has stored, for milliseconds.
+ *                the owner takes it by one, too, and stays the owner. To change the word alone
+ *                would bar nothing: [window] W2.
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
@@ -5758,7 +5756,7 @@ static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
     return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
-/* Somebody is about to park, under l, on the P with this word. */
+/* Somebody parks, or a select may, under l, on the P with this word. */
 GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
 {
     if (l->own != own) {
@@ -8406,10 +8404,7 @@ static void gor__wait_for_stack(gor__g *g)
 {
     uint32_t hold;
     for (int i = 0; (hold = gor__au32_load_acq(&g->hold)) & GOR__ON_CPU; i++)
-        if (i < 64)
-            gor__arch_pause();
-        else
-            gor__os_yield();
+        gor__spin_again(i);
     if (GOR__UNLIKELY(hold & (GOR__CLAIMED | GOR__PACKED)))
         gor__unpack(g);
 }
@@ -10326,7 +10321,8 @@ GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
     gor__unlock_to(&c->own.lock, GOR__RANK_OBJECT, leave);
 }
 
-/* By who will wait there. */
+/* By a select that found nothing without locks, and so most often waits now: that counts as a park,
+ * unless the lock is owned already. */
 GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
 {
     uint32_t leave = gor__chan_lock(c);
@@ -10624,7 +10620,7 @@ static int gor__chan_close(gor_chan *c)
     receivers = gor__wq_take_all(&c->receivers, -EPIPE);
     senders = gor__wq_take_all(&c->senders, -EPIPE);
     gor__chan_unlock(c, leave);
-    while (receivers) {
+    while (receivers) {                            /* taken, so ours: each is touched once more */
         gor__node *next = receivers->next;
         gor__value_copy(receivers->value, NULL, size);
         gor__wake(receivers);
@@ -10856,7 +10852,7 @@ typedef struct gor__selection {
     gor__node   *node;                 /* one for each case                                     */
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
-    uint64_t     owned;                /* which of the first are this P's own                   */
+    uint64_t     owned;                /* bit i: chan[i], of the first 64, is this P's own      */
     bool         locked;               /* the channels are, or else nobody else is there        */
     gor__wait    wait;
 } gor__selection;
@@ -11139,7 +11135,7 @@ static void gor__select_unlock(gor__selection *s)
             continue;
         if (i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else
+        else                                       /* no bit tells: look */
             gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
     }
 }
@@ -11415,11 +11411,10 @@ int gor_select_n(gor_case *cases, size_t n)
  *                begins while m->lock is held. Who sets the first of the bits holds it, and closes
  *                the windows before it looks at the state for the last time. That takes 0.6 us and
  *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
- *                compare-and-swaps meanwhile. The bits alone would not bar a window: an owner who
- *                locks and unlocks all the time reads what he stored last himself, and wipes them
- *                out, for milliseconds.
+ *                compare-and-swaps meanwhile. The bits alone would bar nothing: [window] W2.
  *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
- *                HEAT as in I4, and then empties RUN. With QUEUED or HEAT nobody comes to own it.
+ *                HEAT as in I4, empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes
+ *                to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
  *                A mutex that was left owned by a P which is gone, or by one of an earlier run, is
  *                owned all the same.
@@ -11454,7 +11449,7 @@ static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
     if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
         return;
-    if (gor__windows_matter()) {                   /* now: a run may have begun before the bits */
+    if (gor__windows_matter()) {                   /* asked now: gor_run may just have begun */
         gor__windows_close(&m->state);
         gor__au32_or(&m->state, bits);             /* a window may have undone it: the last one */
     }
@@ -11482,13 +11477,15 @@ static void gor__mutex_disown(gor_mutex *m)
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
 
-/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long run. Checks want
+/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long row. Checks want
  * it often. */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__MUTEX_RUN_BEGIN (GOR__MX_RUN - 8 * GOR__MX_RUN_ONE)
 #else
 #define GOR__MUTEX_RUN_BEGIN 0
 #endif
+/* Not yet ([owned] O3): asked again after half a row. */
+#define GOR__MUTEX_RUN_BACK (GOR__MX_RUN / GOR__MX_RUN_ONE / 2 * GOR__MX_RUN_ONE)
 
 /* What a free mutex's state becomes when it is taken by a P that has `own` for one of its own. */
 static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
@@ -11500,8 +11497,7 @@ static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
         return (own & GOR__MX_P) | GOR__MUTEX_RUN_BEGIN | GOR__MX_LOCKED;
     if ((s & GOR__MX_RUN) < GOR__MX_RUN - GOR__MX_RUN_ONE)
         return (s + GOR__MX_RUN_ONE) | GOR__MX_LOCKED;
-    return (gor__may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
-           GOR__MX_LOCKED;
+    return (gor__may_own() ? own : s - GOR__MUTEX_RUN_BACK) | GOR__MX_LOCKED;
 }
 
 /* The P's own, if it is free. */
@@ -11558,7 +11554,8 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
-/* Has one P taken it 64 times and more since the state was s? */
+/* Has one P taken it 64 times and more since the state was s? A hint: a count that has become less,
+ * as it does when a row is not rewarded, says so, too. */
 static bool gor__mutex_ran_on(uint32_t s, uint32_t now)
 {
     uint32_t before = (s ^ now) & GOR__MX_P ? 0 : s & GOR__MX_RUN;
@@ -11568,25 +11565,33 @@ static bool gor__mutex_ran_on(uint32_t s, uint32_t now)
 /* Nobody queues, so who has it most likely runs on another processor, and not for long. Stay away
  * for microseconds, a few times: it then locks and unlocks in its own cache, as often as it likes,
  * instead of sending the line to and fro at each try. While it does so again and again, stay away
- * for longer, up to 15 times: what it does meanwhile pays for the change of hands. True: taken. */
+ * for twice as long each time, 15 times as long in all before a try: what it does meanwhile pays
+ * for the change of hands. */
 #define GOR__MUTEX_TRIES 4
 #define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 2)
-static bool gor__mutex_outlast(gor_mutex *m)
+
+/* The state after it, if it was s before. */
+static uint32_t gor__mutex_stay_away(const gor_mutex *m, uint32_t s)
 {
-    uint64_t away = GOR__MUTEX_AWAY;
-    uint32_t s, now = gor__au32_load_rlx(&m->state);
-    for (int tries = 0; tries < GOR__MUTEX_TRIES && !(now & GOR__MX_QUEUED);) {
-        s = now;
+    for (uint64_t away = GOR__MUTEX_AWAY;; away *= 2) {
+        uint32_t before = s;
         gor__stay_away(gor__arch_ticks(), away);
-        now = gor__au32_load_rlx(&m->state);
-        if (away < 8 * GOR__MUTEX_AWAY && gor__mutex_ran_on(s, now)) {
-            away *= 2;
-            continue;
-        }
+        s = gor__au32_load_rlx(&m->state);
+        if (away == 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
+            return s;
+    }
+}
+
+/* True: taken. A deadline is met to some 50 us. */
+static bool gor__mutex_outlast(gor_mutex *m, int64_t deadline)
+{
+    uint32_t s = gor__au32_load_rlx(&m->state);
+    for (int tries = 0; tries < GOR__MUTEX_TRIES && !(s & GOR__MX_QUEUED); tries++) {
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline)
+            return false;
+        s = gor__mutex_stay_away(m, s);
         if (gor__mutex_take(m))
             return true;
-        away = GOR__MUTEX_AWAY;
-        tries++;
     }
     return false;
 }
@@ -11595,7 +11600,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 {
     int64_t since = gor__os_now();
     int rc;
-    if (deadline > since && gor__au32_load_rlx(&gor__rt.n_procs) > 1 && gor__mutex_outlast(m))
+    if (gor__au32_load_rlx(&gor__rt.n_procs) > 1 && gor__mutex_outlast(m, deadline))
         return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -11723,7 +11728,7 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
  * What        state: the number of readers, or WRITER; QUEUED: somebody may wait. Without waiters
  *             each call is one compare-and-swap. Readers that meet on that word spread: from then
  *             on each processor counts its own, in a slot, by a plain store in a window
- *             ([machine]). Who wants to write, or to wait, gathers them into the state first.
+ *             ([window]). Who wants to write, or to wait, gathers them into the state first.
  * Fairness    One queue, granted in order: a writer waits for the readers before it, the readers
  *             after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a reader.
  * Invariants  I1 While QUEUED, the state changes under m->lock only.
@@ -12120,7 +12125,8 @@ int gor_once_do(gor_once *o, void (*fn)(void *), void *arg)
 }
 
 /* ==== [counters] wait group, semaphore, barrier ==============================================
- * Each is a number and a queue under one small lock. Whoever makes the number right takes the
+ * Each is a number and a queue under one small lock, which for a wait group is a bit of the number.
+ * Whoever makes the number right takes the
  * waiters out under the lock, and wakes them after it: they may free the object.
  */
 
@@ -13403,6 +13409,8 @@ int gor_block(int (*fn)(void *), void *arg)
  *                RUNNABLE before it queued it; so after a membarrier sysmon finds the state
  *                changed, and lets go. If it finds WAITING again, of the next wait, then hold has
  *                changed: it was stored before that state was.
+ *             T3 It may have been woken and have parked anew before T1: since tells, and it is let
+ *                go, for it is too young.
  *             One membarrier serves a batch. Without membarrier parked stacks stay as they are.
  * Cost        While goroutines run, some 30 calls of madvise per look of sysmon: below 1 % of a
  *             core. While all is asleep, all of it at once; then sysmon sleeps.
@@ -13489,7 +13497,7 @@ static bool gor__claim(gor__g *g)
            gor__au32_cas(&g->hold, hold, hold | GOR__CLAIMED);
 }
 
-/* T2, after the membarrier: is g in the wait that was seen? */
+/* T2, T3, after the membarrier: is g in the wait that was seen? */
 static bool gor__claimed(gor__g *g, int64_t since)
 {
     return gor__au32_load_acq(&g->state) == GOR__WAITING &&    /* acq g.state */
@@ -13529,6 +13537,8 @@ static void gor__tidy_batch(void)
             g->tidied = gor__tidy.batch[i].since;  /* it may have been woken meanwhile */
             if (gor__tidy_packs(g) && gor__pack_one(g))
                 g->tidied = 0;                     /* again, should somebody unpack it */
+        } else {
+            gor__tidy.young = true;
         }
         gor__unclaim(g);
     }
@@ -16247,6 +16257,14 @@ static void gor__p_free(gor__p *p)
     gor__free_aligned(p->memory, sizeof *p);
 }
 
+/* The word by which P number i owns locks ([owned]). Not without membarrier, nor if it has no room
+ * there. */
+static uint32_t gor__p_own_word(uint32_t i)
+{
+    bool can = gor__rt.membarrier && i < GOR__MX_P / GOR__MX_P_ONE;
+    return can ? i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
+}
+
 /* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
@@ -16260,9 +16278,7 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    gor__au32_store_rlx(&p->near.own,
-                        gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
-                        ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY);
+    gor__au32_store_rlx(&p->near.own, gor__p_own_word((uint32_t)i));
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */

@@ -32,7 +32,7 @@ typedef struct gor__near_m {
 GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
 /* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot; the
- * state of a free mutex that it owns. */
+ * state of a free mutex, and the word of a free lock, that it owns: it never changes. */
 #define GOR__READER_SLOTS 32
 typedef struct gor__near_p {
     gor__au64 readers[GOR__READER_SLOTS];
@@ -42,9 +42,8 @@ typedef struct gor__near_p {
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
 GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
-/* In a mutex's state, from the right: it is locked; somebody waits; somebody did, or an owner had
- * to give it up; how often it was taken in a row, by which P. RUN is full: that P owns it. The last
- * number is nobody's. */
+/* In a mutex's state, from the right: it is locked; somebody waits; somebody did lately; how often
+ * it was taken in a row, by which P. RUN is full: that P owns it. The last number is nobody's. */
 #define GOR__MX_LOCKED   ((uint32_t)1)
 #define GOR__MX_QUEUED   ((uint32_t)2)
 #define GOR__MX_HEAT_ONE ((uint32_t)4)

@@ -64,6 +64,14 @@ static void gor__p_free(gor__p *p)
     gor__free_aligned(p->memory, sizeof *p);
 }
 
+/* The word by which P number i owns locks ([owned]). Not without membarrier, nor if it has no room
+ * there. */
+static uint32_t gor__p_own_word(uint32_t i)
+{
+    bool can = gor__rt.membarrier && i < GOR__MX_P / GOR__MX_P_ONE;
+    return can ? i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
+}
+
 /* Make P number i. */
 static gor__p *gor__p_new(int i)
 {
@@ -77,9 +85,7 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    gor__au32_store_rlx(&p->near.own,
-                        gor__rt.membarrier && (uint32_t)i < GOR__MX_P / GOR__MX_P_ONE
-                        ? (uint32_t)i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY);
+    gor__au32_store_rlx(&p->near.own, gor__p_own_word((uint32_t)i));
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */

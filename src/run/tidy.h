@@ -10,6 +10,8 @@
  *                RUNNABLE before it queued it; so after a membarrier sysmon finds the state
  *                changed, and lets go. If it finds WAITING again, of the next wait, then hold has
  *                changed: it was stored before that state was.
+ *             T3 It may have been woken and have parked anew before T1: since tells, and it is let
+ *                go, for it is too young.
  *             One membarrier serves a batch. Without membarrier parked stacks stay as they are.
  * Cost        While goroutines run, some 30 calls of madvise per look of sysmon: below 1 % of a
  *             core. While all is asleep, all of it at once; then sysmon sleeps.
@@ -96,7 +98,7 @@ static bool gor__claim(gor__g *g)
            gor__au32_cas(&g->hold, hold, hold | GOR__CLAIMED);
 }
 
-/* T2, after the membarrier: is g in the wait that was seen? */
+/* T2, T3, after the membarrier: is g in the wait that was seen? */
 static bool gor__claimed(gor__g *g, int64_t since)
 {
     return gor__au32_load_acq(&g->state) == GOR__WAITING &&    /* acq g.state */
@@ -136,6 +138,8 @@ static void gor__tidy_batch(void)
             g->tidied = gor__tidy.batch[i].since;  /* it may have been woken meanwhile */
             if (gor__tidy_packs(g) && gor__pack_one(g))
                 g->tidied = 0;                     /* again, should somebody unpack it */
+        } else {
+            gor__tidy.young = true;
         }
         gor__unclaim(g);
     }

@@ -35,10 +35,7 @@ static void gor__wait_for_stack(gor__g *g)
 {
     uint32_t hold;
     for (int i = 0; (hold = gor__au32_load_acq(&g->hold)) & GOR__ON_CPU; i++)
-        if (i < 64)
-            gor__arch_pause();
-        else
-            gor__os_yield();
+        gor__spin_again(i);
     if (GOR__UNLIKELY(hold & (GOR__CLAIMED | GOR__PACKED)))
         gor__unpack(g);
 }

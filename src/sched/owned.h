@@ -9,9 +9,8 @@
  *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
  *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
  *                free, by a compare-and-swap, which names no owner any more. While it is barred
- *                the owner does that, too. To change the word alone would bar nothing: an owner who
- *                locks and unlocks all the time reads what he stored last himself, and wipes out
- *                what another has stored, for milliseconds.
+ *                the owner takes it by one, too, and stays the owner. To change the word alone
+ *                would bar nothing: [window] W2.
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
@@ -94,7 +93,7 @@ static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
     return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
-/* Somebody is about to park, under l, on the P with this word. */
+/* Somebody parks, or a select may, under l, on the P with this word. */
 GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
 {
     if (l->own != own) {

@@ -79,7 +79,8 @@ GOR__INLINE void gor__chan_unlock(gor_chan *c, uint32_t leave)
     gor__unlock_to(&c->own.lock, GOR__RANK_OBJECT, leave);
 }
 
-/* By who will wait there. */
+/* By a select that found nothing without locks, and so most often waits now: that counts as a park,
+ * unless the lock is owned already. */
 GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
 {
     uint32_t leave = gor__chan_lock(c);
@@ -377,7 +378,7 @@ static int gor__chan_close(gor_chan *c)
     receivers = gor__wq_take_all(&c->receivers, -EPIPE);
     senders = gor__wq_take_all(&c->senders, -EPIPE);
     gor__chan_unlock(c, leave);
-    while (receivers) {
+    while (receivers) {                            /* taken, so ours: each is touched once more */
         gor__node *next = receivers->next;
         gor__value_copy(receivers->value, NULL, size);
         gor__wake(receivers);

@@ -1,5 +1,6 @@
 /* ==== [counters] wait group, semaphore, barrier ==============================================
- * Each is a number and a queue under one small lock. Whoever makes the number right takes the
+ * Each is a number and a queue under one small lock, which for a wait group is a bit of the number.
+ * Whoever makes the number right takes the
  * waiters out under the lock, and wakes them after it: they may free the object.
  */
 

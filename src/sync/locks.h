@@ -19,11 +19,10 @@
  *                begins while m->lock is held. Who sets the first of the bits holds it, and closes
  *                the windows before it looks at the state for the last time. That takes 0.6 us and
  *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
- *                compare-and-swaps meanwhile. The bits alone would not bar a window: an owner who
- *                locks and unlocks all the time reads what he stored last himself, and wipes them
- *                out, for milliseconds.
+ *                compare-and-swaps meanwhile. The bits alone would bar nothing: [window] W2.
  *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
- *                HEAT as in I4, and then empties RUN. With QUEUED or HEAT nobody comes to own it.
+ *                HEAT as in I4, empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes
+ *                to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
  *                A mutex that was left owned by a P which is gone, or by one of an earlier run, is
  *                owned all the same.
@@ -58,7 +57,7 @@ static void gor__mutex_bar_locked(gor_mutex *m, uint32_t bits)
 {
     if (gor__au32_or(&m->state, bits) & (GOR__MX_QUEUED | GOR__MX_HEAT))
         return;
-    if (gor__windows_matter()) {                   /* now: a run may have begun before the bits */
+    if (gor__windows_matter()) {                   /* asked now: gor_run may just have begun */
         gor__windows_close(&m->state);
         gor__au32_or(&m->state, bits);             /* a window may have undone it: the last one */
     }
@@ -86,13 +85,15 @@ static void gor__mutex_disown(gor_mutex *m)
     gor__unlock(&m->lock, GOR__RANK_OBJECT);
 }
 
-/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long run. Checks want
+/* An owner saves 10 ns each time, and who comes next pays 2 us: so it takes a long row. Checks want
  * it often. */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__MUTEX_RUN_BEGIN (GOR__MX_RUN - 8 * GOR__MX_RUN_ONE)
 #else
 #define GOR__MUTEX_RUN_BEGIN 0
 #endif
+/* Not yet ([owned] O3): asked again after half a row. */
+#define GOR__MUTEX_RUN_BACK (GOR__MX_RUN / GOR__MX_RUN_ONE / 2 * GOR__MX_RUN_ONE)
 
 /* What a free mutex's state becomes when it is taken by a P that has `own` for one of its own. */
 static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
@@ -104,8 +105,7 @@ static uint32_t gor__mutex_taken(uint32_t s, uint32_t own)
         return (own & GOR__MX_P) | GOR__MUTEX_RUN_BEGIN | GOR__MX_LOCKED;
     if ((s & GOR__MX_RUN) < GOR__MX_RUN - GOR__MX_RUN_ONE)
         return (s + GOR__MX_RUN_ONE) | GOR__MX_LOCKED;
-    return (gor__may_own() ? own : s - GOR__MX_RUN / 2 / GOR__MX_RUN_ONE * GOR__MX_RUN_ONE) |
-           GOR__MX_LOCKED;
+    return (gor__may_own() ? own : s - GOR__MUTEX_RUN_BACK) | GOR__MX_LOCKED;
 }
 
 /* The P's own, if it is free. */
@@ -162,7 +162,8 @@ static bool gor__mutex_wait(gor_mutex *m, int64_t since, bool again, int64_t dea
     return true;
 }
 
-/* Has one P taken it 64 times and more since the state was s? */
+/* Has one P taken it 64 times and more since the state was s? A hint: a count that has become less,
+ * as it does when a row is not rewarded, says so, too. */
 static bool gor__mutex_ran_on(uint32_t s, uint32_t now)
 {
     uint32_t before = (s ^ now) & GOR__MX_P ? 0 : s & GOR__MX_RUN;
@@ -172,25 +173,33 @@ static bool gor__mutex_ran_on(uint32_t s, uint32_t now)
 /* Nobody queues, so who has it most likely runs on another processor, and not for long. Stay away
  * for microseconds, a few times: it then locks and unlocks in its own cache, as often as it likes,
  * instead of sending the line to and fro at each try. While it does so again and again, stay away
- * for longer, up to 15 times: what it does meanwhile pays for the change of hands. True: taken. */
+ * for twice as long each time, 15 times as long in all before a try: what it does meanwhile pays
+ * for the change of hands. */
 #define GOR__MUTEX_TRIES 4
 #define GOR__MUTEX_AWAY  (GOR__ARCH_TICKS / 2)
-static bool gor__mutex_outlast(gor_mutex *m)
+
+/* The state after it, if it was s before. */
+static uint32_t gor__mutex_stay_away(const gor_mutex *m, uint32_t s)
 {
-    uint64_t away = GOR__MUTEX_AWAY;
-    uint32_t s, now = gor__au32_load_rlx(&m->state);
-    for (int tries = 0; tries < GOR__MUTEX_TRIES && !(now & GOR__MX_QUEUED);) {
-        s = now;
+    for (uint64_t away = GOR__MUTEX_AWAY;; away *= 2) {
+        uint32_t before = s;
         gor__stay_away(gor__arch_ticks(), away);
-        now = gor__au32_load_rlx(&m->state);
-        if (away < 8 * GOR__MUTEX_AWAY && gor__mutex_ran_on(s, now)) {
-            away *= 2;
-            continue;
-        }
+        s = gor__au32_load_rlx(&m->state);
+        if (away == 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
+            return s;
+    }
+}
+
+/* True: taken. A deadline is met to some 50 us. */
+static bool gor__mutex_outlast(gor_mutex *m, int64_t deadline)
+{
+    uint32_t s = gor__au32_load_rlx(&m->state);
+    for (int tries = 0; tries < GOR__MUTEX_TRIES && !(s & GOR__MX_QUEUED); tries++) {
+        if (deadline != GOR_FOREVER && gor__os_now() >= deadline)
+            return false;
+        s = gor__mutex_stay_away(m, s);
         if (gor__mutex_take(m))
             return true;
-        away = GOR__MUTEX_AWAY;
-        tries++;
     }
     return false;
 }
@@ -199,7 +208,7 @@ static int gor__mutex_lock_slow(gor_mutex *m, int64_t deadline, gor__cancel *own
 {
     int64_t since = gor__os_now();
     int rc;
-    if (deadline > since && gor__au32_load_rlx(&gor__rt.n_procs) > 1 && gor__mutex_outlast(m))
+    if (gor__au32_load_rlx(&gor__rt.n_procs) > 1 && gor__mutex_outlast(m, deadline))
         return 0;
     for (bool again = false;; again = true) {
         gor__lock(&m->lock, GOR__RANK_OBJECT);
@@ -327,7 +336,7 @@ void (gor_mutex_unlock)(gor_mutex *m) { gor__mutex_unlock_at(m, "?"); }
  * What        state: the number of readers, or WRITER; QUEUED: somebody may wait. Without waiters
  *             each call is one compare-and-swap. Readers that meet on that word spread: from then
  *             on each processor counts its own, in a slot, by a plain store in a window
- *             ([machine]). Who wants to write, or to wait, gathers them into the state first.
+ *             ([window]). Who wants to write, or to wait, gathers them into the state first.
  * Fairness    One queue, granted in order: a writer waits for the readers before it, the readers
  *             after it wait for the writer. Nobody is starved. node.amount: 1 a writer, 0 a reader.
  * Invariants  I1 While QUEUED, the state changes under m->lock only.

@@ -54,7 +54,7 @@ typedef struct gor__selection {
     gor__node   *node;                 /* one for each case                                     */
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
-    uint64_t     owned;                /* which of the first are this P's own                   */
+    uint64_t     owned;                /* bit i: chan[i], of the first 64, is this P's own      */
     bool         locked;               /* the channels are, or else nobody else is there        */
     gor__wait    wait;
 } gor__selection;
@@ -337,7 +337,7 @@ static void gor__select_unlock(gor__selection *s)
             continue;
         if (i < 64)
             gor__chan_unlock(s->chan[i], s->owned >> i & 1 ? own : 0);
-        else
+        else                                       /* no bit tells: look */
             gor__unlock_owned(&s->chan[i]->own.lock, GOR__RANK_OBJECT);
     }
 }
