@@ -4656,7 +4656,8 @@ typedef struct gor__g {
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
-    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
+    int64_t    tidied;                 /* `since` of the wait that [tidy] has seen to, or minus */
+                                       /* that, if it is to be packed yet                       */
 #if GOR__TSAN || GOR__ASAN
     void      *fiber, *fake;
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
@@ -13399,8 +13400,9 @@ int gor_block(int (*fn)(void *), void *arg)
 
 /* ==== [tidy] pages of stacks that nobody needs go back ==========================================
  * What        sysmon looks at every goroutine once a second. One that has been parked for a second
- *             gives back what lies below its stack pointer; stacks that lay free for a second give
- *             back all.
+ *             gives back what lies below its stack pointer, and is packed ([pack]) when it has
+ *             been for as long as it takes for that; stacks that lay free for a second give back
+ *             all.
  * Claim       A parked goroutine may be woken, and run, at any moment, by a switch that is a plain
  *             load and store of hold ([sched] gor__can_switch). To keep it from running:
  *             T1 sysmon swaps CLAIMED into hold; who takes the goroutine from a queue after that
@@ -13439,6 +13441,7 @@ static struct {
     struct {
         gor__g *g;
         int64_t since;                 /* of the wait that was seen                            */
+        bool    pack;                  /* for so long that it may be packed, if it wants that  */
     } batch[GOR__TIDY_BATCH];
     size_t      n;
 } gor__tidy;
@@ -13473,20 +13476,20 @@ static bool gor__tidy_packs(gor__g *g)
     return gor__packs.works;
 }
 
-/* Is g, parked since then, worth a claim? */
-static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now)
+/* Is g, parked since then, worth a claim? It is made smaller first, and packed when the time for
+ * that has come, too: until then tidied is -since. */
+static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now, bool *pack)
 {
-    int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
     const int64_t *behind = gor__tidy.behind;
-    age += behind[0] > behind[1] ? behind[0] : behind[1];
+    int64_t age = now - since - (behind[0] > behind[1] ? behind[0] : behind[1]);
     if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
         (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;
-    if (now - since < age) {
-        gor__tidy.young = true;
-        return false;
-    }
-    return true;
+    *pack = gor__tidy_packs(g) && age >= gor__packs.after;
+    if (*pack || (age >= gor__tidy.ns && g->tidied != -since))
+        return true;
+    gor__tidy.young = true;
+    return false;
 }
 
 /* T1 */
@@ -13533,9 +13536,12 @@ static void gor__tidy_batch(void)
     for (size_t i = 0; i < n; i++) {
         gor__g *g = gor__tidy.batch[i].g;
         if (gor__claimed(g, gor__tidy.batch[i].since)) {
+            bool pack = gor__tidy.batch[i].pack, later = !pack && gor__tidy_packs(g);
+            int64_t since = gor__tidy.batch[i].since;      /* it may have been woken meanwhile */
             gor__shrink(g);
-            g->tidied = gor__tidy.batch[i].since;  /* it may have been woken meanwhile */
-            if (gor__tidy_packs(g) && gor__pack_one(g))
+            g->tidied = later ? -since : since;
+            gor__tidy.young |= later;
+            if (pack && gor__pack_one(g))
                 g->tidied = 0;                     /* again, should somebody unpack it */
         } else {
             gor__tidy.young = true;
@@ -13618,10 +13624,12 @@ static bool gor__tidy_parked(int64_t now)
         while (gor__tidy.i < sizeof s->g / sizeof s->g[0]) {
             gor__g *g = &s->g[gor__tidy.i++];
             int64_t since = gor__ai64_load_rlx(&g->since);
+            bool pack = false;
             looked++;
-            if (gor__tidy_wants(g, since, now)) {
+            if (gor__tidy_wants(g, since, now, &pack)) {
                 gor__tidy.batch[gor__tidy.n].g = g;
-                gor__tidy.batch[gor__tidy.n++].since = since;
+                gor__tidy.batch[gor__tidy.n].since = since;
+                gor__tidy.batch[gor__tidy.n++].pack = pack;
             }
             if (gor__tidy.n == GOR__TIDY_BATCH) {
                 gor__tidy_batch();
@@ -16244,6 +16252,8 @@ static int gor__options_set(const gor_options *o)
         opt->quantum = GOR__QUANTUM_NS;
     if (!opt->compact_idle)
         opt->compact_idle = GOR__COMPACT_NS;
+    if (opt->compact_idle > GOR_FOREVER / 4)       /* never: and may be added to times */
+        opt->compact_idle = GOR_FOREVER / 4;
     gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;

@@ -486,6 +486,49 @@ TESTF(no_stack_is_packed_before_compact_idle_has_passed)
     unsetenv("GORDEBUG");
 }
 
+static __attribute__((noinline)) int dig(size_t n)
+{
+    volatile char frame[1000];
+    frame[0] = frame[999] = 1;
+    return frame[0] + (n > 1000 ? dig(n - 1000) : 0) + frame[999];
+}
+
+static void dig_and_park(void *arg)
+{
+    OK(dig(100000) > 0);
+    park(arg);
+}
+
+/* Smaller at once, packed later or never. */
+static int smaller_first(void *at_last)
+{
+    enum { N = 10 };
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    gate = gor_chan_new(0, 0);
+    for (int i = 0; i < N; i++)
+        IS(gor_go_with(&packable, dig_and_park, NULL), 0);
+    wait_until_parked(N);
+    WAIT_FOR(test_stack_bytes() <= (N + 1) * 8 * page);
+    if (at_last)
+        wait_until_packed(N);
+    else
+        IS(test_stats().packed, 0);
+    gor_chan_close(gate);
+    WAIT_FOR(gor_num_goroutines() == 1);
+    gor_chan_release(gate);
+    return 0;
+}
+
+TESTF(who_may_be_packed_later_gives_back_its_pages_before)
+{
+    gor_options o = { .procs = 2, .compact_idle = GOR_FOREVER };
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
+    IS(gor_run_with(&o, smaller_first, NULL), 0);
+    o.compact_idle = IDLE;
+    IS(gor_run_with(&o, smaller_first, &o), 0);
+    unsetenv("GORDEBUG");
+}
+
 static gor_chan *gates[4];              /* which nobody can release any more */
 static int n_gates;
 

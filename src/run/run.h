@@ -51,6 +51,8 @@ static int gor__options_set(const gor_options *o)
         opt->quantum = GOR__QUANTUM_NS;
     if (!opt->compact_idle)
         opt->compact_idle = GOR__COMPACT_NS;
+    if (opt->compact_idle > GOR_FOREVER / 4)       /* never: and may be added to times */
+        opt->compact_idle = GOR_FOREVER / 4;
     gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;

@@ -1,7 +1,8 @@
 /* ==== [tidy] pages of stacks that nobody needs go back ==========================================
  * What        sysmon looks at every goroutine once a second. One that has been parked for a second
- *             gives back what lies below its stack pointer; stacks that lay free for a second give
- *             back all.
+ *             gives back what lies below its stack pointer, and is packed ([pack]) when it has
+ *             been for as long as it takes for that; stacks that lay free for a second give back
+ *             all.
  * Claim       A parked goroutine may be woken, and run, at any moment, by a switch that is a plain
  *             load and store of hold ([sched] gor__can_switch). To keep it from running:
  *             T1 sysmon swaps CLAIMED into hold; who takes the goroutine from a queue after that
@@ -40,6 +41,7 @@ static struct {
     struct {
         gor__g *g;
         int64_t since;                 /* of the wait that was seen                            */
+        bool    pack;                  /* for so long that it may be packed, if it wants that  */
     } batch[GOR__TIDY_BATCH];
     size_t      n;
 } gor__tidy;
@@ -74,20 +76,20 @@ static bool gor__tidy_packs(gor__g *g)
     return gor__packs.works;
 }
 
-/* Is g, parked since then, worth a claim? */
-static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now)
+/* Is g, parked since then, worth a claim? It is made smaller first, and packed when the time for
+ * that has come, too: until then tidied is -since. */
+static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now, bool *pack)
 {
-    int64_t age = gor__tidy_packs(g) ? gor__packs.after : gor__tidy.ns;
     const int64_t *behind = gor__tidy.behind;
-    age += behind[0] > behind[1] ? behind[0] : behind[1];
+    int64_t age = now - since - (behind[0] > behind[1] ? behind[0] : behind[1]);
     if (gor__au32_load_rlx(&g->state) != GOR__WAITING || g->tidied == since ||
         (gor__au32_load_rlx(&g->hold) & GOR__PACKED))
         return false;
-    if (now - since < age) {
-        gor__tidy.young = true;
-        return false;
-    }
-    return true;
+    *pack = gor__tidy_packs(g) && age >= gor__packs.after;
+    if (*pack || (age >= gor__tidy.ns && g->tidied != -since))
+        return true;
+    gor__tidy.young = true;
+    return false;
 }
 
 /* T1 */
@@ -134,9 +136,12 @@ static void gor__tidy_batch(void)
     for (size_t i = 0; i < n; i++) {
         gor__g *g = gor__tidy.batch[i].g;
         if (gor__claimed(g, gor__tidy.batch[i].since)) {
+            bool pack = gor__tidy.batch[i].pack, later = !pack && gor__tidy_packs(g);
+            int64_t since = gor__tidy.batch[i].since;      /* it may have been woken meanwhile */
             gor__shrink(g);
-            g->tidied = gor__tidy.batch[i].since;  /* it may have been woken meanwhile */
-            if (gor__tidy_packs(g) && gor__pack_one(g))
+            g->tidied = later ? -since : since;
+            gor__tidy.young |= later;
+            if (pack && gor__pack_one(g))
                 g->tidied = 0;                     /* again, should somebody unpack it */
         } else {
             gor__tidy.young = true;
@@ -219,10 +224,12 @@ static bool gor__tidy_parked(int64_t now)
         while (gor__tidy.i < sizeof s->g / sizeof s->g[0]) {
             gor__g *g = &s->g[gor__tidy.i++];
             int64_t since = gor__ai64_load_rlx(&g->since);
+            bool pack = false;
             looked++;
-            if (gor__tidy_wants(g, since, now)) {
+            if (gor__tidy_wants(g, since, now, &pack)) {
                 gor__tidy.batch[gor__tidy.n].g = g;
-                gor__tidy.batch[gor__tidy.n++].since = since;
+                gor__tidy.batch[gor__tidy.n].since = since;
+                gor__tidy.batch[gor__tidy.n++].pack = pack;
             }
             if (gor__tidy.n == GOR__TIDY_BATCH) {
                 gor__tidy_batch();

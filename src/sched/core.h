@@ -110,7 +110,8 @@ typedef struct gor__g {
     gor__au64  ticket;                 /* a timer's run: its id until it begins or is stopped  */
     size_t     copy_size;              /* of a block of ours that arg points to; 0: none       */
     uint64_t   call[GOR__CALL_SIZE / 8] __attribute__((aligned(16)));
-    int64_t    tidied;                 /* [tidy]: `since` of the wait it has looked at         */
+    int64_t    tidied;                 /* `since` of the wait that [tidy] has seen to, or minus */
+                                       /* that, if it is to be packed yet                       */
 #if GOR__TSAN || GOR__ASAN
     void      *fiber, *fake;
     const void *san_stack;             /* g0: bounds of the thread's own stack                 */
