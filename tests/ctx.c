@@ -369,6 +369,58 @@ TEST(an_after_function_runs_when_the_deadline_passes)
     gor_ctx_release(c);
 }
 
+TEST(an_after_function_whose_context_is_released_never_runs)
+{
+    _Atomic int n = 0;
+    uint64_t before = test_stats().started;
+    for (int i = 0; i < scaled(3000); i++) {
+        gor_ctx *c = gor_ctx_with_cancel(NULL);
+        IS(gor_ctx_after(c, count_up, &n), 0);
+        IS(gor_ctx_after(c, count_up, &n), 0);
+        gor_ctx_release(c);
+    }
+    IS(test_stats().started, before);
+    IS(test_stats().goroutines, 1);
+    IS(n, 0);
+}
+
+static int ask_for_after(void *c)
+{
+    static _Atomic int n;
+    return gor_ctx_after((gor_ctx *)c, count_up, &n);
+}
+
+static int ask_and_cancel(void *c)
+{
+    _Atomic int n = 0;
+    IS(gor_ctx_after((gor_ctx *)c, count_up, &n), 0);
+    gor_ctx_cancel((gor_ctx *)c, 0);
+    WAIT_FOR(atomic_load(&n) == 1);
+    return 0;
+}
+
+static int only_cancel(void *c)
+{
+    gor_ctx_cancel((gor_ctx *)c, 0);
+    gor_yield();
+    return 0;
+}
+
+/* A context may outlive a run; goroutines do not, begun or not. */
+TESTF(an_after_function_ends_with_its_run)
+{
+    int (*const then[])(void *) = { ask_and_cancel, only_cancel, NULL };
+    for (size_t i = 0; i < sizeof then / sizeof then[0]; i++) {
+        gor_ctx *c = gor_ctx_with_cancel(NULL);
+        IS(ask_for_after(c), -ESRCH);
+        IS(gor_run(ask_for_after, c), 0);
+        IS(ask_for_after(c), -ESRCH);
+        if (then[i])
+            IS(gor_run(then[i], c), 0);
+        gor_ctx_release(c);
+    }
+}
+
 /* -- a goroutine's own context ----------------------------------------------------------------- */
 
 /* Things that nobody gives, so that every operation on them waits. */

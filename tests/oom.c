@@ -3,11 +3,12 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/wait.h>
 
 struct memory {
     _Atomic long n_calls, n_live;
-    long         fail_at;              /* the number of the call that fails */
+    _Atomic long fail_at;              /* the number of the call that fails */
     bool         fails_on;             /* and all after it */
 };
 
@@ -367,4 +368,74 @@ TESTF(when_memory_has_run_out_everything_there_goes_on)
 {
     fail_each_in_turn(true, 1);
     fail_each_in_turn(true, 4);
+}
+
+/* -- a cancel needs no memory ------------------------------------------------------------------ */
+
+static _Atomic int n_after;
+
+static void count_after(void *p)
+{
+    (void)p;
+    atomic_fetch_add(&n_after, 1);
+}
+
+/* More than there are Gs lying about. */
+static int cancel_without_memory(void *p)
+{
+    struct memory *m = (struct memory *)p;
+    int n = scaled_goroutines(1000);
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    atomic_store(&n_after, 0);
+    for (int i = 0; i < n; i++)
+        IS(gor_ctx_after(c, count_after, NULL), 0);
+    IS(test_stats().goroutines, 1);
+    atomic_store(&m->fail_at, atomic_load(&m->n_calls));
+    gor_ctx_cancel(c, 0);
+    WAIT_FOR(atomic_load(&n_after) == n);
+    gor_ctx_release(c);
+    return 0;
+}
+
+TESTF(functions_for_after_a_cancel_run_without_memory)
+{
+    for (int procs = 1; procs <= 2; procs++) {
+        struct memory m = { .fail_at = LONG_MAX, .fails_on = true };
+        gor_options o = { .procs = procs, .malloc = hook_malloc, .realloc = hook_realloc,
+                          .free = hook_free, .user = &m };
+        IS(gor_run_with(&o, cancel_without_memory, &m), 0);
+        IS(m.n_live, 0);
+    }
+}
+
+/* Registered until there is no more memory; then released, and all of it comes back. */
+static int register_until_refused(void *p)
+{
+    struct memory *m = (struct memory *)p;
+    for (int round = 0; round < 3; round++) {
+        int n = 0, rc = 0;
+        gor_ctx *c = gor_ctx_with_cancel(NULL);
+        atomic_store(&m->fail_at, atomic_load(&m->n_calls) + 3);
+        while (n < 100000 && (rc = gor_ctx_after(c, count_after, NULL)) == 0)
+            n++;
+        IS(rc, -ENOMEM);
+        OK(n > 0);
+        atomic_store(&m->fail_at, LONG_MAX);
+        gor_ctx_release(c);
+    }
+    IS(test_stats().goroutines, 1);
+    return 0;
+}
+
+TESTF(who_cannot_be_started_after_a_cancel_is_refused_before)
+{
+    struct memory m = { .fail_at = LONG_MAX, .fails_on = true };
+    gor_options o = { .procs = 1, .malloc = hook_malloc, .realloc = hook_realloc,
+                      .free = hook_free, .user = &m };
+    atomic_store(&n_after, 0);
+    if (TEST_TSAN)
+        SKIP("sanitizer: fibers run out before memory does");
+    IS(gor_run_with(&o, register_until_refused, &m), 0);
+    IS(n_after, 0);
+    IS(m.n_live, 0);
 }

@@ -235,6 +235,7 @@ struct deep {
     gor_chan *gate;
     size_t    n;
     _Atomic int back;                  /* goroutines that are deep once more                   */
+    gor__g   *_Atomic g;               /* the only one                                         */
 };
 
 static void wait_at_gate(void *p)
@@ -264,7 +265,7 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     enum { N = 20 };
     size_t page = gor__stacks.page_size;
     gor_chan *gate = gor_chan_new(0, 0);
-    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0 };
+    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0, NULL };
     gor_wg wg = { 0 };
     for (int i = 0; i < N; i++)
         START(&wg, dig_and_park, &d);
@@ -299,7 +300,7 @@ static int dig_in_waves(void *arg)
 {
     enum { N = 20 };
     gor_chan *gate = gor_chan_new(0, 0);
-    struct deep d = { gate, 180u << 10, 0 };
+    struct deep d = { gate, 180u << 10, 0, NULL };
     (void)arg;
     for (int wave = scaled(200); wave > 0; wave--) {
         gor_wg wg = { 0 };
@@ -322,6 +323,70 @@ TESTF(pages_go_again_of_who_was_woken_while_they_went)
     IS(setenv("GORDEBUG", "tidy=1000000", 1), 0);
     for (o.procs = 1; o.procs <= 2; o.procs++)
         IS(gor_run_with(&o, dig_in_waves, NULL), 0);
+    unsetenv("GORDEBUG");
+}
+
+static void dig_between_two_waits(void *p)
+{
+    struct deep *d = (struct deep *)p;
+    atomic_store(&d->g, gor__running());
+    gor_chan_recv(d->gate, NULL, 0);
+    OK(dig(d->n) >= 0);
+    gor_chan_recv(d->gate, NULL, 0);
+}
+
+/* Since when it waits, by a clock that ticks now and then. */
+static int64_t waits_since(struct deep *d)
+{
+    while (!atomic_load(&d->g) || gor__au32_load_acq(&d->g->state) != GOR__WAITING)
+        gor_yield();
+    return gor__ai64_load_rlx(&d->g->since);
+}
+
+/* Do what sysmon does once a second, which leaves that to us meanwhile. */
+static void tidy_instead_of_sysmon(void)
+{
+    gor__enter();
+    while (gor__tidy_step(gor__os_now()))
+        ;
+    gor__tidy.next = GOR_FOREVER;
+    gor__leave(gor__self());
+}
+
+static int wait_twice_in_a_tick(void *arg)
+{
+    struct deep d = { gor_chan_new(0, 0), 180u << 10, 0, NULL };
+    int64_t first, second;
+    gor_wg wg = { 0 };
+    (void)arg;
+    WAIT_FOR(gor__tidy.next != GOR_FOREVER && !gor__tidy.on);
+    gor__tidy.next = GOR_FOREVER;
+    do {
+        gor_wg_wait(&wg);
+        atomic_store(&d.g, NULL);
+        START(&wg, dig_between_two_waits, &d);
+        first = waits_since(&d);
+        tidy_instead_of_sysmon();
+        gor_chan_send(d.gate, NULL, 0);
+        second = waits_since(&d);
+        if (second != first)
+            gor_chan_send(d.gate, NULL, 0);
+    } while (second != first);
+    OK(test_stack_bytes() > d.n);
+    gor__tidy.next = 0;
+    WAIT_FOR(test_stats().stack_bytes <= 2 * 4 * gor__stacks.page_size);
+    gor_chan_send(d.gate, NULL, 0);
+    gor_wg_wait(&wg);
+    gor_chan_release(d.gate);
+    return 0;
+}
+
+TESTF(pages_go_again_of_who_waits_twice_in_a_tick_of_the_clock)
+{
+    gor_options o = { .quantum = GOR_MS };
+    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
+    for (o.procs = 1; o.procs <= 2; o.procs++)
+        IS(gor_run_with(&o, wait_twice_in_a_tick, NULL), 0);
     unsetenv("GORDEBUG");
 }
 

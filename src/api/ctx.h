@@ -35,7 +35,9 @@ GOR_API void *gor_ctx_value(gor_ctx *c, const void *key);
 GOR_API gor_chan *gor_ctx_done(gor_ctx *c);
 /* The absolute deadline, ns; GOR_FOREVER if there is none. */
 GOR_API int64_t gor_ctx_deadline(gor_ctx *c);
-/* Run fn(arg) in a goroutine of its own once c is done. Returns 0; -ENOMEM; -EINVAL. */
+/* Run fn(arg) in a goroutine of its own once c is done, if that is in this run of the runtime. The
+ * goroutine is made now, so that it can be started then. Returns 0; -ENOMEM; -EINVAL fn is NULL;
+ * -ESRCH no runtime. Any thread. Parks: never. */
 GOR_API int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg);
 
 GOR_API gor_ctx *gor_ctx_retain(gor_ctx *c);

@@ -77,7 +77,8 @@ static bool gor__tidy_packs(gor__g *g)
 }
 
 /* Is g, parked since then, worth a claim? It is made smaller first, and packed when the time for
- * that has come, too: until then tidied is -since. */
+ * that has come, too: until then tidied is -since. now is of the clock that since is of: who is old
+ * by that cannot begin another wait with the same since, and be taken for seen to. */
 static bool gor__tidy_wants(gor__g *g, int64_t since, int64_t now, bool *pack)
 {
     const int64_t *behind = gor__tidy.behind;
@@ -217,8 +218,9 @@ static bool gor__tidy_listed(void)
 }
 
 /* Look at some goroutines. False: it was the last of them. */
-static bool gor__tidy_parked(int64_t now)
+static bool gor__tidy_parked(void)
 {
+    int64_t now = gor__ai64_load_rlx(&gor__rt.coarse_ns);
     for (int looked = 0; gor__tidy.at && looked < GOR__TIDY_LOOK;) {
         gor__gslab *s = gor__tidy.at;
         while (gor__tidy.i < sizeof s->g / sizeof s->g[0]) {
@@ -249,7 +251,7 @@ static bool gor__tidy_step(int64_t now)
 {
     if (!gor__tidy.on)
         gor__tidy_begin();
-    if (gor__tidy_listed() || gor__tidy_parked(now))
+    if (gor__tidy_listed() || gor__tidy_parked())
         return true;
     gor__tidy.on = false;
     gor__tidy.next = now + gor__tidy.ns + gor__tidy.looked * GOR__TIDY_REST_NS;

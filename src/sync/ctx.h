@@ -5,16 +5,12 @@
  *             I2 A child's links belong to its parent's lock while `linked`, then to the
  *                canceller.
  *             I3 err goes from 0 to its value once, under the lock; cause is there before.
+ *             I4 A function for afterwards has its G, not yet counted or queued, from the start: a
+ *                cancel needs no memory. It ends with the run that the G is of.
  * Locks       c->lock (CTX), one at a time: a tree is cancelled from a work list, so that a chain
  *             of any depth needs no stack.
  * Source      context.go of Go.
  */
-typedef struct gor__ctx_after {
-    struct gor__ctx_after *next;
-    void (*fn)(void *);
-    void *arg;
-} gor__ctx_after;
-
 struct gor_ctx {
     gor__cancel  base;                 /* first: a gor_ctx is a gor__cancel                     */
     gor_ctx     *parent;
@@ -26,13 +22,14 @@ struct gor_ctx {
     const void  *key;
     void        *value;
     gor_chan    *done;
-    gor__ctx_after *afters;
+    gor__g      *afters;               /* I4, by link                                           */
+    uint64_t     afters_epoch;         /* the run that they are of                              */
     gor_timer    timer;
 };
 
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL },
-    NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL, 0,
     { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
 };
 
@@ -45,6 +42,33 @@ static void gor__ctx_unlink_locked(gor_ctx *c)
     if (c->next)
         c->next->prev = c->prev;
     c->linked = false;
+}
+
+/* Take the functions for afterwards; those of an earlier run are no more. */
+static gor__g *gor__ctx_take_afters(gor_ctx *c)
+{
+    bool now = gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
+               c->afters_epoch == gor__rt.epoch;
+    gor__g *list = now ? c->afters : NULL;
+    c->afters = NULL;
+    return list;
+}
+
+static void gor__ctx_drop_afters(gor__g *list)
+{
+    gor__g *g;
+    while ((g = gor__g_pop(&list)) != NULL)
+        gor__g_discard(g);
+}
+
+static void gor__ctx_run_afters(gor__g *list)
+{
+    gor__g *g;
+    while ((g = gor__g_pop(&list)) != NULL) {
+        gor__m *m = gor__self();
+        gor__count_start(m);
+        gor__ready_at(m, g, GOR__NEXT);
+    }
 }
 
 /* The last reference is gone. Up the tree in a loop: chains may be long. */
@@ -62,11 +86,7 @@ static void gor__ctx_destroy(gor__cancel *base)
         gor__timer_end(&c->timer);
         gor__ctx_lock(c);                          /* a canceller that had it is through */
         gor__ctx_unlock(c);
-        while (c->afters) {
-            gor__ctx_after *a = c->afters;
-            c->afters = a->next;
-            gor__free(a, sizeof *a);
-        }
+        gor__ctx_drop_afters(gor__ctx_take_afters(c));
         gor__chan_release(c->done);
         gor__free(c, sizeof *c);
         c = parent && !parent->constant && gor__au32_add(&parent->base.refs, (uint32_t)-1) == 1
@@ -85,24 +105,11 @@ static bool gor__ctx_try_retain(gor_ctx *c)
     }
 }
 
-static void gor__ctx_run_afters(gor__ctx_after *a)
-{
-    while (a) {
-        gor__ctx_after *next = a->next;
-        gor__spec s = { a->fn, a->arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL,
-                        &gor__no_ctx };
-        if (gor__spawn(gor__self(), &s) == -ENOMEM)
-            gor__panic_raise("gor_ctx_after", "no memory to start a goroutine");
-        gor__free(a, sizeof *a);
-        a = next;
-    }
-}
-
 /* Make one context done, and put its children, with a reference each, on the work list. */
 static gor_ctx *gor__ctx_cancel_one(gor_ctx *c, int err, int cause, gor_ctx *work)
 {
     gor__node *list = NULL;
-    gor__ctx_after *afters = NULL;
+    gor__g *afters = NULL;
     gor__ctx_lock(c);
     if (gor__au32_load_rlx(&c->base.err) == 0) {
         c->cause = cause;
@@ -111,8 +118,7 @@ static gor_ctx *gor__ctx_cancel_one(gor_ctx *c, int err, int cause, gor_ctx *wor
         for (gor__node *n = list; n; n = n->next)
             if (n->index >= 0)
                 n->wait->rc = 0;                   /* a case of a select: it has run */
-        afters = c->afters;
-        c->afters = NULL;
+        afters = gor__ctx_take_afters(c);
         if (c->done)
             gor__chan_close(c->done);
         while (c->children) {
@@ -315,32 +321,39 @@ int64_t gor_ctx_deadline(gor_ctx *c)
     return gor__ai64_load_rlx(&gor__ctx_root(c)->base.deadline);
 }
 
+/* False: c is done. */
+static bool gor__ctx_add_after(gor_ctx *c, gor__g *g)
+{
+    bool live;
+    gor__ctx_lock(c);
+    live = gor__au32_load_rlx(&c->base.err) == 0;
+    if (live) {
+        gor__g *list = gor__ctx_take_afters(c);
+        gor__g_push(&list, g);
+        c->afters = list;
+        c->afters_epoch = gor__rt.epoch;
+    }
+    gor__ctx_unlock(c);
+    return live;
+}
+
 int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
 {
-    gor__ctx_after *a;
+    gor__spec s = { fn, arg, "gor_ctx_after\0", NULL, 0, NULL, NULL, NULL, &gor__no_ctx };
+    gor__g *g = NULL;
+    int rc;
     c = gor__ctx_root(c);
     if (!fn)
         return -EINVAL;
     if (c->never)
         return 0;
-    gor__enter();
-    a = (gor__ctx_after *)gor__alloc(sizeof *a);
-    if (a) {
-        a->fn = fn;
-        a->arg = arg;
-        gor__ctx_lock(c);
-        a->next = c->afters;
-        if (gor__au32_load_rlx(&c->base.err) == 0) {
-            c->afters = a;
-            gor__ctx_unlock(c);
-        } else {
-            a->next = NULL;
-            gor__ctx_unlock(c);
-            gor__ctx_run_afters(a);
-        }
+    rc = gor__g_make(gor__enter(), &s, &g);
+    if (rc == 0 && !gor__ctx_add_after(c, g)) {
+        gor__aptr_store_rlx(&g->link, NULL);
+        gor__ctx_run_afters(g);
     }
     gor__leave(gor__self());
-    return a ? 0 : -ENOMEM;
+    return rc;
 }
 
 gor_ctx *gor_ctx_retain(gor_ctx *c)
