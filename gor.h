@@ -12778,9 +12778,9 @@ static void gor__ctx_unlink_locked(gor_ctx *c)
 /* Take the functions for afterwards; those of an earlier run are no more. */
 static gor__g *gor__ctx_take_afters(gor_ctx *c)
 {
-    bool now = gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
-               c->afters_epoch == gor__rt.epoch;
-    gor__g *list = now ? c->afters : NULL;
+    bool ours = gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
+                c->afters_epoch == gor__rt.epoch;
+    gor__g *list = ours ? c->afters : NULL;
     c->afters = NULL;
     return list;
 }

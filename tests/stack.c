@@ -343,10 +343,30 @@ static int64_t waits_since(struct deep *d)
     return gor__ai64_load_rlx(&d->g->since);
 }
 
-/* Do what sysmon does once a second, which leaves that to us meanwhile. */
-static void tidy_instead_of_sysmon(void)
+/* Sysmon goes through a whole look. */
+static void let_sysmon_look(void)
+{
+    for (int i = 0; i < 2; i++) {
+        gor__tidy.behind[0] = -1;
+        atomic_thread_fence(memory_order_seq_cst);
+        WAIT_FOR(*(volatile int64_t *)&gor__tidy.behind[0] >= 0);
+    }
+}
+
+/* Sysmon leaves what it does once a second to the caller. */
+static void take_over_tidy(void)
+{
+    do {
+        gor__tidy.next = gor__tidy.next_step = GOR_FOREVER;
+        let_sysmon_look();
+    } while (gor__tidy.on || gor__tidy.next != GOR_FOREVER || gor__tidy.next_step != GOR_FOREVER);
+}
+
+/* As if the clock had never been late. */
+static void tidy(void)
 {
     gor__enter();
+    gor__tidy.behind[0] = gor__tidy.behind[1] = 0;
     while (gor__tidy_step(gor__os_now()))
         ;
     gor__tidy.next = GOR_FOREVER;
@@ -359,21 +379,20 @@ static int wait_twice_in_a_tick(void *arg)
     int64_t first, second;
     gor_wg wg = { 0 };
     (void)arg;
-    WAIT_FOR(gor__tidy.next != GOR_FOREVER && !gor__tidy.on);
-    gor__tidy.next = GOR_FOREVER;
+    take_over_tidy();
     do {
         gor_wg_wait(&wg);
         atomic_store(&d.g, NULL);
         START(&wg, dig_between_two_waits, &d);
         first = waits_since(&d);
-        tidy_instead_of_sysmon();
+        tidy();
         gor_chan_send(d.gate, NULL, 0);
         second = waits_since(&d);
         if (second != first)
             gor_chan_send(d.gate, NULL, 0);
     } while (second != first);
     OK(test_stack_bytes() > d.n);
-    gor__tidy.next = 0;
+    gor__tidy.next = gor__tidy.next_step = 0;
     WAIT_FOR(test_stats().stack_bytes <= 2 * 4 * gor__stacks.page_size);
     gor_chan_send(d.gate, NULL, 0);
     gor_wg_wait(&wg);
