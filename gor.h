@@ -8281,6 +8281,13 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
     return gor__runq_n(q) >= gor__runq_cap - 1;
 }
 
+/* Count g, which was made, and queue it. m NULL: foreign thread. */
+GOR__INLINE void gor__start(gor__m *m, gor__g *g)
+{
+    gor__count_start(m);
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+}
+
 /* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
  * whose spec the compiler knows: most of it goes away then. */
 GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
@@ -8294,10 +8301,9 @@ GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
     rc = gor__g_make(m, s, &g);
     if (GOR__UNLIKELY(rc != 0))
         return rc;
-    gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+    gor__start(m, g);
     return 0;
 }
 
@@ -12795,11 +12801,8 @@ static void gor__ctx_drop_afters(gor__g *list)
 static void gor__ctx_run_afters(gor__g *list)
 {
     gor__g *g;
-    while ((g = gor__g_pop(&list)) != NULL) {
-        gor__m *m = gor__self();
-        gor__count_start(m);
-        gor__ready_at(m, g, GOR__NEXT);
-    }
+    while ((g = gor__g_pop(&list)) != NULL)
+        gor__start(gor__self(), g);
 }
 
 /* The last reference is gone. Up the tree in a loop: chains may be long. */
@@ -13079,10 +13082,8 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
     if (c->never)
         return 0;
     rc = gor__g_make(gor__enter(), &s, &g);
-    if (rc == 0 && !gor__ctx_add_after(c, g)) {
-        gor__aptr_store_rlx(&g->link, NULL);
-        gor__ctx_run_afters(g);
-    }
+    if (rc == 0 && !gor__ctx_add_after(c, g))
+        gor__start(gor__self(), g);
     gor__leave(gor__self());
     return rc;
 }

@@ -44,6 +44,12 @@ static void hook_free(void *p, void *user)
     free(p);
 }
 
+static gor_options options(struct memory *m, int procs)
+{
+    return (gor_options){ .procs = procs, .malloc = hook_malloc, .realloc = hook_realloc,
+                          .free = hook_free, .user = m };
+}
+
 static bool fine(int rc)
 {
     return rc == 0 || rc == -ENOMEM;
@@ -342,8 +348,7 @@ static void fail_each_in_turn(bool fails_on, int procs)
     int n_refused = 0, fds = open_descriptors();
     for (long k = 0; k < 20000; k += 1 + (long)(test_random() % (uint64_t)test_scale)) {
         struct memory m = { .fail_at = k, .fails_on = fails_on };
-        gor_options o = { .procs = procs, .malloc = hook_malloc, .realloc = hook_realloc,
-                          .free = hook_free, .user = &m };
+        gor_options o = options(&m, procs);
         int rc = gor_run_with(&o, use_everything, NULL);
         bool reached = m.n_calls > k;
         if (!OK(rc == 7 || (rc == -ENOMEM && reached)) || !IS(m.n_live, 0))
@@ -401,8 +406,7 @@ TESTF(functions_for_after_a_cancel_run_without_memory)
 {
     for (int procs = 1; procs <= 2; procs++) {
         struct memory m = { .fail_at = LONG_MAX, .fails_on = true };
-        gor_options o = { .procs = procs, .malloc = hook_malloc, .realloc = hook_realloc,
-                          .free = hook_free, .user = &m };
+        gor_options o = options(&m, procs);
         IS(gor_run_with(&o, cancel_without_memory, &m), 0);
         IS(m.n_live, 0);
     }
@@ -430,8 +434,7 @@ static int register_until_refused(void *p)
 TESTF(who_cannot_be_started_after_a_cancel_is_refused_before)
 {
     struct memory m = { .fail_at = LONG_MAX, .fails_on = true };
-    gor_options o = { .procs = 1, .malloc = hook_malloc, .realloc = hook_realloc,
-                      .free = hook_free, .user = &m };
+    gor_options o = options(&m, 1);
     atomic_store(&n_after, 0);
     if (TEST_TSAN)
         SKIP("sanitizer: fibers run out before memory does");

@@ -231,6 +231,16 @@ TEST(waves_of_goroutines_reuse_their_stacks)
     OK(test_stats().stacks_cached <= after_first + 500 + (size_t)gor_procs(0) * GOR__CACHE_CAP);
 }
 
+/* Run fn, with pages that go that soon, at procs 1, 2, 4 and so on up to most. */
+static void run_tidying(const char *tidy, int64_t quantum, int most, int (*fn)(void *))
+{
+    gor_options o = { .quantum = quantum };
+    IS(setenv("GORDEBUG", tidy, 1), 0);
+    for (o.procs = 1; o.procs <= most; o.procs *= 2)
+        IS(gor_run_with(&o, fn, NULL), 0);
+    unsetenv("GORDEBUG");
+}
+
 struct deep {
     gor_chan *gate;
     size_t    n;
@@ -265,7 +275,7 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     enum { N = 20 };
     size_t page = gor__stacks.page_size;
     gor_chan *gate = gor_chan_new(0, 0);
-    struct deep d = { gate, TEST_TSAN ? 60u << 10 : 180u << 10, 0, NULL };
+    struct deep d = { .gate = gate, .n = TEST_TSAN ? 60u << 10 : 180u << 10 };
     gor_wg wg = { 0 };
     for (int i = 0; i < N; i++)
         START(&wg, dig_and_park, &d);
@@ -300,7 +310,7 @@ static int dig_in_waves(void *arg)
 {
     enum { N = 20 };
     gor_chan *gate = gor_chan_new(0, 0);
-    struct deep d = { gate, 180u << 10, 0, NULL };
+    struct deep d = { .gate = gate, .n = 180u << 10 };
     (void)arg;
     for (int wave = scaled(200); wave > 0; wave--) {
         gor_wg wg = { 0 };
@@ -319,11 +329,7 @@ static int dig_in_waves(void *arg)
 
 TESTF(pages_go_again_of_who_was_woken_while_they_went)
 {
-    gor_options o = { .quantum = GOR_MS };
-    IS(setenv("GORDEBUG", "tidy=1000000", 1), 0);
-    for (o.procs = 1; o.procs <= 2; o.procs++)
-        IS(gor_run_with(&o, dig_in_waves, NULL), 0);
-    unsetenv("GORDEBUG");
+    run_tidying("tidy=1000000", GOR_MS, 2, dig_in_waves);
 }
 
 static void dig_between_two_waits(void *p)
@@ -375,7 +381,7 @@ static void tidy(void)
 
 static int wait_twice_in_a_tick(void *arg)
 {
-    struct deep d = { gor_chan_new(0, 0), 180u << 10, 0, NULL };
+    struct deep d = { .gate = gor_chan_new(0, 0), .n = 180u << 10 };
     int64_t first, second;
     gor_wg wg = { 0 };
     (void)arg;
@@ -402,11 +408,7 @@ static int wait_twice_in_a_tick(void *arg)
 
 TESTF(pages_go_again_of_who_waits_twice_in_a_tick_of_the_clock)
 {
-    gor_options o = { .quantum = GOR_MS };
-    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
-    for (o.procs = 1; o.procs <= 2; o.procs++)
-        IS(gor_run_with(&o, wait_twice_in_a_tick, NULL), 0);
-    unsetenv("GORDEBUG");
+    run_tidying("tidy=1", GOR_MS, 2, wait_twice_in_a_tick);
 }
 
 struct crowd {
@@ -495,11 +497,7 @@ static int nap_for_a_while(void *p)
 /* Woken at the moment when their pages go: nobody runs on a stack that is being worked on. */
 TESTF(goroutines_may_be_woken_while_their_pages_go)
 {
-    gor_options o = { .quantum = 100 * GOR_US };
-    IS(setenv("GORDEBUG", "tidy=1", 1), 0);
-    for (o.procs = 1; o.procs <= 8; o.procs *= 2)
-        IS(gor_run_with(&o, nap_for_a_while, NULL), 0);
-    unsetenv("GORDEBUG");
+    run_tidying("tidy=1", 100 * GOR_US, 8, nap_for_a_while);
 }
 
 #if !TEST_TSAN && !TEST_ASAN               /* they want to be told about every stack */

@@ -46,6 +46,13 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
     return gor__runq_n(q) >= gor__runq_cap - 1;
 }
 
+/* Count g, which was made, and queue it. m NULL: foreign thread. */
+GOR__INLINE void gor__start(gor__m *m, gor__g *g)
+{
+    gor__count_start(m);
+    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+}
+
 /* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
  * whose spec the compiler knows: most of it goes away then. */
 GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
@@ -59,10 +66,9 @@ GOR__INLINE int gor__spawn_here(gor__m *m, const gor__spec *s)
     rc = gor__g_make(m, s, &g);
     if (GOR__UNLIKELY(rc != 0))
         return rc;
-    gor__count_start(m);
     if (s->attr && s->attr->lock_thread)
         g->lock_depth = 1;                         /* it ties itself when it starts: [life] */
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+    gor__start(m, g);
     return 0;
 }
 

@@ -64,11 +64,8 @@ static void gor__ctx_drop_afters(gor__g *list)
 static void gor__ctx_run_afters(gor__g *list)
 {
     gor__g *g;
-    while ((g = gor__g_pop(&list)) != NULL) {
-        gor__m *m = gor__self();
-        gor__count_start(m);
-        gor__ready_at(m, g, GOR__NEXT);
-    }
+    while ((g = gor__g_pop(&list)) != NULL)
+        gor__start(gor__self(), g);
 }
 
 /* The last reference is gone. Up the tree in a loop: chains may be long. */
@@ -348,10 +345,8 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
     if (c->never)
         return 0;
     rc = gor__g_make(gor__enter(), &s, &g);
-    if (rc == 0 && !gor__ctx_add_after(c, g)) {
-        gor__aptr_store_rlx(&g->link, NULL);
-        gor__ctx_run_afters(g);
-    }
+    if (rc == 0 && !gor__ctx_add_after(c, g))
+        gor__start(gor__self(), g);
     gor__leave(gor__self());
     return rc;
 }
