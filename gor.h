@@ -9180,10 +9180,10 @@ GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *val
  *             I2 gen counts the owners of a number. It changes under the lock, when gor_fd_close
  *                closes the fd or a gor call is given the number by the system. A waiter, an
  *                attempt and an event of an earlier gen end with -EBADF, or are dropped.
- *             I3 An attempt counts busy up, then looks at gen; gor_fd_close changes gen, then
- *                waits until busy is 0, and only then closes: no attempt hits the number's next
- *                owner. Attempts do not block. While locks are elided no attempt is ever seen from
- *                outside, so busy is not needed.
+ *             I3 An attempt, and who asks what kind an fd is, counts busy up, then looks at gen;
+ *                gor_fd_close changes gen, then waits until busy is 0, and only then closes:
+ *                neither hits the number's next owner. They do not block. While locks are elided
+ *                none is ever seen from outside, so busy is not needed.
  *             I4 The kernel is told while the lock is held: an fd can be closed only before or
  *                after, so that no old registration is put over a new one.
  *             I5 Of an fd that a gor call made (GOR__PD_OURS) we know that gor_fd_close closes it,
@@ -9333,6 +9333,22 @@ static void gor__pd_add_flag(gor__pd *pd, uint32_t flag)
     gor__pd_lock(pd);
     gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | flag);
     gor__pd_unlock(pd);
+}
+
+/* From here on the number stays gen's, if it still is: to be looked at now, and let go soon (I3).
+ * Returns what to let it go with: locks may cease to be elided meanwhile. */
+GOR__INLINE bool gor__pd_hold(gor__pd *pd)
+{
+    bool counted = !gor__locks_are_nothing();
+    if (counted)
+        gor__au32_add(&pd->busy, 1);
+    return counted;
+}
+
+GOR__INLINE void gor__pd_let_go(gor__pd *pd, bool counted)
+{
+    if (counted)
+        gor__au32_add(&pd->busy, (uint32_t)-1);
 }
 
 /* Before fd is closed: its waiters go, and no attempt is under way when this returns. */
@@ -13782,24 +13798,31 @@ static GOR__NOINLINE int gor__fd_kind_slow(int fd, int flags)
     return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -gor__os_errno();
 }
 
-/* What io->fd is, into io->kind. 0, or -EBADF. */
-GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd)
+/* Of an fd that no gor call made. */
+static GOR__NOINLINE int gor__fd_kind_asked(gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    int saved, rc;
+    int saved = gor__os_errno(), rc = -EBADF;
+    bool held = gor__pd_hold(pd);
+    if (gor__au32_load_sc(&pd->gen) == gen) {
+        rc = fcntl(io->fd, F_GETFL);
+        if (rc < 0)
+            rc = -gor__os_errno();
+        else
+            rc = rc & O_NONBLOCK ? 0 : gor__fd_kind_slow(io->fd, rc);
+    }
+    gor__pd_let_go(pd, held);
+    gor__os_set_errno(saved);
+    io->kind = rc > 0 ? (uint32_t)rc : 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* What io->fd is, into io->kind. 0, or -EBADF. */
+GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd, uint32_t gen)
+{
     io->kind = gor__au32_load_rlx(&pd->flags);
     if (GOR__LIKELY(io->kind & GOR__PD_OURS))
         return 0;
-    io->kind = 0;
-    saved = gor__os_errno();
-    rc = fcntl(io->fd, F_GETFL);
-    if (rc < 0)
-        rc = -gor__os_errno();
-    else
-        rc = rc & O_NONBLOCK ? 0 : gor__fd_kind_slow(io->fd, rc);
-    gor__os_set_errno(saved);
-    if (rc > 0)
-        io->kind = (uint32_t)rc;
-    return rc < 0 ? rc : 0;
+    return gor__fd_kind_asked(io, pd, gen);
 }
 
 /* -- the loop ------------------------------------------------------------------------------ */
@@ -13821,14 +13844,11 @@ static ssize_t gor__io_try(const gor__io *io)
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool shared = gor__au32_load_rlx(&gor__shared) != 0;
+    bool held = gor__pd_hold(pd);
     ssize_t n = -EBADF;
-    if (shared)
-        gor__au32_add(&pd->busy, 1);
     if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
         n = gor__io_try(io);
-    if (shared)
-        gor__au32_add(&pd->busy, (uint32_t)-1);
+    gor__pd_let_go(pd, held);
     return n;
 }
 
@@ -13930,7 +13950,7 @@ static ssize_t gor__io_run(gor__io *io, int64_t deadline)
         n = gor__pd_of(io->fd, &pd);
     if (GOR__LIKELY(n == 0)) {                     /* gen first: what fd is holds for it alone */
         uint32_t gen = gor__au32_load_sc(&pd->gen);
-        n = gor__fd_kind(io, pd);
+        n = gor__fd_kind(io, pd, gen);
         if (GOR__UNLIKELY(n != 0))
             ;
         else if (GOR__UNLIKELY(io->kind & GOR__PD_FILE))

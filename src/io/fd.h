@@ -82,24 +82,31 @@ static GOR__NOINLINE int gor__fd_kind_slow(int fd, int flags)
     return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -gor__os_errno();
 }
 
-/* What io->fd is, into io->kind. 0, or -EBADF. */
-GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd)
+/* Of an fd that no gor call made. */
+static GOR__NOINLINE int gor__fd_kind_asked(gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    int saved, rc;
+    int saved = gor__os_errno(), rc = -EBADF;
+    bool held = gor__pd_hold(pd);
+    if (gor__au32_load_sc(&pd->gen) == gen) {
+        rc = fcntl(io->fd, F_GETFL);
+        if (rc < 0)
+            rc = -gor__os_errno();
+        else
+            rc = rc & O_NONBLOCK ? 0 : gor__fd_kind_slow(io->fd, rc);
+    }
+    gor__pd_let_go(pd, held);
+    gor__os_set_errno(saved);
+    io->kind = rc > 0 ? (uint32_t)rc : 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* What io->fd is, into io->kind. 0, or -EBADF. */
+GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd, uint32_t gen)
+{
     io->kind = gor__au32_load_rlx(&pd->flags);
     if (GOR__LIKELY(io->kind & GOR__PD_OURS))
         return 0;
-    io->kind = 0;
-    saved = gor__os_errno();
-    rc = fcntl(io->fd, F_GETFL);
-    if (rc < 0)
-        rc = -gor__os_errno();
-    else
-        rc = rc & O_NONBLOCK ? 0 : gor__fd_kind_slow(io->fd, rc);
-    gor__os_set_errno(saved);
-    if (rc > 0)
-        io->kind = (uint32_t)rc;
-    return rc < 0 ? rc : 0;
+    return gor__fd_kind_asked(io, pd, gen);
 }
 
 /* -- the loop ------------------------------------------------------------------------------ */
@@ -121,14 +128,11 @@ static ssize_t gor__io_try(const gor__io *io)
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool shared = gor__au32_load_rlx(&gor__shared) != 0;
+    bool held = gor__pd_hold(pd);
     ssize_t n = -EBADF;
-    if (shared)
-        gor__au32_add(&pd->busy, 1);
     if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
         n = gor__io_try(io);
-    if (shared)
-        gor__au32_add(&pd->busy, (uint32_t)-1);
+    gor__pd_let_go(pd, held);
     return n;
 }
 
@@ -230,7 +234,7 @@ static ssize_t gor__io_run(gor__io *io, int64_t deadline)
         n = gor__pd_of(io->fd, &pd);
     if (GOR__LIKELY(n == 0)) {                     /* gen first: what fd is holds for it alone */
         uint32_t gen = gor__au32_load_sc(&pd->gen);
-        n = gor__fd_kind(io, pd);
+        n = gor__fd_kind(io, pd, gen);
         if (GOR__UNLIKELY(n != 0))
             ;
         else if (GOR__UNLIKELY(io->kind & GOR__PD_FILE))

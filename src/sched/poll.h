@@ -10,10 +10,10 @@
  *             I2 gen counts the owners of a number. It changes under the lock, when gor_fd_close
  *                closes the fd or a gor call is given the number by the system. A waiter, an
  *                attempt and an event of an earlier gen end with -EBADF, or are dropped.
- *             I3 An attempt counts busy up, then looks at gen; gor_fd_close changes gen, then
- *                waits until busy is 0, and only then closes: no attempt hits the number's next
- *                owner. Attempts do not block. While locks are elided no attempt is ever seen from
- *                outside, so busy is not needed.
+ *             I3 An attempt, and who asks what kind an fd is, counts busy up, then looks at gen;
+ *                gor_fd_close changes gen, then waits until busy is 0, and only then closes:
+ *                neither hits the number's next owner. They do not block. While locks are elided
+ *                none is ever seen from outside, so busy is not needed.
  *             I4 The kernel is told while the lock is held: an fd can be closed only before or
  *                after, so that no old registration is put over a new one.
  *             I5 Of an fd that a gor call made (GOR__PD_OURS) we know that gor_fd_close closes it,
@@ -163,6 +163,22 @@ static void gor__pd_add_flag(gor__pd *pd, uint32_t flag)
     gor__pd_lock(pd);
     gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | flag);
     gor__pd_unlock(pd);
+}
+
+/* From here on the number stays gen's, if it still is: to be looked at now, and let go soon (I3).
+ * Returns what to let it go with: locks may cease to be elided meanwhile. */
+GOR__INLINE bool gor__pd_hold(gor__pd *pd)
+{
+    bool counted = !gor__locks_are_nothing();
+    if (counted)
+        gor__au32_add(&pd->busy, 1);
+    return counted;
+}
+
+GOR__INLINE void gor__pd_let_go(gor__pd *pd, bool counted)
+{
+    if (counted)
+        gor__au32_add(&pd->busy, (uint32_t)-1);
 }
 
 /* Before fd is closed: its waiters go, and no attempt is under way when this returns. */
