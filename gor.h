@@ -1065,8 +1065,8 @@ GOR_API gor_ctx *gor_ctx_background(void);
  *   t    absolute deadline, ns; the parent's, if that is earlier
  *   ns   the same, from now
  *   key  compared as a pointer
- * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime to
- * pass by itself; gor_ctx_err sees it pass in any case. */
+ * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, not
+ * the one it was made in, to pass by itself; gor_ctx_err sees it pass in any case. */
 GOR_API gor_ctx *gor_ctx_with_cancel(gor_ctx *parent);
 GOR_API gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t);
 GOR_API gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns);
@@ -1089,8 +1089,9 @@ GOR_API gor_chan *gor_ctx_done(gor_ctx *c);
 /* The absolute deadline, ns; GOR_FOREVER if there is none. */
 GOR_API int64_t gor_ctx_deadline(gor_ctx *c);
 /* Run fn(arg) in a goroutine of its own once c is done, if that is in this run of the runtime. The
- * goroutine is made now, so that it can be started then. Returns 0; -ENOMEM; -EINVAL fn is NULL;
- * -ESRCH no runtime. Any thread. Parks: never. */
+ * goroutine is made now, so that it can be started then without memory: until c is done it costs
+ * what one costs that has not begun. Returns 0; -ENOMEM; -EINVAL fn is NULL; -ESRCH no runtime.
+ * Any thread. Parks: never. */
 GOR_API int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg);
 
 GOR_API gor_ctx *gor_ctx_retain(gor_ctx *c);
@@ -4624,6 +4625,7 @@ typedef struct gor__cancel {
     gor__ai64 deadline;
     gor__au32 refs;
     void    (*destroy)(struct gor__cancel *c);
+    gor__au64 timed;                   /* the run in which a timer minds the deadline          */
 } gor__cancel;
 
 /* In 64 bytes what a switch touches; in 64 more what a start and an end do besides. What is below
@@ -4736,6 +4738,7 @@ typedef struct gor__timers {           /* see [timer] */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap;
     size_t n, cap;
+    gor_timer *deferred;               /* its fn is to be called once the lock is released     */
     gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;
 
@@ -4939,6 +4942,7 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
+    int  (*cancel_time)(gor__cancel *c);         /* [context] a timer for the deadline         */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
@@ -5086,7 +5090,7 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
- *             and never starts or stops a timer.
+ *             and never starts or stops a timer. Who has to leaves it to gor__timer_defer.
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
  *             1996).
  * Tests       tests/time.c
@@ -5258,6 +5262,19 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timers_down(h, 0, e);
 }
 
+/* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
+static void gor__timer_defer(gor__timers *h, gor_timer *t) { h->deferred = t; }
+
+static void gor__timers_call_deferred_locked(gor__timers *h)
+{
+    gor_timer *t = h->deferred;
+    h->deferred = NULL;
+    gor__timers_publish(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    t->fn(t->arg);
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+}
+
 /* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
  * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
@@ -5287,8 +5304,11 @@ static size_t gor__timers_run(gor__timers *h)
     if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (; h->n && h->heap[0].when <= now; n++)
+    for (; h->n && h->heap[0].when <= now; n++) {
         gor__timer_fire_first(h, now);
+        if (h->deferred)
+            gor__timers_call_deferred_locked(h);
+    }
     gor__timers_publish(h);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return n;
@@ -6151,7 +6171,10 @@ static bool gor__fiber_begin(gor__g *g)
 }
 GOR__NO_TSAN static void gor__fiber_end(gor__g *g)
 {
+    if (!g->fiber)
+        return;
     gor__san_fiber_free(g->fiber);
+    g->fiber = NULL;
     gor__au32_count(&gor__n_fibers, (uint32_t)-1);
 }
 #else
@@ -9038,10 +9061,22 @@ static void gor__wait_give_up(gor__wait *w, int which, int rc)
     }
 }
 
-/* Queue n at c unless c is done; then the wait ends here. */
+/* See to it that the deadline of c passes by itself. 0, -ENOMEM. */
+GOR__INLINE int gor__cancel_time(gor__cancel *c)
+{
+    bool timed = gor__ai64_load_rlx(&c->deadline) == GOR_FOREVER ||
+                 gor__au64_load_acq(&c->timed) == gor__rt.epoch;           /* acq cancel.timed */
+    return GOR__LIKELY(timed) ? 0 : gor__up.cancel_time(c);
+}
+
+/* Queue n at c; the wait ends here if c is done, or no memory is left for its deadline. */
 static void gor__cancel_watch(gor__cancel *c, gor__node *n)
 {
     int err;
+    if (GOR__UNLIKELY(gor__cancel_time(c) != 0)) {
+        gor__wait_give_up(n->wait, GOR__BY_DEADLINE, -ENOMEM);
+        return;
+    }
     gor__lock(&c->lock, GOR__RANK_CTX);
     err = gor__cancel_err(c);
     if (err == 0)
@@ -12758,8 +12793,12 @@ int gor_limiter_wait(gor_limiter *l, int n) { return gor_limiter_wait_until(l, n
  *             I2 A child's links belong to its parent's lock while `linked`, then to the
  *                canceller.
  *             I3 err goes from 0 to its value once, under the lock; cause is there before.
- *             I4 A function for afterwards has its G, not yet counted or queued, from the start: a
- *                cancel needs no memory. It ends with the run that the G is of.
+ *             I4 A function for afterwards has its G, not yet counted or queued, from the start,
+ *                and a deadline is acted on by the P that fires its timer: being done needs no
+ *                memory. The function ends with the run that its G is of.
+ *             I5 A deadline has a timer in the run that `timed` names: its context's, or that of
+ *                the ancestor that it was taken from. Timers end with their run, contexts do not:
+ *                who waits for one gives it a timer in this run (gor__cancel_time).
  * Locks       c->lock (CTX), one at a time: a tree is cancelled from a work list, so that a chain
  *             of any depth needs no stack.
  * Source      context.go of Go.
@@ -12781,7 +12820,7 @@ struct gor_ctx {
 };
 
 static gor_ctx gor__background = {
-    { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL },
+    { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL, { 0 } },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL, 0,
     { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
 };
@@ -12899,10 +12938,8 @@ static void gor__ctx_cancel_tree(gor_ctx *c, int err, int cause)
 static void gor__ctx_expire(void *p)
 {
     gor_ctx *c = (gor_ctx *)p;
-    gor__enter();
     gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
     gor__cancel_release(&c->base);
-    gor__leave(gor__self());
 }
 
 /* The deadline has come. Cancelling may release, and releasing stops timers: not under their
@@ -12910,13 +12947,9 @@ static void gor__ctx_expire(void *p)
 static bool gor__ctx_fire(gor_timer *t, int64_t now)
 {
     gor_ctx *c = (gor_ctx *)t->arg;
-    gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
-                    NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
-    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0) {
-        gor__au32_add(&c->base.refs, (uint32_t)-1);
-        return false;
-    }
+    if (gor__ctx_try_retain(c))
+        gor__timer_defer((gor__timers *)gor__aptr_load_rlx(&t->owner), t);
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
 }
@@ -12944,36 +12977,53 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         gor__ctx_cancel_tree(c, err, cause);
 }
 
-/* Arm the deadline, if it is c's own. Without a runtime the clock alone decides. */
+/* A timer for the deadline, in this run; without a runtime the clock alone decides. Who finds that
+ * another is at it, or was, has nothing to do. 0, -ENOMEM. */
+static int gor__ctx_time(gor__cancel *base)
+{
+    gor_ctx *c = (gor_ctx *)(void *)base;
+    int rc;
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON || gor__au32_load_acq(&base->err) != 0 ||
+        !gor__timer_take(&c->timer))
+        return 0;
+    c->timer.when = gor__ai64_load_rlx(&base->deadline);
+    c->timer.fire = gor__ctx_fire;
+    c->timer.fn = gor__ctx_expire;
+    c->timer.arg = c;
+    rc = gor__timer_begin(&c->timer);
+    if (rc == 0)
+        gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */
+    else
+        gor__aptr_store_rel(&c->timer.owner, NULL);
+    return rc;
+}
+
+/* Arm the deadline, if it is c's own. */
 static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
 {
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
-    if (gor__is_past(deadline)) {
-        gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
-        return 0;
-    }
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
-        return 0;
-    c->timer.when = deadline;
-    c->timer.fire = gor__ctx_fire;
-    c->timer.arg = c;
-    return gor__timer_begin(&c->timer);
+    if (!gor__is_past(deadline))
+        return gor__ctx_time(&c->base);
+    gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+    return 0;
 }
 
 static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, const void *key,
                              void *value)
 {
-    gor_ctx *c;
+    gor_ctx *c = NULL;
     gor__enter();
-    c = (gor_ctx *)gor__zalloc(sizeof *c);
     parent = gor__ctx_root(parent);
+    if (gor__cancel_time(&parent->base) == 0)
+        c = (gor_ctx *)gor__zalloc(sizeof *c);
     if (c) {
         gor__au32_store_rlx(&c->base.refs, 1);
         c->base.destroy = gor__ctx_destroy;
         gor__ai64_store_rlx(&c->base.deadline,
                             linked ? gor__ai64_load_rlx(&parent->base.deadline) : GOR_FOREVER);
+        gor__au64_store_rlx(&c->base.timed, gor__au64_load_rlx(&parent->base.timed));
         c->key = key;
         c->value = value;
         c->parent = parent;
@@ -13046,12 +13096,15 @@ void *gor_ctx_value(gor_ctx *c, const void *key)
 gor_chan *gor_ctx_done(gor_ctx *c)
 {
     gor_chan *mine, *done;
-    gor__m *m;
     c = gor__ctx_root(c);
     if (c->never)
         return NULL;
     mine = gor_chan_new(0, 0);
-    m = gor__enter();
+    gor__enter();
+    if (gor__cancel_time(&c->base) != 0) {
+        gor__chan_release(mine);
+        mine = NULL;
+    }
     gor__ctx_lock(c);
     if (!c->done && mine) {
         c->done = mine;
@@ -13062,7 +13115,7 @@ gor_chan *gor_ctx_done(gor_ctx *c)
     done = c->done;
     gor__ctx_unlock(c);
     gor__chan_release(mine);
-    gor__leave(m);
+    gor__leave(gor__self());
     return done;
 }
 
@@ -13097,7 +13150,10 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
         return -EINVAL;
     if (c->never)
         return 0;
-    rc = gor__g_make(gor__enter(), &s, &g);
+    gor__enter();
+    rc = gor__cancel_time(&c->base);
+    if (rc == 0)
+        rc = gor__g_make(gor__self(), &s, &g);
     if (rc == 0 && !gor__ctx_add_after(c, g))
         gor__start(gor__self(), g);
     gor__leave(gor__self());
@@ -16459,6 +16515,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.overflowed = gor__say_overflow;
     gor__up.poll = gor__poll;
     gor__up.signalled = gor__signalled;
+    gor__up.cancel_time = gor__ctx_time;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -16572,6 +16629,8 @@ static void gor__free_all(void)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
                 gor__g_abandon(&s->g[i]);
+            else
+                gor__fiber_end(&s->g[i]);          /* made, for gor_ctx_after, and not started */
     for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)

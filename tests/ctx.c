@@ -384,10 +384,85 @@ TEST(an_after_function_whose_context_is_released_never_runs)
     IS(n, 0);
 }
 
+static int sleep_under(void *c)
+{
+    gor_ctx *old = gor_ctx_enter((gor_ctx *)c);
+    IS(gor_sleep(100 * GOR_SEC), -ETIMEDOUT);
+    gor_ctx_enter(old);
+    return 0;
+}
+
+static int select_done(void *c)
+{
+    return gor_select(gor_on_done((gor_ctx *)c));
+}
+
+static int receive_done(void *c)
+{
+    IS(gor_chan_recv(gor_ctx_done((gor_ctx *)c), NULL, 0), -EPIPE);
+    return 0;
+}
+
+static int select_done_of_child(void *c)
+{
+    gor_ctx *child = gor_ctx_with_cancel((gor_ctx *)c);
+    int rc = select_done(child);
+    IS(gor_ctx_err(child), -ETIMEDOUT);
+    gor_ctx_release(child);
+    return rc;
+}
+
+static int wait_for_after(void *c)
+{
+    _Atomic int n = 0;
+    IS(gor_ctx_after((gor_ctx *)c, count_up, &n), 0);
+    WAIT_FOR(atomic_load(&n) == 1);
+    return 0;
+}
+
+static int make_timeout(void *c)
+{
+    *(gor_ctx **)c = gor_ctx_with_timeout(NULL, 20 * GOR_MS);
+    return 0;
+}
+
+/* Made outside, and in another run; past when the run begins, and not. */
+TESTF(a_deadline_of_before_the_run_passes_in_it)
+{
+    int (*const use[])(void *) = { sleep_under, select_done, receive_done, select_done_of_child,
+                                   wait_for_after };
+    for (size_t i = 0; i < sizeof use / sizeof use[0]; i++)
+        for (int k = 0; k < 4; k++) {
+            gor_ctx *c = NULL;
+            IS(k & 1 ? gor_run(make_timeout, &c) : make_timeout(&c), 0);
+            while (k & 2 && gor_ctx_err(c) == 0)
+                sched_yield();
+            IS(gor_run(use[i], c), 0);
+            IS(gor_ctx_err(c), -ETIMEDOUT);
+            gor_ctx_release(c);
+        }
+}
+
 static int ask_for_after(void *c)
 {
     static _Atomic int n;
     return gor_ctx_after((gor_ctx *)c, count_up, &n);
+}
+
+static int leave_functions_behind(void *c)
+{
+    int refused = 0;
+    for (int i = 0; i < 2000; i++)
+        refused += ask_for_after(c) != 0;
+    return refused;
+}
+
+TESTF(functions_that_nobody_has_started_end_with_their_run)
+{
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    for (int run = 0; run < 5; run++)
+        IS(gor_run(leave_functions_behind, c), 0);
+    gor_ctx_release(c);
 }
 
 static int ask_and_cancel(void *c)

@@ -385,31 +385,54 @@ static void count_after(void *p)
     atomic_fetch_add(&n_after, 1);
 }
 
-/* More than there are Gs lying about. */
-static int cancel_without_memory(void *p)
+/* As many as there are Gs for; they run once c is done. */
+static int end_without_memory(struct memory *m, gor_ctx *c, bool cancel)
 {
-    struct memory *m = (struct memory *)p;
-    int n = scaled_goroutines(1000);
-    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    int n = 0, most = scaled_goroutines(1000);
     atomic_store(&n_after, 0);
-    for (int i = 0; i < n; i++)
-        IS(gor_ctx_after(c, count_after, NULL), 0);
-    IS(test_stats().goroutines, 1);
+    atomic_store(&m->fail_at, atomic_load(&m->n_calls) + 20);
+    while (n < most && gor_ctx_after(c, count_after, NULL) == 0)
+        n++;
+    OK(n > 0);
     atomic_store(&m->fail_at, atomic_load(&m->n_calls));
-    gor_ctx_cancel(c, 0);
+    if (cancel) {
+        IS(test_stats().goroutines, 1);
+        gor_ctx_cancel(c, 0);
+    }
     WAIT_FOR(atomic_load(&n_after) == n);
     gor_ctx_release(c);
     return 0;
 }
 
-TESTF(functions_for_after_a_cancel_run_without_memory)
+static int cancel_without_memory(void *m)
+{
+    return end_without_memory((struct memory *)m, gor_ctx_with_cancel(NULL), true);
+}
+
+static int expire_without_memory(void *m)
+{
+    gor_ctx *c = gor_ctx_with_timeout(NULL, 200 * GOR_MS);
+    return end_without_memory((struct memory *)m, c, false);
+}
+
+static void run_without_memory(int (*fn)(void *))
 {
     for (int procs = 1; procs <= 2; procs++) {
         struct memory m = { .fail_at = LONG_MAX, .fails_on = true };
         gor_options o = options(&m, procs);
-        IS(gor_run_with(&o, cancel_without_memory, &m), 0);
+        IS(gor_run_with(&o, fn, &m), 0);
         IS(m.n_live, 0);
     }
+}
+
+TESTF(functions_for_after_a_cancel_run_without_memory)
+{
+    run_without_memory(cancel_without_memory);
+}
+
+TESTF(functions_for_after_a_deadline_run_without_memory)
+{
+    run_without_memory(expire_without_memory);
 }
 
 /* Registered until there is no more memory; then released, and all of it comes back. */

@@ -12,8 +12,8 @@ GOR_API gor_ctx *gor_ctx_background(void);
  *   t    absolute deadline, ns; the parent's, if that is earlier
  *   ns   the same, from now
  *   key  compared as a pointer
- * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime to
- * pass by itself; gor_ctx_err sees it pass in any case. */
+ * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, not
+ * the one it was made in, to pass by itself; gor_ctx_err sees it pass in any case. */
 GOR_API gor_ctx *gor_ctx_with_cancel(gor_ctx *parent);
 GOR_API gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t);
 GOR_API gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns);
@@ -36,8 +36,9 @@ GOR_API gor_chan *gor_ctx_done(gor_ctx *c);
 /* The absolute deadline, ns; GOR_FOREVER if there is none. */
 GOR_API int64_t gor_ctx_deadline(gor_ctx *c);
 /* Run fn(arg) in a goroutine of its own once c is done, if that is in this run of the runtime. The
- * goroutine is made now, so that it can be started then. Returns 0; -ENOMEM; -EINVAL fn is NULL;
- * -ESRCH no runtime. Any thread. Parks: never. */
+ * goroutine is made now, so that it can be started then without memory: until c is done it costs
+ * what one costs that has not begun. Returns 0; -ENOMEM; -EINVAL fn is NULL; -ESRCH no runtime.
+ * Any thread. Parks: never. */
 GOR_API int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg);
 
 GOR_API gor_ctx *gor_ctx_retain(gor_ctx *c);

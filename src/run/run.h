@@ -220,6 +220,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__up.overflowed = gor__say_overflow;
     gor__up.poll = gor__poll;
     gor__up.signalled = gor__signalled;
+    gor__up.cancel_time = gor__ctx_time;
     if (gor__arch_shadow_stack()) {
         static const char text[] = "gor: a hardware shadow stack is in force; "
                                    "goroutine switches need it off\n";
@@ -333,6 +334,8 @@ static void gor__free_all(void)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++)
             if (gor__au32_load_rlx(&s->g[i].state) != GOR__DEAD)
                 gor__g_abandon(&s->g[i]);
+            else
+                gor__fiber_end(&s->g[i]);          /* made, for gor_ctx_after, and not started */
     for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)
         gor__timers_abandon(&gor__p_at(i)->timers);
     for (uint32_t i = 0; i < GOR__MAX_PROCS && gor__p_at(i); i++)

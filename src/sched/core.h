@@ -76,6 +76,7 @@ typedef struct gor__cancel {
     gor__ai64 deadline;
     gor__au32 refs;
     void    (*destroy)(struct gor__cancel *c);
+    gor__au64 timed;                   /* the run in which a timer minds the deadline          */
 } gor__cancel;
 
 /* In 64 bytes what a switch touches; in 64 more what a start and an end do besides. What is below
@@ -188,6 +189,7 @@ typedef struct gor__timers {           /* see [timer] */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap;
     size_t n, cap;
+    gor_timer *deferred;               /* its fn is to be called once the lock is released     */
     gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;
 
@@ -391,6 +393,7 @@ static struct {
     void (*overflowed)(gor__g *g);               /* [faults] says so and ends the program      */
     gor__g *(*poll)(int64_t deadline);           /* [poll] Gs whose fds are ready, by link     */
     void (*signalled)(void);                     /* [signal] hand out what has arrived         */
+    int  (*cancel_time)(gor__cancel *c);         /* [context] a timer for the deadline         */
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };

@@ -152,7 +152,10 @@ static bool gor__fiber_begin(gor__g *g)
 }
 GOR__NO_TSAN static void gor__fiber_end(gor__g *g)
 {
+    if (!g->fiber)
+        return;
     gor__san_fiber_free(g->fiber);
+    g->fiber = NULL;
     gor__au32_count(&gor__n_fibers, (uint32_t)-1);
 }
 #else

@@ -8,7 +8,7 @@
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
- *             and never starts or stops a timer.
+ *             and never starts or stops a timer. Who has to leaves it to gor__timer_defer.
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
  *             1996).
  * Tests       tests/time.c
@@ -180,6 +180,19 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
     gor__timers_down(h, 0, e);
 }
 
+/* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
+static void gor__timer_defer(gor__timers *h, gor_timer *t) { h->deferred = t; }
+
+static void gor__timers_call_deferred_locked(gor__timers *h)
+{
+    gor_timer *t = h->deferred;
+    h->deferred = NULL;
+    gor__timers_publish(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    t->fn(t->arg);
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+}
+
 /* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
  * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
 static void gor__timer_fire_first(gor__timers *h, int64_t now)
@@ -209,8 +222,11 @@ static size_t gor__timers_run(gor__timers *h)
     if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (; h->n && h->heap[0].when <= now; n++)
+    for (; h->n && h->heap[0].when <= now; n++) {
         gor__timer_fire_first(h, now);
+        if (h->deferred)
+            gor__timers_call_deferred_locked(h);
+    }
     gor__timers_publish(h);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return n;

@@ -5,8 +5,12 @@
  *             I2 A child's links belong to its parent's lock while `linked`, then to the
  *                canceller.
  *             I3 err goes from 0 to its value once, under the lock; cause is there before.
- *             I4 A function for afterwards has its G, not yet counted or queued, from the start: a
- *                cancel needs no memory. It ends with the run that the G is of.
+ *             I4 A function for afterwards has its G, not yet counted or queued, from the start,
+ *                and a deadline is acted on by the P that fires its timer: being done needs no
+ *                memory. The function ends with the run that its G is of.
+ *             I5 A deadline has a timer in the run that `timed` names: its context's, or that of
+ *                the ancestor that it was taken from. Timers end with their run, contexts do not:
+ *                who waits for one gives it a timer in this run (gor__cancel_time).
  * Locks       c->lock (CTX), one at a time: a tree is cancelled from a work list, so that a chain
  *             of any depth needs no stack.
  * Source      context.go of Go.
@@ -28,7 +32,7 @@ struct gor_ctx {
 };
 
 static gor_ctx gor__background = {
-    { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL },
+    { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL, { 0 } },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL, 0,
     { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
 };
@@ -146,10 +150,8 @@ static void gor__ctx_cancel_tree(gor_ctx *c, int err, int cause)
 static void gor__ctx_expire(void *p)
 {
     gor_ctx *c = (gor_ctx *)p;
-    gor__enter();
     gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
     gor__cancel_release(&c->base);
-    gor__leave(gor__self());
 }
 
 /* The deadline has come. Cancelling may release, and releasing stops timers: not under their
@@ -157,13 +159,9 @@ static void gor__ctx_expire(void *p)
 static bool gor__ctx_fire(gor_timer *t, int64_t now)
 {
     gor_ctx *c = (gor_ctx *)t->arg;
-    gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
-                    NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
-    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0) {
-        gor__au32_add(&c->base.refs, (uint32_t)-1);
-        return false;
-    }
+    if (gor__ctx_try_retain(c))
+        gor__timer_defer((gor__timers *)gor__aptr_load_rlx(&t->owner), t);
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
 }
@@ -191,36 +189,53 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         gor__ctx_cancel_tree(c, err, cause);
 }
 
-/* Arm the deadline, if it is c's own. Without a runtime the clock alone decides. */
+/* A timer for the deadline, in this run; without a runtime the clock alone decides. Who finds that
+ * another is at it, or was, has nothing to do. 0, -ENOMEM. */
+static int gor__ctx_time(gor__cancel *base)
+{
+    gor_ctx *c = (gor_ctx *)(void *)base;
+    int rc;
+    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON || gor__au32_load_acq(&base->err) != 0 ||
+        !gor__timer_take(&c->timer))
+        return 0;
+    c->timer.when = gor__ai64_load_rlx(&base->deadline);
+    c->timer.fire = gor__ctx_fire;
+    c->timer.fn = gor__ctx_expire;
+    c->timer.arg = c;
+    rc = gor__timer_begin(&c->timer);
+    if (rc == 0)
+        gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */
+    else
+        gor__aptr_store_rel(&c->timer.owner, NULL);
+    return rc;
+}
+
+/* Arm the deadline, if it is c's own. */
 static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
 {
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
-    if (gor__is_past(deadline)) {
-        gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
-        return 0;
-    }
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
-        return 0;
-    c->timer.when = deadline;
-    c->timer.fire = gor__ctx_fire;
-    c->timer.arg = c;
-    return gor__timer_begin(&c->timer);
+    if (!gor__is_past(deadline))
+        return gor__ctx_time(&c->base);
+    gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
+    return 0;
 }
 
 static gor_ctx *gor__ctx_new(gor_ctx *parent, bool linked, int64_t deadline, const void *key,
                              void *value)
 {
-    gor_ctx *c;
+    gor_ctx *c = NULL;
     gor__enter();
-    c = (gor_ctx *)gor__zalloc(sizeof *c);
     parent = gor__ctx_root(parent);
+    if (gor__cancel_time(&parent->base) == 0)
+        c = (gor_ctx *)gor__zalloc(sizeof *c);
     if (c) {
         gor__au32_store_rlx(&c->base.refs, 1);
         c->base.destroy = gor__ctx_destroy;
         gor__ai64_store_rlx(&c->base.deadline,
                             linked ? gor__ai64_load_rlx(&parent->base.deadline) : GOR_FOREVER);
+        gor__au64_store_rlx(&c->base.timed, gor__au64_load_rlx(&parent->base.timed));
         c->key = key;
         c->value = value;
         c->parent = parent;
@@ -293,12 +308,15 @@ void *gor_ctx_value(gor_ctx *c, const void *key)
 gor_chan *gor_ctx_done(gor_ctx *c)
 {
     gor_chan *mine, *done;
-    gor__m *m;
     c = gor__ctx_root(c);
     if (c->never)
         return NULL;
     mine = gor_chan_new(0, 0);
-    m = gor__enter();
+    gor__enter();
+    if (gor__cancel_time(&c->base) != 0) {
+        gor__chan_release(mine);
+        mine = NULL;
+    }
     gor__ctx_lock(c);
     if (!c->done && mine) {
         c->done = mine;
@@ -309,7 +327,7 @@ gor_chan *gor_ctx_done(gor_ctx *c)
     done = c->done;
     gor__ctx_unlock(c);
     gor__chan_release(mine);
-    gor__leave(m);
+    gor__leave(gor__self());
     return done;
 }
 
@@ -344,7 +362,10 @@ int gor_ctx_after(gor_ctx *c, void (*fn)(void *), void *arg)
         return -EINVAL;
     if (c->never)
         return 0;
-    rc = gor__g_make(gor__enter(), &s, &g);
+    gor__enter();
+    rc = gor__cancel_time(&c->base);
+    if (rc == 0)
+        rc = gor__g_make(gor__self(), &s, &g);
     if (rc == 0 && !gor__ctx_add_after(c, g))
         gor__start(gor__self(), g);
     gor__leave(gor__self());

@@ -293,10 +293,22 @@ static void gor__wait_give_up(gor__wait *w, int which, int rc)
     }
 }
 
-/* Queue n at c unless c is done; then the wait ends here. */
+/* See to it that the deadline of c passes by itself. 0, -ENOMEM. */
+GOR__INLINE int gor__cancel_time(gor__cancel *c)
+{
+    bool timed = gor__ai64_load_rlx(&c->deadline) == GOR_FOREVER ||
+                 gor__au64_load_acq(&c->timed) == gor__rt.epoch;           /* acq cancel.timed */
+    return GOR__LIKELY(timed) ? 0 : gor__up.cancel_time(c);
+}
+
+/* Queue n at c; the wait ends here if c is done, or no memory is left for its deadline. */
 static void gor__cancel_watch(gor__cancel *c, gor__node *n)
 {
     int err;
+    if (GOR__UNLIKELY(gor__cancel_time(c) != 0)) {
+        gor__wait_give_up(n->wait, GOR__BY_DEADLINE, -ENOMEM);
+        return;
+    }
     gor__lock(&c->lock, GOR__RANK_CTX);
     err = gor__cancel_err(c);
     if (err == 0)
