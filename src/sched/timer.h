@@ -8,7 +8,8 @@
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
- *             and never starts or stops a timer. Who has to leaves it to gor__timer_defer.
+ *             and never starts or stops a timer. What has to is a goroutine's or, without memory
+ *             for one, left to gor__timer_defer.
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
  *             1996).
  * Tests       tests/time.c
@@ -185,11 +186,12 @@ static void gor__timer_defer(gor__timers *h, gor_timer *t) { h->deferred = t; }
 
 static void gor__timers_call_deferred_locked(gor__timers *h)
 {
-    gor_timer *t = h->deferred;
+    void (*fn)(void *) = h->deferred->fn;
+    void *arg = h->deferred->arg;
     h->deferred = NULL;
     gor__timers_publish(h);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    t->fn(t->arg);
+    fn(arg);
     gor__lock(&h->lock, GOR__RANK_TIMERS);
 }
 

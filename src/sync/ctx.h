@@ -6,8 +6,8 @@
  *                canceller.
  *             I3 err goes from 0 to its value once, under the lock; cause is there before.
  *             I4 A function for afterwards has its G, not yet counted or queued, from the start,
- *                and a deadline is acted on by the P that fires its timer: being done needs no
- *                memory. The function ends with the run that its G is of.
+ *                and a deadline that can have no goroutine is acted on by the P that fires its
+ *                timer: being done needs no memory. The function ends with the run of its G.
  *             I5 A deadline has a timer in the run that `timed` names: its context's, or that of
  *                the ancestor that it was taken from. Timers end with their run, contexts do not:
  *                who waits for one gives it a timer in this run (gor__cancel_time).
@@ -147,20 +147,30 @@ static void gor__ctx_cancel_tree(gor_ctx *c, int err, int cause)
     }
 }
 
-static void gor__ctx_expire(void *p)
+/* In a call, or on g0. */
+static void gor__ctx_expire_here(void *p)
 {
     gor_ctx *c = (gor_ctx *)p;
     gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
     gor__cancel_release(&c->base);
 }
 
+static void gor__ctx_expire(void *c)
+{
+    gor__enter();
+    gor__ctx_expire_here(c);
+    gor__leave(gor__self());
+}
+
 /* The deadline has come. Cancelling may release, and releasing stops timers: not under their
- * lock. */
+ * lock. And it may take long: others are to run meanwhile. */
 static bool gor__ctx_fire(gor_timer *t, int64_t now)
 {
     gor_ctx *c = (gor_ctx *)t->arg;
+    gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
+                    NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
-    if (gor__ctx_try_retain(c))
+    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0)
         gor__timer_defer((gor__timers *)gor__aptr_load_rlx(&t->owner), t);
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
@@ -189,19 +199,39 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         gor__ctx_cancel_tree(c, err, cause);
 }
 
-/* A timer for the deadline, in this run; without a runtime the clock alone decides. Who finds that
- * another is at it, or was, has nothing to do. 0, -ENOMEM. */
+/* Become the one who sets the timer of c, which may say that it is in a heap of a run that has left
+ * orphans, or forked. False: it is set, or nobody needs it. */
+static bool gor__ctx_claim_timer(gor_ctx *c)
+{
+    for (;;) {
+        void *owner = gor__aptr_load_acq(&c->timer.owner);             /* acq t.owner: its epoch */
+        if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON ||
+            gor__au32_load_acq(&c->base.err) != 0 ||
+            gor__au64_load_acq(&c->base.timed) == gor__rt.epoch)
+            return false;
+        if (owner == &gor__timer_busy) {
+            gor__os_yield();
+            continue;
+        }
+        if (owner && c->timer.epoch == (uint32_t)gor__rt.epoch)
+            return false;
+        if (gor__aptr_cas(&c->timer.owner, owner, &gor__timer_busy))
+            return true;
+    }
+}
+
+/* A timer for the deadline, in this run; without a runtime the clock alone decides. 0, -ENOMEM. */
 static int gor__ctx_time(gor__cancel *base)
 {
     gor_ctx *c = (gor_ctx *)(void *)base;
     int rc;
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON || gor__au32_load_acq(&base->err) != 0 ||
-        !gor__timer_take(&c->timer))
+    if (!gor__ctx_claim_timer(c))
         return 0;
     c->timer.when = gor__ai64_load_rlx(&base->deadline);
     c->timer.fire = gor__ctx_fire;
-    c->timer.fn = gor__ctx_expire;
+    c->timer.fn = gor__ctx_expire_here;
     c->timer.arg = c;
+    c->timer.epoch = (uint32_t)gor__rt.epoch;
     rc = gor__timer_begin(&c->timer);
     if (rc == 0)
         gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */
@@ -308,15 +338,13 @@ void *gor_ctx_value(gor_ctx *c, const void *key)
 gor_chan *gor_ctx_done(gor_ctx *c)
 {
     gor_chan *mine, *done;
+    bool timed;
     c = gor__ctx_root(c);
     if (c->never)
         return NULL;
     mine = gor_chan_new(0, 0);
     gor__enter();
-    if (gor__cancel_time(&c->base) != 0) {
-        gor__chan_release(mine);
-        mine = NULL;
-    }
+    timed = gor__cancel_time(&c->base) == 0;
     gor__ctx_lock(c);
     if (!c->done && mine) {
         c->done = mine;
@@ -324,7 +352,7 @@ gor_chan *gor_ctx_done(gor_ctx *c)
         if (gor__au32_load_rlx(&c->base.err))
             gor__chan_close(c->done);
     }
-    done = c->done;
+    done = timed ? c->done : NULL;
     gor__ctx_unlock(c);
     gor__chan_release(mine);
     gor__leave(gor__self());
