@@ -1747,8 +1747,9 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [timer]    timers of one P: a 4-ary heap        [idle]     which Ms sleep, who wakes whom
- * [window]   plain stores that others wait for    [owned]    locks that one P takes time and again
+ * [timer]    timers of one P: a 4-ary heap        [window]   plain stores that others wait for
+ * [lone]     one P runs, while the others nap     [idle]     which Ms sleep, who wakes whom
+ * [owned]    locks that one P takes time and again
  * [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
@@ -4869,6 +4870,7 @@ static struct {
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
+    gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
@@ -5347,6 +5349,140 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     return bigger != NULL;
 }
 
+/* ==== [window] plain loads and stores that others can wait for ===================================
+ * What        The few instructions in which an M looks at a word and then changes it, or what
+ *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
+ *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
+ * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
+ *                taken off after the last store.
+ *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen it: a membarrier stands between the
+ *                change and the look at the marks. It is a word that no window stores to: one that
+ *                does reads what it stored last itself, and wipes out the change, again and again.
+ *             W3 Nothing is touched after the last store but the thread's own mark: so the object
+ *                may be freed by who comes next. The usual answer, to look for waiters after the
+ *                store, would read freed memory.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
+ *                [lone] and [runq] ask gor__windows_matter.
+ * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
+ */
+static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
+static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
+
+/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
+static gor__m gor__in_transit;
+
+/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
+ * does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
+    gor__unlock_sched();
+    return m;
+}
+
+GOR__INLINE void gor__window_open(const gor__au32 *word)
+{
+    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
+    GOR__COMPILER_BARRIER();
+}
+
+GOR__INLINE void gor__window_shut(void)
+{
+    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
+}
+
+/* Can there be a window on another P? While locks are elided there is no other. */
+GOR__INLINE bool gor__windows_matter(void)
+{
+    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
+}
+
+/* W2. An object's lock may be held: who is in a window waits for nobody. */
+static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
+{
+    uint32_t mark;
+    gor__os_membarrier();
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
+        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
+            gor__os_yield();                       /* acq window, in gor__p_holder */
+}
+
+/* ==== [lone] one processor runs, while the others nap ============================================
+ * What        While a thief naps ([idle] I8) and only one P is out, nobody else takes from that P's
+ *             ring, and whoever queues a G would wake nobody. So its owner moves head and changes
+ *             next by plain loads and stores, in a window, and no submit needs a fence.
+ * Invariants  L1 Set by an M that naps, and counts as spinning, under the scheduler's lock, when
+ *                one P is neither idle nor retired: nobody steals, nor will before he takes a P.
+ *             L2 Whoever takes a P from the idle list ends it first, and so does the M when its nap
+ *                is over, before it ceases to count as spinning.
+ *             L3 The end waits for the windows. What was queued without a fence by who saw it set
+ *                is seen by who looks after that: there is a membarrier in between.
+ * Locks       gor__rt.lock (SCHED).
+ */
+enum gor__lone_state { GOR__LONE_NOT, GOR__LONE, GOR__LONE_ENDS };
+
+GOR__INLINE bool gor__is_lone(void)
+{
+    return gor__au32_load_rlx(&gor__rt.lone) == GOR__LONE;
+}
+
+/* Begin a window, if one P is alone. It is short, and ends with gor__window_shut. */
+GOR__INLINE bool gor__lone_open(void)
+{
+    if (GOR__LIKELY(!gor__is_lone()))
+        return false;
+    gor__window_open(&gor__rt.lone);
+    if (GOR__LIKELY(gor__is_lone()))
+        return true;
+    gor__window_shut();
+    return false;
+}
+
+/* L1 */
+static void gor__lone_begin(void)
+{
+    uint32_t out = 0;
+    if (!gor__windows_matter())
+        return;
+    gor__lock_sched();
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++)
+        out += gor__aptr_load_rlx(&gor__p_at(i)->m) != NULL;
+    if (out == 1 && gor__au32_load_rlx(&gor__rt.lone) == GOR__LONE_NOT)
+        gor__au32_store_rel(&gor__rt.lone, GOR__LONE);     /* rel rt.lone: to who opens a window */
+    gor__unlock_sched();
+}
+
+/* L3. When it returns it has ended, whoever has ended it. */
+static void gor__lone_end(void)
+{
+    while (gor__au32_load_acq(&gor__rt.lone) != GOR__LONE_NOT) {
+        if (gor__au32_cas(&gor__rt.lone, GOR__LONE, GOR__LONE_ENDS)) {
+            gor__windows_close(&gor__rt.lone);
+            gor__au32_store_rel(&gor__rt.lone, GOR__LONE_NOT);
+        } else {
+            gor__os_yield();
+        }
+    }
+}
+
+/* Take the scheduler's lock, to take a P from the idle list. */
+static void gor__lock_idle_p(void)
+{
+    for (;;) {
+        gor__lone_end();
+        gor__lock_sched();
+        if (gor__au32_load_rlx(&gor__rt.lone) == GOR__LONE_NOT)
+            return;
+        gor__unlock_sched();
+    }
+}
+
 /* ==== [idle] which Ms sleep, which Ps are free, and who wakes whom ===============================
  * What        Idle lists, and the protocol by which runnable work never waits for a sleeping M
  *             while a P is free, but as I7 and I8 say, and idle Ms do not burn the CPU.
@@ -5378,13 +5514,11 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
  *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__MOST_LOSS at most.
  *                For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again. It gives
  *                its P up, but counts as spinning, so that nobody is woken instead: the exception
- *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end.
+ *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end. If
+ *                one P is out then: [lone].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
-static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
-static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
-
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -5432,23 +5566,6 @@ static void gor__p_idle_push_locked(gor__p *p)
     p->idle_next = gor__rt.idle_p;
     gor__rt.idle_p = p;
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
-}
-
-/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
-static gor__m gor__in_transit;
-
-/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
- * does not end, nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
-{
-    gor__m *m;
-    gor__lock_sched();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (m == &gor__in_transit)
-        m = NULL;
-    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
-    gor__unlock_sched();
-    return m;
 }
 
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
@@ -5539,7 +5656,7 @@ static GOR__NOINLINE void gor__wake_p(void)
     gor__p *p;
     if (!gor__au32_cas(&gor__rt.n_spinning, 0, 1))
         return;
-    gor__lock_sched();
+    gor__lock_idle_p();
     p = gor__p_idle_pop_locked(NULL);
     if (!p)                                        /* before the next P can become idle */
         gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
@@ -5551,7 +5668,7 @@ static GOR__NOINLINE void gor__wake_p(void)
 /* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0 || gor__is_lone()))
         return;
     if (!fenced)
         gor__arch_fence();
@@ -5640,50 +5757,6 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
-}
-
-/* ==== [window] plain loads and stores that others can wait for ===================================
- * What        The few instructions in which an M looks at a word and then changes it, or what
- *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned] and [runq], by Ms that have a P.
- * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
- *                taken off after the last store.
- *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
- *                finds that each of them is over, or has seen it: a membarrier stands between the
- *                change and the look at the marks. It is a word that no window stores to: one that
- *                does reads what it stored last itself, and wipes out the change, again and again.
- *             W3 Nothing is touched after the last store but the thread's own mark: so the object
- *                may be freed by who comes next. The usual answer, to look for waiters after the
- *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned]
- *                and [runq] ask gor__windows_matter.
- * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
- */
-GOR__INLINE void gor__window_open(const gor__au32 *word)
-{
-    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
-    GOR__COMPILER_BARRIER();
-}
-
-GOR__INLINE void gor__window_shut(void)
-{
-    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
-}
-
-/* Can there be a window on another P? While locks are elided there is no other. */
-GOR__INLINE bool gor__windows_matter(void)
-{
-    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
-}
-
-/* W2. An object's lock may be held: who is in a window waits for nobody. */
-static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
-{
-    uint32_t mark;
-    gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
-        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
-            gor__os_yield();                       /* acq window, in gor__p_holder */
 }
 
 /* ==== [owned] locks that one processor takes again and again =====================================
@@ -5850,6 +5923,7 @@ GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
  *             I4 while gor__shared is 0 the owner is alone: plain stores move head and change next.
+ *                So it is while it is lone, but in a window ([lone]).
  *             I5 Else next changes by an exchange; but while next_owned is set by plain loads and
  *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
  *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
@@ -5916,6 +5990,41 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 #endif
 }
 
+/* The next two, lone: out of the way of those who are not. */
+static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head)
+{
+    bool still;
+    if (!gor__lone_open())
+        return gor__au32_cas(&q->head, head, head + 1);
+    still = gor__au32_load_rlx(&q->head) == head;
+    if (still)
+        gor__au32_store_rel(&q->head, head + 1);   /* rel runq.head: to a thief, later on */
+    gor__window_shut();
+    return still;
+}
+
+static GOR__NOINLINE gor__g *gor__runq_swap_next_lone(gor__runq *q, gor__g *g)
+{
+    gor__g *old;
+    if (!gor__lone_open())
+        return (gor__g *)gor__aptr_xchg(&q->next, g);
+    old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    gor__aptr_store_rel(&q->next, g);              /* rel runq.next: to a thief, later on */
+    gor__window_shut();
+    return old;
+}
+
+/* Take what is at head. Owner only. False: a thief has it. */
+GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head)
+{
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__au32_store_rel(&q->head, head + 1);
+        return true;
+    }
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head)
+                                         : gor__au32_cas(&q->head, head, head + 1);
+}
+
 /* Take the oldest. Owner only. NULL if there is none. */
 GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
@@ -5926,11 +6035,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
             return NULL;
         g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
         gor__runq_fetch(q, head);
-        if (gor__au32_load_rlx(&gor__shared) == 0) {
-            gor__au32_store_rel(&q->head, head + 1);
-            return g;
-        }
-        if (gor__au32_cas(&q->head, head, head + 1))
+        if (gor__runq_advance(q, head))
             return g;
     }
 }
@@ -5957,7 +6062,8 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
         if (owned)
             return old;
     }
-    return (gor__g *)gor__aptr_xchg(&q->next, g);
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_swap_next_lone(q, g)
+                                         : (gor__g *)gor__aptr_xchg(&q->next, g);
 }
 
 /* Begin to own next, unless a thief is at it; or cease to. Owner only. */
@@ -7943,7 +8049,7 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
     gor__p *p;
     if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
         return false;
-    gor__lock_sched();
+    gor__lock_idle_p();
     p = wanted ? gor__p_idle_pop_locked(wanted) : NULL;
     if (!p)
         p = gor__p_idle_pop_locked(NULL);
@@ -7962,13 +8068,13 @@ static void gor__p_retire(gor__p *p)
 {
     bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__g *g;
-    gor__lock_sched();
+    gor__lock_idle_p();                            /* without a P there are no windows */
     if (!moved && gor__au32_load_rlx(&p->retire)) {
         gor__au32_store_rlx(&p->retire, 0);
         gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
     }
     if (gor__au32_load_rlx(&p->retire)) {
-        gor__runq_own_next(&p->runq, false);       /* without a P there are no windows */
+        gor__runq_own_next(&p->runq, false);
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
         gor__p_drop_gs_locked(p);
@@ -8173,8 +8279,10 @@ static bool gor__nap(gor__m *m)
     if (until == now && !gor__stress_hit(8))
         return false;
     gor__p_release(m);
+    gor__lone_begin();
     first = gor__timers_first();                   /* the P's, too, which nobody minds */
     gor__m_sleep(m, first < until ? first : until);
+    gor__lone_end();
     return true;
 }
 
@@ -16459,7 +16567,7 @@ static void gor__procs_retire_idle(void)
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
-        gor__lock_sched();
+        gor__lock_idle_p();
         p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
         gor__unlock_sched();
         if (p)

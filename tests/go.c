@@ -247,6 +247,29 @@ TEST(a_hundred_thousand_goroutines_live_at_once)
     gor_chan_release(gate);
 }
 
+static void count_in(void *p)
+{
+    atomic_fetch_add((_Atomic unsigned char *)p, 1);
+}
+
+/* So short that thieves nap, and come back, many times. In parts: TSan has room for 8,000. */
+TEST(each_of_many_short_goroutines_runs_once)
+{
+    const int n = scaled_goroutines(100000);
+    _Atomic unsigned char *runs = calloc((size_t)n, 1);
+    gor_wg wg = { 0 };
+    int wrong = 0;
+    for (int part = 0; part < 10; part++) {
+        for (int i = 0; i < n; i++)
+            START(&wg, count_in, &runs[i]);
+        gor_wg_wait(&wg);
+    }
+    for (int i = 0; i < n; i++)
+        wrong += runs[i] != 10;
+    IS(wrong, 0);
+    free(runs);
+}
+
 static void start_two(void *p)
 {
     struct mark *m = (struct mark *)p;

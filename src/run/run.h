@@ -134,7 +134,7 @@ static void gor__procs_retire_idle(void)
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
-        gor__lock_sched();
+        gor__lock_idle_p();
         p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
         gor__unlock_sched();
         if (p)

@@ -29,13 +29,11 @@
  *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__MOST_LOSS at most.
  *                For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again. It gives
  *                its P up, but counts as spinning, so that nobody is woken instead: the exception
- *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end.
+ *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end. If
+ *                one P is out then: [lone].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
-static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
-static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
-
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -83,23 +81,6 @@ static void gor__p_idle_push_locked(gor__p *p)
     p->idle_next = gor__rt.idle_p;
     gor__rt.idle_p = p;
     gor__au32_store_sc(&gor__rt.n_idle_p, gor__au32_load_rlx(&gor__rt.n_idle_p) + 1);
-}
-
-/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
-static gor__m gor__in_transit;
-
-/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
- * does not end, nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
-{
-    gor__m *m;
-    gor__lock_sched();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (m == &gor__in_transit)
-        m = NULL;
-    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
-    gor__unlock_sched();
-    return m;
 }
 
 /* Unlink p, or with NULL the first, from the idle list. NULL if it is not there. */
@@ -190,7 +171,7 @@ static GOR__NOINLINE void gor__wake_p(void)
     gor__p *p;
     if (!gor__au32_cas(&gor__rt.n_spinning, 0, 1))
         return;
-    gor__lock_sched();
+    gor__lock_idle_p();
     p = gor__p_idle_pop_locked(NULL);
     if (!p)                                        /* before the next P can become idle */
         gor__au32_add(&gor__rt.n_spinning, (uint32_t)-1);
@@ -202,7 +183,7 @@ static GOR__NOINLINE void gor__wake_p(void)
 /* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0 || gor__is_lone()))
         return;
     if (!fenced)
         gor__arch_fence();

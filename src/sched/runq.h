@@ -5,6 +5,7 @@
  *             I2 slots head..tail-1 hold runnable Gs. A G is in one queue at most.
  *             I3 only the owner writes tail and slots; anyone moves head, by compare-and-swap.
  *             I4 while gor__shared is 0 the owner is alone: plain stores move head and change next.
+ *                So it is while it is lone, but in a window ([lone]).
  *             I5 Else next changes by an exchange; but while next_owned is set by plain loads and
  *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
  *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
@@ -71,6 +72,41 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 #endif
 }
 
+/* The next two, lone: out of the way of those who are not. */
+static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head)
+{
+    bool still;
+    if (!gor__lone_open())
+        return gor__au32_cas(&q->head, head, head + 1);
+    still = gor__au32_load_rlx(&q->head) == head;
+    if (still)
+        gor__au32_store_rel(&q->head, head + 1);   /* rel runq.head: to a thief, later on */
+    gor__window_shut();
+    return still;
+}
+
+static GOR__NOINLINE gor__g *gor__runq_swap_next_lone(gor__runq *q, gor__g *g)
+{
+    gor__g *old;
+    if (!gor__lone_open())
+        return (gor__g *)gor__aptr_xchg(&q->next, g);
+    old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    gor__aptr_store_rel(&q->next, g);              /* rel runq.next: to a thief, later on */
+    gor__window_shut();
+    return old;
+}
+
+/* Take what is at head. Owner only. False: a thief has it. */
+GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head)
+{
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__au32_store_rel(&q->head, head + 1);
+        return true;
+    }
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head)
+                                         : gor__au32_cas(&q->head, head, head + 1);
+}
+
 /* Take the oldest. Owner only. NULL if there is none. */
 GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
@@ -81,11 +117,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
             return NULL;
         g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
         gor__runq_fetch(q, head);
-        if (gor__au32_load_rlx(&gor__shared) == 0) {
-            gor__au32_store_rel(&q->head, head + 1);
-            return g;
-        }
-        if (gor__au32_cas(&q->head, head, head + 1))
+        if (gor__runq_advance(q, head))
             return g;
     }
 }
@@ -112,7 +144,8 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
         if (owned)
             return old;
     }
-    return (gor__g *)gor__aptr_xchg(&q->next, g);
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_swap_next_lone(q, g)
+                                         : (gor__g *)gor__aptr_xchg(&q->next, g);
 }
 
 /* Begin to own next, unless a thief is at it; or cease to. Owner only. */

@@ -488,7 +488,7 @@ static bool gor__p_acquire(gor__m *m, gor__p *wanted)
     gor__p *p;
     if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
         return false;
-    gor__lock_sched();
+    gor__lock_idle_p();
     p = wanted ? gor__p_idle_pop_locked(wanted) : NULL;
     if (!p)
         p = gor__p_idle_pop_locked(NULL);
@@ -507,13 +507,13 @@ static void gor__p_retire(gor__p *p)
 {
     bool moved = gor__timers_move(&gor__p_at(0)->timers, &p->timers);
     gor__g *g;
-    gor__lock_sched();
+    gor__lock_idle_p();                            /* without a P there are no windows */
     if (!moved && gor__au32_load_rlx(&p->retire)) {
         gor__au32_store_rlx(&p->retire, 0);
         gor__au32_store_sc(&gor__rt.n_procs, gor__au32_load_rlx(&gor__rt.n_procs) + 1);
     }
     if (gor__au32_load_rlx(&p->retire)) {
-        gor__runq_own_next(&p->runq, false);       /* without a P there are no windows */
+        gor__runq_own_next(&p->runq, false);
         while ((g = gor__pick_local(p)) != NULL)
             gor__gq_push(&gor__rt.global, g);
         gor__p_drop_gs_locked(p);
@@ -718,8 +718,10 @@ static bool gor__nap(gor__m *m)
     if (until == now && !gor__stress_hit(8))
         return false;
     gor__p_release(m);
+    gor__lone_begin();
     first = gor__timers_first();                   /* the P's, too, which nobody minds */
     gor__m_sleep(m, first < until ? first : until);
+    gor__lone_end();
     return true;
 }
 

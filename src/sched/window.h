@@ -1,7 +1,7 @@
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -11,10 +11,30 @@
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned]
- *                and [runq] ask gor__windows_matter.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
+ *                [lone] and [runq] ask gor__windows_matter.
  * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
+static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
+static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
+
+/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
+static gor__m gor__in_transit;
+
+/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
+ * does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
+    gor__unlock_sched();
+    return m;
+}
+
 GOR__INLINE void gor__window_open(const gor__au32 *word)
 {
     gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
