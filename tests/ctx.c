@@ -257,6 +257,20 @@ TEST(the_earlier_deadline_of_parent_and_child_counts)
     no_timers_left();
 }
 
+TEST(the_earlier_deadline_of_a_child_wakes_who_waits_for_it)
+{
+    gor_ctx *top = gor_ctx_with_timeout(NULL, 60 * GOR_SEC);
+    gor_ctx *sooner = gor_ctx_with_timeout(top, GOR_MS);
+    gor_ctx *plain = gor_ctx_with_cancel(sooner);
+    IS(gor_select(gor_on_done(plain), gor_on_deadline(gor_now() + 30 * GOR_SEC)), 0);
+    IS(gor_ctx_err(sooner), -ETIMEDOUT);
+    IS(gor_ctx_err(top), 0);
+    gor_ctx_release(plain);
+    gor_ctx_release(sooner);
+    gor_ctx_release(top);
+    no_timers_left();
+}
+
 TEST(a_value_is_that_of_the_nearest_context_with_the_key)
 {
     int x, y, z;

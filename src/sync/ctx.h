@@ -246,6 +246,7 @@ static int gor__ctx_arm(gor_ctx *c, int64_t deadline)
     if (deadline >= gor__ai64_load_rlx(&c->base.deadline))
         return 0;
     gor__ai64_store_rlx(&c->base.deadline, deadline);
+    gor__au64_store_rlx(&c->base.timed, 0);
     if (!gor__is_past(deadline))
         return gor__ctx_time(&c->base);
     gor__ctx_cancel_tree(c, -ETIMEDOUT, -ETIMEDOUT);
