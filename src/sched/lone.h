@@ -23,8 +23,8 @@ GOR__INLINE bool gor__lone_open(void)
     if (GOR__LIKELY(!gor__is_lone()))
         return false;
     gor__window_open(&gor__rt.lone);
-    if (GOR__LIKELY(gor__is_lone()))
-        return true;
+    if (GOR__LIKELY(gor__au32_load_acq(&gor__rt.lone) == GOR__LONE))   /* acq rt.lone: no thief's */
+        return true;                                                   /* doing is missed         */
     gor__window_shut();
     return false;
 }
