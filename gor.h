@@ -1065,8 +1065,8 @@ GOR_API gor_ctx *gor_ctx_background(void);
  *   t    absolute deadline, ns; the parent's, if that is earlier
  *   ns   the same, from now
  *   key  compared as a pointer
- * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, not
- * the one it was made in, to pass by itself; gor_ctx_err sees it pass in any case. */
+ * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, this
+ * or a later one, to pass by itself; gor_ctx_err sees it pass in any case. */
 GOR_API gor_ctx *gor_ctx_with_cancel(gor_ctx *parent);
 GOR_API gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t);
 GOR_API gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns);
@@ -5266,7 +5266,10 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
-static void gor__timer_defer(gor__timers *h, gor_timer *t) { h->deferred = t; }
+static void gor__timer_defer(gor_timer *t)
+{
+    ((gor__timers *)gor__aptr_load_rlx(&t->owner))->deferred = t;
+}
 
 static void gor__timers_call_deferred_locked(gor__timers *h)
 {
@@ -13069,7 +13072,7 @@ static bool gor__ctx_fire(gor_timer *t, int64_t now)
                     NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
     if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0)
-        gor__timer_defer((gor__timers *)gor__aptr_load_rlx(&t->owner), t);
+        gor__timer_defer(t);
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
 }

@@ -385,34 +385,37 @@ static void count_after(void *p)
     atomic_fetch_add(&n_after, 1);
 }
 
-/* As many as there are Gs for; they run once c is done. */
-static int end_without_memory(struct memory *m, gor_ctx *c, bool cancel)
+/* More than there are Gs lying about. */
+static int cancel_without_memory(void *p)
 {
-    int n = 0, most = scaled_goroutines(1000);
+    struct memory *m = (struct memory *)p;
+    int n = scaled_goroutines(1000);
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
     atomic_store(&n_after, 0);
-    atomic_store(&m->fail_at, atomic_load(&m->n_calls) + 20);
-    while (n < most && gor_ctx_after(c, count_after, NULL) == 0)
-        n++;
-    OK(n > 0);
+    for (int i = 0; i < n; i++)
+        IS(gor_ctx_after(c, count_after, NULL), 0);
+    IS(test_stats().goroutines, 1);
     atomic_store(&m->fail_at, atomic_load(&m->n_calls));
-    if (cancel) {
-        IS(test_stats().goroutines, 1);
-        gor_ctx_cancel(c, 0);
-    }
+    gor_ctx_cancel(c, 0);
     WAIT_FOR(atomic_load(&n_after) == n);
     gor_ctx_release(c);
     return 0;
 }
 
-static int cancel_without_memory(void *m)
+/* As many as there are Gs for: the deadline finds none left. */
+static int expire_without_memory(void *p)
 {
-    return end_without_memory((struct memory *)m, gor_ctx_with_cancel(NULL), true);
-}
-
-static int expire_without_memory(void *m)
-{
+    struct memory *m = (struct memory *)p;
     gor_ctx *c = gor_ctx_with_timeout(NULL, 200 * GOR_MS);
-    return end_without_memory((struct memory *)m, c, false);
+    int n = 0;
+    atomic_store(&n_after, 0);
+    atomic_store(&m->fail_at, atomic_load(&m->n_calls) + 20);
+    while (gor_ctx_err(c) == 0 && gor_ctx_after(c, count_after, NULL) == 0)
+        n++;
+    OK(n > 0);
+    WAIT_FOR(atomic_load(&n_after) == n);
+    gor_ctx_release(c);
+    return 0;
 }
 
 static void run_without_memory(int (*fn)(void *))

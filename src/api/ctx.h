@@ -12,8 +12,8 @@ GOR_API gor_ctx *gor_ctx_background(void);
  *   t    absolute deadline, ns; the parent's, if that is earlier
  *   ns   the same, from now
  *   key  compared as a pointer
- * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, not
- * the one it was made in, to pass by itself; gor_ctx_err sees it pass in any case. */
+ * gor_ctx_without_cancel keeps values, and is never done. A deadline needs a running runtime, this
+ * or a later one, to pass by itself; gor_ctx_err sees it pass in any case. */
 GOR_API gor_ctx *gor_ctx_with_cancel(gor_ctx *parent);
 GOR_API gor_ctx *gor_ctx_with_deadline(gor_ctx *parent, int64_t t);
 GOR_API gor_ctx *gor_ctx_with_timeout(gor_ctx *parent, int64_t ns);

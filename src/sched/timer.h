@@ -182,7 +182,10 @@ static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
-static void gor__timer_defer(gor__timers *h, gor_timer *t) { h->deferred = t; }
+static void gor__timer_defer(gor_timer *t)
+{
+    ((gor__timers *)gor__aptr_load_rlx(&t->owner))->deferred = t;
+}
 
 static void gor__timers_call_deferred_locked(gor__timers *h)
 {

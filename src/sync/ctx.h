@@ -171,7 +171,7 @@ static bool gor__ctx_fire(gor_timer *t, int64_t now)
                     NULL, 0, NULL, NULL, NULL, NULL };
     (void)now;
     if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0)
-        gor__timer_defer((gor__timers *)gor__aptr_load_rlx(&t->owner), t);
+        gor__timer_defer(t);
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
 }
