@@ -5425,8 +5425,11 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *             L2 Whoever takes a P from the idle list ends it first, and so does the M when its nap
  *                is over, before it ceases to count as spinning.
  *             L3 The end waits for the windows. What was queued without a fence by who saw it set
- *                is seen by who looks after that: there is a membarrier in between.
+ *                is seen by who looks after that: there is a membarrier in between. So is what was
+ *                put into next by a plain store just before the end, and submitted as if fenced:
+ *                the M that naps looks everywhere after it.
  * Locks       gor__rt.lock (SCHED).
+ * Tests       tests/go.c
  */
 enum gor__lone_state { GOR__LONE_NOT, GOR__LONE, GOR__LONE_ENDS };
 
@@ -5671,7 +5674,10 @@ static GOR__NOINLINE void gor__wake_p(void)
 /* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0 || gor__is_lone()))
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        return;
+    GOR__COMPILER_BARRIER();                       /* queued first: [lone] L3 */
+    if (gor__is_lone())
         return;
     if (!fenced)
         gor__arch_fence();

@@ -183,7 +183,10 @@ static GOR__NOINLINE void gor__wake_p(void)
 /* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0 || gor__is_lone()))
+    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
+        return;
+    GOR__COMPILER_BARRIER();                       /* queued first: [lone] L3 */
+    if (gor__is_lone())
         return;
     if (!fenced)
         gor__arch_fence();

@@ -7,8 +7,11 @@
  *             L2 Whoever takes a P from the idle list ends it first, and so does the M when its nap
  *                is over, before it ceases to count as spinning.
  *             L3 The end waits for the windows. What was queued without a fence by who saw it set
- *                is seen by who looks after that: there is a membarrier in between.
+ *                is seen by who looks after that: there is a membarrier in between. So is what was
+ *                put into next by a plain store just before the end, and submitted as if fenced:
+ *                the M that naps looks everywhere after it.
  * Locks       gor__rt.lock (SCHED).
+ * Tests       tests/go.c
  */
 enum gor__lone_state { GOR__LONE_NOT, GOR__LONE, GOR__LONE_ENDS };
 
