@@ -1962,6 +1962,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
+#define GOR__FEW            8                 /* in a ring: left to who comes to them at once    */
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
@@ -5515,13 +5516,15 @@ static void gor__lock_idle_p(void)
  *                it. The first wake that finds work ends this, and so does a time in which nothing
  *                is seen to be. All else is told as ever, but for I8.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
- *                they touch would have to come over, and what they count on go to and fro. So an M
- *                keeps a balance: how many it stole from rings, less one for each
- *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__MOST_LOSS at most.
- *                For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again. It gives
- *                its P up, but counts as spinning, so that nobody is woken instead: the exception
- *                to I1, I4 and I7. Work and timers that are new meanwhile may wait for its end. If
- *                one P is out then: [lone].
+ *                they touch would have to come over, and what they count on go to and fro. So of a
+ *                ring with less than GOR__FEW nothing is stolen while its owner comes to them at
+ *                once. And an M keeps a balance: how many it stole from rings, less one for each
+ *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__FEW more each time that
+ *                it found only such as are not stolen; GOR__MOST_LOSS at most. For each GOR__LOSS
+ *                of it it naps for GOR__NAP_NS before it steals again. It gives its P up, but
+ *                counts as spinning, so that nobody is woken instead: the exception to I1, I4 and
+ *                I7. Work and timers that are new meanwhile may wait for its end. If one P is out
+ *                then: [lone].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -7820,37 +7823,59 @@ static gor__g *gor__try_priority(gor__p *p)
     return g;
 }
 
-/* What a processor runs next it most often runs at once, from a warm cache: take it only from one
- * that is busy with something else, for a microsecond or more; for some ten if it is in a gor call,
- * which may be no more than the wake that has brought us here. */
-static gor__g *gor__try_next_of(gor__p *victim)
+/* Is victim busy with something else, for a microsecond or more, so that it does not come to n that
+ * wait there? For some ten if it is in a gor call, which may be no more than the wake that has
+ * brought us here. */
+static bool gor__lets_wait(gor__p *victim, uint32_t n)
 {
     uint32_t tick = gor__au32_load_rlx(&victim->tick), in_call;
     uint64_t begin = gor__arch_ticks();
-    if (!gor__aptr_load_rlx(&victim->runq.next))
-        return NULL;
     gor__stay_away(begin, GOR__ARCH_TICKS / 4);
     if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
         gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
-    return tick == gor__au32_load_rlx(&victim->tick)
+    return gor__au32_load_rlx(&victim->tick) - tick < n;
+}
+
+/* What a processor runs next it most often runs at once, from a warm cache. */
+static gor__g *gor__try_next_of(gor__p *victim)
+{
+    return gor__aptr_load_rlx(&victim->runq.next) && gor__lets_wait(victim, 1)
            ? gor__runq_steal_next(&victim->runq) : NULL;
 }
 
-/* m has stolen a goroutine and what is in p's ring: does it pay? ([idle] I8) */
-static gor__g *gor__stole(gor__m *m, gor__p *p, gor__g *g)
+/* m has stolen n goroutines: does it pay? ([idle] I8) */
+static void gor__stole(gor__m *m, uint32_t n)
 {
-    m->n_stolen = 1 + gor__runq_n(&p->runq);
+    m->n_stolen = n;
     m->stolen_ns = gor__os_now();
+}
+
+/* Take half of victim's ring. A few are left to who comes to them at once, and are looked at last:
+ * to have come for them counts as a steal of some that do not pay. */
+static gor__g *gor__try_ring_of(gor__m *m, gor__p *p, gor__p *victim, bool last)
+{
+    uint32_t n = gor__runq_n(&victim->runq);
+    bool few = n < GOR__FEW;
+    gor__g *g = NULL;
+    if (n == 0 || (few && !last))
+        return NULL;
+    if (few && !gor__lets_wait(victim, n)) {
+        gor__stole(m, GOR__FEW);
+        return NULL;
+    }
+    g = gor__runq_steal(&p->runq, &victim->runq);
+    if (g)
+        gor__stole(m, 1 + gor__runq_n(&p->runq));
     return g;
 }
 
-/* Take work from one victim. last: also its next slot, unless it is about to run that, and its
- * timers. */
+/* Take work from one victim. last: also a few in its ring and its next slot, unless it is about to
+ * run them, and its timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
-    gor__g *g = gor__runq_steal(&p->runq, &victim->runq);
+    gor__g *g = gor__try_ring_of(m, p, victim, last);
     if (g)
-        return gor__stole(m, p, g);
+        return g;
     g = gor__taskq_start(m, &victim->taskq);
     if (!g && last)
         g = gor__try_next_of(victim);
@@ -8295,6 +8320,18 @@ static bool gor__nap(gor__m *m)
     return true;
 }
 
+/* Steal, or nap if it does not pay ([idle] I8): m has a P no more then. */
+static gor__g *gor__steal_or_nap(gor__m *m, gor__p *p)
+{
+    gor__g *g = NULL;
+    if (!gor__nap(m)) {
+        g = gor__try_steal(m, p);
+        if (!g && m->n_stolen)                     /* it has left some alone */
+            gor__nap(m);
+    }
+    return g;
+}
+
 static void gor__spin_begin(gor__m *m)
 {
     uint32_t busy = gor__au32_load_rlx(&gor__rt.n_procs) - gor__au32_load_rlx(&gor__rt.n_idle_p);
@@ -8328,8 +8365,8 @@ static gor__g *gor__find_work(gor__m *m)
         gor__au32_store_rlx(&m->polled_in_vain, 0);
         if (!g && gor__au32_load_rlx(&gor__shared)) {
             gor__spin_begin(m);
-            if (m->spinning && !gor__nap(m))
-                g = gor__try_steal(m, p);
+            if (m->spinning)
+                g = gor__steal_or_nap(m, p);
         }
         if (g) {
             gor__found(m);

@@ -184,6 +184,59 @@ TESTF(the_less_steals_pay_the_longer_the_thief_naps)
     IS(nap_after(&m, GOR__LOSS - 1, 0), 0);
 }
 
+/* A processor that counts its turns as one does that runs its goroutines at once. */
+struct quick {
+    gor__p      p;
+    _Atomic int stop;
+};
+
+static void *take_turns(void *arg)
+{
+    struct quick *q = (struct quick *)arg;
+    while (!atomic_load(&q->stop))
+        gor__au32_store_rlx(&q->p.tick, gor__au32_load_rlx(&q->p.tick) + 1);
+    return NULL;
+}
+
+/* Is the one goroutine in the ring of q taken from there? */
+static bool is_stolen(gor__m *m, gor__p *thief, struct quick *q)
+{
+    gor__g *g = gor__try_ring_of(m, thief, &q->p, true);
+    if (g)
+        gor__runq_push(&q->p.runq, g);
+    return g != NULL;
+}
+
+static int steal_from_a_quick_one(void *arg)
+{
+    static struct quick quick;
+    static gor__p thief;
+    static gor__g waiting;
+    static gor__m m;
+    pthread_t thread;
+    (void)arg;
+    OK(gor__runq_push(&quick.p.runq, &waiting));
+    OK(gor__try_ring_of(&m, &thief, &quick.p, false) == NULL);
+    OK(is_stolen(&m, &thief, &quick));                      /* its turns do not go on */
+    IS(m.n_stolen, 1);
+    IS(pthread_create(&thread, NULL, take_turns, &quick), 0);
+    WAIT_FOR(!is_stolen(&m, &thief, &quick));               /* that thread may lose its CPU */
+    IS(m.n_stolen, GOR__FEW);
+    for (int i = 1; i < GOR__FEW; i++)
+        gor__runq_push(&quick.p.runq, &waiting);
+    if (gor__runq_room(&quick.p.runq))                      /* full under stress, with few */
+        OK(gor__try_ring_of(&m, &thief, &quick.p, false) == &waiting);
+    atomic_store(&quick.stop, 1);
+    pthread_join(thread, NULL);
+    return 0;
+}
+
+TESTF(a_few_goroutines_are_left_to_who_comes_to_them_at_once)
+{
+    gor_options o = { .procs = 1 };
+    IS(gor_run_with(&o, steal_from_a_quick_one, NULL), 0);
+}
+
 /* -- how late is a goroutine that only sleeps ---------------------------------------------------- */
 
 struct watch {
