@@ -5209,26 +5209,31 @@ static int gor__timers_grow_locked(gor__timers *h)
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
- * first. */
-static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+/* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
+GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e;
+    if (GOR__UNLIKELY(h->n == h->cap))
+        return false;
+    e.when = t->when;
+    e.timer = t;
+    gor__aptr_store_rel(&t->owner, h);
+    gor__timers_up(h, h->n++, e);
+    gor__timers_publish(h);
+    return true;
+}
+
+/* The same, any thread. 0 or -ENOMEM; *soonest: it is the first. */
+static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    bool added;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    while (h->n == h->cap && rc != -ENOMEM)
+    while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    if (h->n < h->cap) {
-        rc = 0;
-        e.when = t->when;
-        e.timer = t;
-        gor__aptr_store_rel(&t->owner, h);
-        gor__timers_up(h, h->n++, e);
-        gor__timers_publish(h);
-        *soonest = t->index == 0;
-    }
+    *soonest = added && t->index == 0;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    return rc;
+    return added ? 0 : -ENOMEM;
 }
 
 /* Take t out of its heap. True if it was in one. Any thread. */
@@ -5254,6 +5259,19 @@ static bool gor__timer_del(gor_timer *t)
         if (ours)
             return true;
     }
+}
+
+/* The same for the last of a heap, without which no other moves, while there is nothing to lock.
+ * False: it is another, or in none. */
+GOR__INLINE bool gor__timer_del_last(gor_timer *t)
+{
+    gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
+    if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
+        return false;
+    h->n--;
+    gor__timers_publish(h);
+    gor__aptr_store_rlx(&t->owner, NULL);
+    return true;
 }
 
 /* A periodic timer goes on from its last time, without the periods that were missed. */
@@ -5763,12 +5781,18 @@ GOR__INLINE void gor__timer_added(int64_t when)
 
 /* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
  * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-GOR__INLINE bool gor__timer_end(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
-    bool was = gor__aptr_load_acq(&t->owner) != NULL && gor__timer_del(t);     /* acq t.owner */
+    bool was = gor__timer_del(t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
+}
+
+GOR__INLINE bool gor__timer_end(gor_timer *t)
+{
+    return gor__aptr_load_acq(&t->owner) != NULL &&            /* acq t.owner */
+           (gor__timer_del_last(t) || gor__timer_end_any(t));
 }
 
 /* ==== [owned] locks that one processor takes again and again =====================================
@@ -9173,15 +9197,23 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-/* Start a timer whose when and fire are set, on the caller's P. */
-static int gor__timer_begin(gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
 {
-    bool soonest = false;
+    bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
-    if (rc == 0 && soonest)
+    int rc = gor__timer_add(h, t, &soonest);
+    if (soonest)
         gor__timer_added(when);
     return rc;
+}
+
+/* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
+static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
+{
+    gor__timers *h = gor__some_timers();
+    if (gor__locks_are_nothing() && gor__timers_add_locked(h, t))
+        return 0;                                  /* and nobody else waits for it */
+    return gor__timer_begin_shared(h, t);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -12688,26 +12720,19 @@ GOR__INLINE bool gor__timer_cancel(gor_timer *t)
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
-/* Become the one who sets t, if it is in no heap. Elided as locks are. */
-static bool gor__timer_take(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_claim_shared(gor_timer *t)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
-        if (gor__aptr_load_rlx(&t->owner))
-            return false;
-        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
-        return true;
-    }
-    return gor__aptr_cas(&t->owner, NULL, &gor__timer_busy);
+    bool pending = false;
+    do
+        pending |= gor__timer_cancel(t);
+    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    return pending;
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
 GOR__INLINE bool gor__timer_claim(gor_timer *t)
 {
-    bool pending = false;
-    do
-        pending |= gor__timer_cancel(t);
-    while (!gor__timer_take(t));
-    return pending;
+    return gor__locks_are_nothing() ? gor__timer_cancel(t) : gor__timer_claim_shared(t);
 }
 
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */

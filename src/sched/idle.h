@@ -271,10 +271,16 @@ GOR__INLINE void gor__timer_added(int64_t when)
 
 /* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
  * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-GOR__INLINE bool gor__timer_end(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
-    bool was = gor__aptr_load_acq(&t->owner) != NULL && gor__timer_del(t);     /* acq t.owner */
+    bool was = gor__timer_del(t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
+}
+
+GOR__INLINE bool gor__timer_end(gor_timer *t)
+{
+    return gor__aptr_load_acq(&t->owner) != NULL &&            /* acq t.owner */
+           (gor__timer_del_last(t) || gor__timer_end_any(t));
 }

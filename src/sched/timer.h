@@ -124,26 +124,31 @@ static int gor__timers_grow_locked(gor__timers *h)
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is in no heap and whose when is set, into h. 0 or -ENOMEM; *soonest: it is the
- * first. */
-static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+/* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
+GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e;
+    if (GOR__UNLIKELY(h->n == h->cap))
+        return false;
+    e.when = t->when;
+    e.timer = t;
+    gor__aptr_store_rel(&t->owner, h);
+    gor__timers_up(h, h->n++, e);
+    gor__timers_publish(h);
+    return true;
+}
+
+/* The same, any thread. 0 or -ENOMEM; *soonest: it is the first. */
+static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    bool added;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    while (h->n == h->cap && rc != -ENOMEM)
+    while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    if (h->n < h->cap) {
-        rc = 0;
-        e.when = t->when;
-        e.timer = t;
-        gor__aptr_store_rel(&t->owner, h);
-        gor__timers_up(h, h->n++, e);
-        gor__timers_publish(h);
-        *soonest = t->index == 0;
-    }
+    *soonest = added && t->index == 0;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    return rc;
+    return added ? 0 : -ENOMEM;
 }
 
 /* Take t out of its heap. True if it was in one. Any thread. */
@@ -169,6 +174,19 @@ static bool gor__timer_del(gor_timer *t)
         if (ours)
             return true;
     }
+}
+
+/* The same for the last of a heap, without which no other moves, while there is nothing to lock.
+ * False: it is another, or in none. */
+GOR__INLINE bool gor__timer_del_last(gor_timer *t)
+{
+    gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
+    if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
+        return false;
+    h->n--;
+    gor__timers_publish(h);
+    gor__aptr_store_rlx(&t->owner, NULL);
+    return true;
 }
 
 /* A periodic timer goes on from its last time, without the periods that were missed. */

@@ -53,26 +53,19 @@ GOR__INLINE bool gor__timer_cancel(gor_timer *t)
     return gor__timer_end(t) || gor__timer_revoke(t);
 }
 
-/* Become the one who sets t, if it is in no heap. Elided as locks are. */
-static bool gor__timer_take(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_claim_shared(gor_timer *t)
 {
-    if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0)) {
-        if (gor__aptr_load_rlx(&t->owner))
-            return false;
-        gor__aptr_store_rlx(&t->owner, &gor__timer_busy);
-        return true;
-    }
-    return gor__aptr_cas(&t->owner, NULL, &gor__timer_busy);
+    bool pending = false;
+    do
+        pending |= gor__timer_cancel(t);
+    while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    return pending;
 }
 
 /* Stop t, and keep others from setting it until gor__timer_set. True: it was pending. */
 GOR__INLINE bool gor__timer_claim(gor_timer *t)
 {
-    bool pending = false;
-    do
-        pending |= gor__timer_cancel(t);
-    while (!gor__timer_take(t));
-    return pending;
+    return gor__locks_are_nothing() ? gor__timer_cancel(t) : gor__timer_claim_shared(t);
 }
 
 /* A function of the user's: in a goroutine of its own; without memory for one, later. */

@@ -249,15 +249,23 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-/* Start a timer whose when and fire are set, on the caller's P. */
-static int gor__timer_begin(gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
 {
-    bool soonest = false;
+    bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
-    if (rc == 0 && soonest)
+    int rc = gor__timer_add(h, t, &soonest);
+    if (soonest)
         gor__timer_added(when);
     return rc;
+}
+
+/* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
+static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
+{
+    gor__timers *h = gor__some_timers();
+    if (gor__locks_are_nothing() && gor__timers_add_locked(h, t))
+        return 0;                                  /* and nobody else waits for it */
+    return gor__timer_begin_shared(h, t);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
