@@ -1962,7 +1962,8 @@ typedef gor_ctx     ctx_t;
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
-#define GOR__FEW            8                 /* in a ring: left to who comes to them at once    */
+#define GOR__FEW            8                 /* in a ring: left to who comes to them at once;   */
+#define GOR__MOST_LEFT      4                 /* once so many have been left theirs, a look ends */
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
@@ -4823,6 +4824,7 @@ typedef struct gor__m {
     uint32_t   n_stolen;               /* by its last steal, until asked whether it paid       */
     int64_t    stolen_ns;              /* when that was: [idle] I8                             */
     int64_t    loss;                   /* stolen and not paid for, of late                     */
+    uint32_t   left;                   /* Ps whose few it left to them when it last came       */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */
@@ -5212,14 +5214,14 @@ static int gor__timers_grow_locked(gor__timers *h)
 /* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
 GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
-    gor__timer_entry e;
+    gor__timer_entry e = { t->when, t };
     if (GOR__UNLIKELY(h->n == h->cap))
         return false;
-    e.when = t->when;
-    e.timer = t;
     gor__aptr_store_rel(&t->owner, h);
     gor__timers_up(h, h->n++, e);
-    gor__timers_publish(h);
+    gor__au64_store_rlx(&h->count, h->n);
+    if (e.when < gor__ai64_load_rlx(&h->first))
+        gor__ai64_store_rel(&h->first, e.when);    /* rel timers.first */
     return true;
 }
 
@@ -5268,8 +5270,9 @@ GOR__INLINE bool gor__timer_del_last(gor_timer *t)
     gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
     if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
         return false;
-    h->n--;
-    gor__timers_publish(h);
+    gor__au64_store_rlx(&h->count, --h->n);
+    if (h->n == 0)
+        gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     gor__aptr_store_rlx(&t->owner, NULL);
     return true;
 }
@@ -5535,14 +5538,15 @@ static void gor__lock_idle_p(void)
  *                is seen to be. All else is told as ever, but for I8.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So of a
- *                ring with less than GOR__FEW nothing is stolen while its owner comes to them at
- *                once. And an M keeps a balance: how many it stole from rings, less one for each
- *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__FEW more each time that
- *                it found only such as are not stolen; GOR__MOST_LOSS at most. For each GOR__LOSS
- *                of it it naps for GOR__NAP_NS before it steals again. It gives its P up, but
- *                counts as spinning, so that nobody is woken instead: the exception to I1, I4 and
- *                I7. Work and timers that are new meanwhile may wait for its end. If one P is out
- *                then: [lone].
+ *                ring with less than GOR__FEW nothing is stolen while its owner takes turns of
+ *                GOR__STEAL_PAYS_NS or less. And an M keeps a balance: how many it stole from
+ *                rings, less one for each GOR__STEAL_PAYS_NS until it had nothing to run again;
+ *                GOR__FEW more each time that it found only such as are not stolen; GOR__MOST_LOSS
+ *                at most. For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again.
+ *                It gives its P up, but counts as spinning, so that nobody is woken instead: the
+ *                exception to I1, I4 and I7. Work and timers that are new meanwhile may wait for
+ *                its end. One naps for all: who finds only such as are not stolen while another
+ *                spins goes idle. If one P is out then: [lone].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
@@ -7847,61 +7851,71 @@ static gor__g *gor__try_priority(gor__p *p)
     return g;
 }
 
-/* Is victim busy with something else, for a microsecond or more, so that it does not come to n that
- * wait there? For some ten if it is in a gor call, which may be no more than the wake that has
- * brought us here. */
-static bool gor__lets_wait(gor__p *victim, uint32_t n)
+/* How many turns victim takes in a microsecond or so; if none, and it is in a gor call, which may
+ * be no more than the wake that has brought us here, in some ten. */
+static uint32_t gor__watch_turns(gor__p *victim)
 {
     uint32_t tick = gor__au32_load_rlx(&victim->tick), in_call;
     uint64_t begin = gor__arch_ticks();
     gor__stay_away(begin, GOR__ARCH_TICKS / 4);
     if (tick == gor__au32_load_rlx(&victim->tick) && gor__p_holder(victim, &in_call) && in_call)
         gor__stay_away(begin, 2 * GOR__ARCH_TICKS);
-    return gor__au32_load_rlx(&victim->tick) - tick < n;
+    return gor__au32_load_rlx(&victim->tick) - tick;
 }
 
-/* What a processor runs next it most often runs at once, from a warm cache. */
+/* What a processor runs next it most often runs at once, from a warm cache: take it only from one
+ * that is busy with something else. */
 static gor__g *gor__try_next_of(gor__p *victim)
 {
-    return gor__aptr_load_rlx(&victim->runq.next) && gor__lets_wait(victim, 1)
+    return gor__aptr_load_rlx(&victim->runq.next) && gor__watch_turns(victim) == 0
            ? gor__runq_steal_next(&victim->runq) : NULL;
 }
 
-/* m has stolen n goroutines: does it pay? ([idle] I8) */
-static void gor__stole(gor__m *m, uint32_t n)
+/* Does who takes so many turns in so many ns come to n that wait, sooner than another would be done
+ * with them? */
+static bool gor__is_quick(uint32_t turns, uint32_t n, int64_t ns)
 {
-    m->n_stolen = n;
-    m->stolen_ns = gor__os_now();
+    return turns >= n && (int64_t)turns * GOR__STEAL_PAYS_NS >= ns;
 }
 
-/* Take half of victim's ring. A few are left to who comes to them at once, and are looked at last:
- * to have come for them counts as a steal of some that do not pay. */
+/* Does victim come to the n in its ring at once? Not if its turns are those of high priority. */
+static bool gor__runs_at_once(gor__p *victim, uint32_t n)
+{
+    int64_t begin = gor__os_now();
+    uint32_t turns = gor__watch_turns(victim);
+    return gor__is_quick(turns, n, gor__os_now() - begin) &&
+           gor__au32_load_rlx(&victim->tick) - gor__au32_load_rlx(&victim->high_tick) > 1;
+}
+
+/* Take half of victim's ring. A few are looked at last, and left to who comes to them at once. */
 static gor__g *gor__try_ring_of(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
     uint32_t n = gor__runq_n(&victim->runq);
-    bool few = n < GOR__FEW;
+    bool few = n < GOR__FEW && !gor__stress_hit(2);
     gor__g *g = NULL;
     if (n == 0 || (few && !last))
         return NULL;
-    if (few && !gor__lets_wait(victim, n)) {
-        gor__stole(m, GOR__FEW);
+    if (few && gor__runs_at_once(victim, n)) {
+        m->left++;
         return NULL;
     }
     g = gor__runq_steal(&p->runq, &victim->runq);
-    if (g)
-        gor__stole(m, 1 + gor__runq_n(&p->runq));
+    if (g) {
+        m->n_stolen = 1 + gor__runq_n(&p->runq);
+        m->stolen_ns = gor__os_now();
+    }
     return g;
 }
 
-/* Take work from one victim. last: also a few in its ring and its next slot, unless it is about to
- * run them, and its timers. */
+/* Take work from one victim. last: also a few in its ring or, of one that is not quick, its next
+ * slot, and its timers. */
 static gor__g *gor__try_victim(gor__m *m, gor__p *p, gor__p *victim, bool last)
 {
+    uint32_t left = m->left;
     gor__g *g = gor__try_ring_of(m, p, victim, last);
-    if (g)
-        return g;
-    g = gor__taskq_start(m, &victim->taskq);
-    if (!g && last)
+    if (!g)
+        g = gor__taskq_start(m, &victim->taskq);
+    if (!g && last && m->left == left)
         g = gor__try_next_of(victim);
     if (!g && last && gor__timers_run(&victim->timers))
         g = gor__pick_local(p);
@@ -7919,15 +7933,16 @@ static uint32_t gor__common_factor(uint32_t a, uint32_t b)
 }
 
 /* Four rounds over the others, each in a random order: start anywhere, step by a number that
- * shares no factor with the count. */
+ * shares no factor with the count. The last, which takes time, ends once a few were left alone. */
 static gor__g *gor__try_steal(gor__m *m, gor__p *p)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    m->left = 0;
     for (int round = 0; round < 4; round++) {
         uint32_t at = gor__random_below(&m->rng, n), step = 1 + gor__random_below(&m->rng, n);
         while (gor__common_factor(n, step) != 1)
             step = step % n + 1;
-        for (uint32_t i = 0; i < n; i++, at = (at + step) % n) {
+        for (uint32_t i = 0; i < n && m->left < GOR__MOST_LEFT; i++, at = (at + step) % n) {
             gor__p *victim = gor__p_at(at);
             gor__g *g = victim == p ? NULL : gor__try_victim(m, p, victim, round == 3);
             if (g) {
@@ -8067,13 +8082,19 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     return g;
 }
 
+/* Is there anything to run that no P has? */
+static bool gor__work_for_all(void)
+{
+    return gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.fresh.n) ||
+           gor__au32_load_sc(&gor__rt.high.n) || gor__au32_load_sc(&gor__rt.low.n) ||
+           gor__au32_load_sc(&gor__rt.poll_due);
+}
+
 /* Is there anything to run, for an M that has just given up its P? */
 static bool gor__work_anywhere(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    if (gor__au32_load_sc(&gor__rt.global.n) || gor__au32_load_sc(&gor__rt.fresh.n) ||
-        gor__au32_load_sc(&gor__rt.high.n) || gor__au32_load_sc(&gor__rt.low.n) ||
-        gor__au32_load_sc(&gor__rt.poll_due))
+    if (gor__work_for_all())
         return true;
     for (uint32_t i = 0; i < n; i++) {
         gor__p *p = gor__p_at(i);
@@ -8274,7 +8295,7 @@ static void gor__m_idle(gor__m *m)
     int64_t leave_at;
     gor__check(!m->preempted.head, "an idle M has no goroutines of its own");
     gor__has_looked(m, false);
-    m->n_stolen = 0;                               /* asleep it runs none of them: [idle] I8 */
+    m->n_stolen = m->left = 0;                     /* asleep it runs none of them: [idle] I8 */
     gor__lock_sched();
     m->next_p = NULL;
     gor__m_idle_push_locked(m);
@@ -8299,7 +8320,8 @@ static void gor__m_idle(gor__m *m)
         gor__m_polled(m, ready);
 }
 
-/* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4).
+/* Come by a P. One found idle makes m a spinner, so that it wakes the next one ([idle] I1, I4). Who
+ * has left some alone, while another spins, leaves the look at them to that one (I8).
  * False: stopping, or m has been idle for too long. */
 static bool gor__m_get_p(gor__m *m)
 {
@@ -8307,7 +8329,8 @@ static bool gor__m_get_p(gor__m *m)
         if (gor__au32_load_sc(&gor__rt.stopping) ||
             gor__au32_load_rlx(&m->state) == GOR__M_ENDING)
             return false;
-        if ((gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
+        if (!(m->left && gor__au32_load_sc(&gor__rt.n_spinning)) &&
+            (gor__work_anywhere() || gor__timers_first() <= gor__os_now()) &&
             gor__p_acquire(m, NULL)) {
             m->spinning = true;
             gor__au32_add(&gor__rt.n_spinning, 1);
@@ -8318,24 +8341,30 @@ static bool gor__m_get_p(gor__m *m)
     return true;
 }
 
-/* m has run all that it stole last: for how long is it to leave stealing alone? ([idle] I8) */
-static int64_t gor__nap_due(gor__m *m, int64_t now)
+/* n more have been stolen, or come for, than paid; below 0: fewer. For how long is m to leave
+ * stealing alone? ([idle] I8) */
+static int64_t gor__lose(gor__m *m, int64_t n)
 {
-    int64_t n = m->n_stolen, loss;
-    if (n == 0)
-        return 0;
-    m->n_stolen = 0;
-    loss = m->loss + n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS;
+    int64_t loss = m->loss + n;
     m->loss = loss < 0 ? 0 : loss < GOR__MOST_LOSS ? loss : GOR__MOST_LOSS;
     return m->loss / GOR__LOSS * GOR__NAP_NS;
 }
 
-/* Leave stealing alone for a while, without a P, as I8 says. False: no need to. */
-static bool gor__nap(gor__m *m)
+/* The same, when m has run all that it stole last. */
+static int64_t gor__nap_due(gor__m *m, int64_t now)
 {
-    int64_t now = gor__os_now(), until = now + gor__nap_due(m, now), first;
-    if (until == now && !gor__stress_hit(8))
+    int64_t n = m->n_stolen;
+    m->n_stolen = 0;
+    return n ? gor__lose(m, n - (now - m->stolen_ns) / GOR__STEAL_PAYS_NS) : 0;
+}
+
+/* Leave stealing alone for ns, without a P, as I8 says. False: not at all. */
+static bool gor__nap(gor__m *m, int64_t ns)
+{
+    int64_t until, first;
+    if (ns == 0 && !gor__stress_hit(8))
         return false;
+    until = gor__os_now() + ns;
     gor__p_release(m);
     gor__lone_begin();
     first = gor__timers_first();                   /* the P's, too, which nobody minds */
@@ -8344,15 +8373,15 @@ static bool gor__nap(gor__m *m)
     return true;
 }
 
-/* Steal, or nap if it does not pay ([idle] I8): m has a P no more then. */
+/* Steal, or nap if that does not pay: m has a P no more then. */
 static gor__g *gor__steal_or_nap(gor__m *m, gor__p *p)
 {
-    gor__g *g = NULL;
-    if (!gor__nap(m)) {
-        g = gor__try_steal(m, p);
-        if (!g && m->n_stolen)                     /* it has left some alone */
-            gor__nap(m);
-    }
+    gor__g *g;
+    if (gor__nap(m, gor__nap_due(m, gor__os_now())))
+        return NULL;
+    g = gor__try_steal(m, p);
+    if (!g && m->left && gor__au32_load_sc(&gor__rt.n_spinning) == 1 && !gor__work_for_all())
+        gor__nap(m, gor__lose(m, GOR__FEW));
     return g;
 }
 

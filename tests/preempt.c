@@ -201,7 +201,7 @@ static void *take_turns(void *arg)
 /* Is the one goroutine in the ring of q taken from there? */
 static bool is_stolen(gor__m *m, gor__p *thief, struct quick *q)
 {
-    gor__g *g = gor__try_ring_of(m, thief, &q->p, true);
+    gor__g *g = gor__try_victim(m, thief, &q->p, true);
     if (g)
         gor__runq_push(&q->p.runq, g);
     return g != NULL;
@@ -215,17 +215,18 @@ static int steal_from_a_quick_one(void *arg)
     static gor__m m;
     pthread_t thread;
     (void)arg;
+    gor__ai64_store_rlx(&quick.p.timers.first, GOR_FOREVER);
     OK(gor__runq_push(&quick.p.runq, &waiting));
-    OK(gor__try_ring_of(&m, &thief, &quick.p, false) == NULL);
     OK(is_stolen(&m, &thief, &quick));                      /* its turns do not go on */
     IS(m.n_stolen, 1);
+    IS(m.left, 0);
     IS(pthread_create(&thread, NULL, take_turns, &quick), 0);
     WAIT_FOR(!is_stolen(&m, &thief, &quick));               /* that thread may lose its CPU */
-    IS(m.n_stolen, GOR__FEW);
+    IS(m.left, 1);
     for (int i = 1; i < GOR__FEW; i++)
         gor__runq_push(&quick.p.runq, &waiting);
     if (gor__runq_room(&quick.p.runq))                      /* full under stress, with few */
-        OK(gor__try_ring_of(&m, &thief, &quick.p, false) == &waiting);
+        OK(gor__try_victim(&m, &thief, &quick.p, false) == &waiting);
     atomic_store(&quick.stop, 1);
     pthread_join(thread, NULL);
     return 0;
@@ -234,7 +235,28 @@ static int steal_from_a_quick_one(void *arg)
 TESTF(a_few_goroutines_are_left_to_who_comes_to_them_at_once)
 {
     gor_options o = { .procs = 1 };
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        SKIP("machine: one CPU, and two threads that do not wait for each other");
     IS(gor_run_with(&o, steal_from_a_quick_one, NULL), 0);
+}
+
+TESTF(who_takes_short_turns_is_quick)
+{
+    OK(gor__is_quick(4, 1, 1200));
+    OK(gor__is_quick(4, 4, 1200));
+    OK(!gor__is_quick(4, 5, 1200));
+    OK(!gor__is_quick(3, 1, 1200));
+    OK(!gor__is_quick(0, 1, 0));
+}
+
+TESTF(who_comes_for_a_few_again_and_again_naps)
+{
+    gor__m m;
+    memset(&m, 0, sizeof m);
+    IS(gor__lose(&m, GOR__FEW), 0);
+    IS(gor__lose(&m, GOR__FEW), GOR__NAP_NS);
+    IS(nap_after(&m, 1, GOR_MS), 0);                        /* what pays ends it */
+    IS(gor__lose(&m, GOR__FEW), 0);
 }
 
 /* -- how late is a goroutine that only sleeps ---------------------------------------------------- */

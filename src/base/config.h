@@ -88,7 +88,8 @@
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
-#define GOR__FEW            8                 /* in a ring: left to who comes to them at once    */
+#define GOR__FEW            8                 /* in a ring: left to who comes to them at once;   */
+#define GOR__MOST_LEFT      4                 /* once so many have been left theirs, a look ends */
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */

@@ -272,6 +272,7 @@ typedef struct gor__m {
     uint32_t   n_stolen;               /* by its last steal, until asked whether it paid       */
     int64_t    stolen_ns;              /* when that was: [idle] I8                             */
     int64_t    loss;                   /* stolen and not paid for, of late                     */
+    uint32_t   left;                   /* Ps whose few it left to them when it last came       */
     gor__au32  park;                   /* futex: 1: go on                                      */
     gor__au32  polling;                /* it sleeps in the poller, not on park                 */
     uint32_t   polls_seen;             /* rt.polls when it last asked                          */

@@ -25,14 +25,15 @@
  *                is seen to be. All else is told as ever, but for I8.
  *             I8 Goroutines that run but for a moment are run sooner by who has started them: what
  *                they touch would have to come over, and what they count on go to and fro. So of a
- *                ring with less than GOR__FEW nothing is stolen while its owner comes to them at
- *                once. And an M keeps a balance: how many it stole from rings, less one for each
- *                GOR__STEAL_PAYS_NS until it had nothing to run again; GOR__FEW more each time that
- *                it found only such as are not stolen; GOR__MOST_LOSS at most. For each GOR__LOSS
- *                of it it naps for GOR__NAP_NS before it steals again. It gives its P up, but
- *                counts as spinning, so that nobody is woken instead: the exception to I1, I4 and
- *                I7. Work and timers that are new meanwhile may wait for its end. If one P is out
- *                then: [lone].
+ *                ring with less than GOR__FEW nothing is stolen while its owner takes turns of
+ *                GOR__STEAL_PAYS_NS or less. And an M keeps a balance: how many it stole from
+ *                rings, less one for each GOR__STEAL_PAYS_NS until it had nothing to run again;
+ *                GOR__FEW more each time that it found only such as are not stolen; GOR__MOST_LOSS
+ *                at most. For each GOR__LOSS of it it naps for GOR__NAP_NS before it steals again.
+ *                It gives its P up, but counts as spinning, so that nobody is woken instead: the
+ *                exception to I1, I4 and I7. Work and timers that are new meanwhile may wait for
+ *                its end. One naps for all: who finds only such as are not stolen while another
+ *                spins goes idle. If one P is out then: [lone].
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */

@@ -127,14 +127,14 @@ static int gor__timers_grow_locked(gor__timers *h)
 /* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
 GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
-    gor__timer_entry e;
+    gor__timer_entry e = { t->when, t };
     if (GOR__UNLIKELY(h->n == h->cap))
         return false;
-    e.when = t->when;
-    e.timer = t;
     gor__aptr_store_rel(&t->owner, h);
     gor__timers_up(h, h->n++, e);
-    gor__timers_publish(h);
+    gor__au64_store_rlx(&h->count, h->n);
+    if (e.when < gor__ai64_load_rlx(&h->first))
+        gor__ai64_store_rel(&h->first, e.when);    /* rel timers.first */
     return true;
 }
 
@@ -183,8 +183,9 @@ GOR__INLINE bool gor__timer_del_last(gor_timer *t)
     gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
     if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
         return false;
-    h->n--;
-    gor__timers_publish(h);
+    gor__au64_store_rlx(&h->count, --h->n);
+    if (h->n == 0)
+        gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     gor__aptr_store_rlx(&t->owner, NULL);
     return true;
 }
