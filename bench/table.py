@@ -72,12 +72,17 @@ def name_of(case):
     return f"{case[0]} {case[1]:,}" if case[1] else case[0]
 
 
+def span(numbers):
+    return " to ".join(str(n) for n in sorted({min(numbers), max(numbers)})) if numbers else "no"
+
+
 def about(r):
     w = r.whole
     versions = ", ".join(w.get("versions", {}).get(k, "") for k in ("cc", "go", "rustc")
                          if k in w.get("versions", {}))
+    rounds = [one["rounds"] for one in w["results"]]
     yield (f"Measured {w['when'][:10]} on {w['cpus']} processors ({w.get('cpu', '?')}), Linux "
-           f"{w.get('kernel', '?')}; {versions}. Medians of {w['rounds']} rounds.")
+           f"{w.get('kernel', '?')}; {versions}. Medians of {span(rounds)} rounds, by case.")
 
 
 def ratios(r):

@@ -2,6 +2,7 @@
  * Seconds at a time, so that what is done now and then counts; less where loops are scaled down. */
 #include "test.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 enum { PARKED = 100, SLICES = 5 };
@@ -11,6 +12,7 @@ struct rest {
     enum further further;              /* what is waited for beside a channel */
     int64_t      lasts, took;          /* ns of the clock; of the CPU, by its least rate  */
     int64_t      noise;                /* the same, of a thread that wakes once in a slice */
+    long         waits;                /* how often any thread began to, over all slices */
     gor_chan    *gate;
     int          fd[2];
 };
@@ -44,6 +46,13 @@ static int64_t own_cpu_ns(void)
     return t.tv_sec * GOR_SEC + t.tv_nsec;
 }
 
+static long n_waits(void)
+{
+    struct rusage u;
+    IS(getrusage(RUSAGE_SELF, &u), 0);
+    return u.ru_nvcsw;
+}
+
 /* On a thread, for all goroutines sleep. The least of the slices, in each of which the watch looks
  * around: a virtual machine's processor may be given to others for milliseconds, which count as if
  * who had it had used them. Where that is so all the time, this thread, which wakes as often, has
@@ -55,12 +64,14 @@ static void *watch(void *p)
     while (test_n_parked() < PARKED + (r->further == A_DESCRIPTOR) + 1)
         nap(GOR_MS);
     nap(50 * GOR_MS);                  /* threads have looked for work a last time */
+    r->waits = n_waits();
     for (int i = 0; i < SLICES; i++) {
         int64_t before = test_cpu_ns(), own_before = own_cpu_ns();
         nap(r->lasts / SLICES);
         own[i] = own_cpu_ns() - own_before;
         slice[i] = test_cpu_ns() - before - own[i];
     }
+    r->waits = n_waits() - r->waits;
     qsort(slice, SLICES, sizeof *slice, test_by_size);
     qsort(own, SLICES, sizeof *own, test_by_size);
     r->took = SLICES * slice[0];
@@ -102,10 +113,11 @@ static void rest(enum further further, int64_t lasts)
     if (TEST_TSAN)
         SKIP("sanitizer: a sleep is cut short, as it keeps signals back meanwhile");
     IS(gor_run_with(&o, wait_for_the_watch, &r), 0);
-    test_say("# %lld us of CPU in %lld ms; who wakes %d times: %lld\n",
-             (long long)(r.took / GOR_US), (long long)(r.lasts / GOR_MS), SLICES,
+    test_say("# %lld us of CPU in %lld ms, %ld waits; who wakes %d times: %lld\n",
+             (long long)(r.took / GOR_US), (long long)(r.lasts / GOR_MS), r.waits, SLICES,
              (long long)(r.noise / GOR_US));
     OK(r.took <= 5 * GOR_MS + 4 * r.noise);
+    OK(r.waits <= 5 * SLICES);
 }
 
 TESTF(goroutines_that_are_parked_cost_no_cpu) { rest(NOTHING, 5 * GOR_SEC); }
