@@ -35,11 +35,11 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue] [clock]
- *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [pack] [switch] [spawn]
- *            [taskq] [sched] [start] [turn] [machine] [wait] [poll] [report] [life] [channel]
- *            [fork] [select] [locks] [counters] [time] [context] [faults] [block] [tidy] [fd]
- *            [net] [file] [dial] [signal] [preempt] [retake] [trace] [sysmon] [run] [look]
- *            [names]
+ *            [spin] [alloc] [stack] [core] [due] [timer] [window] [lone] [idle] [owned] [runq]
+ *            [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
+ *            [poll] [report] [life] [channel] [fork] [select] [locks] [counters] [time]
+ *            [context] [faults] [block] [tidy] [fd] [net] [file] [dial] [signal] [preempt]
+ *            [retake] [trace] [sysmon] [run] [look] [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes
@@ -1747,9 +1747,9 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [timer]    timers of one P: a 4-ary heap        [window]   plain stores that others wait for
- * [lone]     one P runs, while the others nap     [idle]     which Ms sleep, who wakes whom
- * [owned]    locks that one P takes time and again
+ * [due]      timers by time: a line and a heap    [timer]    timers of one P
+ * [window]   plain stores that others wait for    [lone]     one P runs, while the others nap
+ * [idle]     which Ms sleep, who wakes whom       [owned]    locks that one P takes time and again
  * [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
@@ -4739,10 +4739,13 @@ typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_e
 typedef struct gor__timers {           /* see [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
-    gor__timer_entry *heap;
-    size_t n, cap;
+    gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
+    uint32_t cap, mask;                /* mask: cap - 1                                        */
+    uint32_t n;                        /* in the heap                                          */
+    uint32_t head, tail, gaps;         /* of the line: the first two run freely                */
+    uint32_t full;                     /* when tail is there, there is no room                 */
+    uint32_t early;                    /* added that were due before the last in the line      */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
-    gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;
 
 typedef struct gor__p {
@@ -5085,68 +5088,76 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
     return g;
 }
 
-/* ==== [timer] timers of one P ====================================================================
- * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
- *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
- * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
- *                lock.
- *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
- *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
- *                that fires right now waits for the lock, and sees what fire has done.
- *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
- * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
- *             and never starts or stops a timer. What has to is a goroutine's or, without memory
- *             for one, left to gor__timer_defer.
+/* ==== [due] timers in the order in which they are due ===========================================
+ * What        Two arrays of {when, timer}. The line: each is due as late as the one before it, or
+ *             later; a ring, to whose end most are added, because most programs wait for as long
+ *             again and again, and whose head goes first. The heap: all others. The timer knows its
+ *             place, so one is added and taken out in O(log n), in the line in O(1), and leaves
+ *             nothing behind but, in the middle of the line, a gap, which has no timer.
+ * Invariants  D1 heap[i].timer->index == i for all i < n; parent's when <= child's.
+ *             D2 line_at(i).timer->index == (i | GOR__IN_LINE) for all from head to tail, but for
+ *                gaps; each when >= the one before. There is no gap at head.
+ *             D3 n + tail - head <= cap: so whatever is in the line has a place in the heap.
+ *             D4 The line is closed up when there is no room and most of it is gaps: so that each
+ *                timer is moved a few times at most, whatever the order.
+ * Locks       The owner's ([timer]).
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
- *             1996).
+ *             1996). The line: a timing list of one duration, as in Varghese and Lauck, "Hashed and
+ *             Hierarchical Timing Wheels" (1987), scheme 2, for whatever duration is common.
  * Tests       tests/time.c
  */
 #define GOR__HEAP_ARITY 4
-#define GOR__HEAP_FIRST 64                     /* timers that a P has room for from the start   */
+#define GOR__TIMERS_MOST ((uint32_t)1 << 30)
+#define GOR__STRAYS 8                          /* at the end of the line: a few                 */
+#define GOR__EARLY  64                         /* one in so many makes them make way            */
+#define GOR__IN_LINE ((uint32_t)1 << 31)       /* in an index: the rest is a place in the line  */
 
-/* The owner of a timer that somebody is setting: nobody else may. */
-static gor__timers gor__timer_busy;
-
-/* The run of a timer that starts itself again. */
-static char gor__timer_periodic[1];
-
-/* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
- * timers are few. The goroutines that come to its P are ordered with this by its lock. */
-static int gor__timers_init(gor__timers *h)
+static gor__timer_entry *gor__due_alloc(uint32_t cap)
 {
-    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
-    if (!heap)
-        return -ENOMEM;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
-    h->heap = heap;
-    h->cap = GOR__HEAP_FIRST;
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    gor__ai64_store_rlx(&h->first, GOR_FOREVER);
-    return 0;
+    return (gor__timer_entry *)gor__alloc(2 * (size_t)cap * sizeof(gor__timer_entry));
 }
 
-static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
+static void gor__due_free(gor__timer_entry *memory, uint32_t cap)
+{
+    gor__free(memory, 2 * (size_t)cap * sizeof *memory);
+}
+
+/* D3. head, n or cap has changed. */
+GOR__INLINE void gor__due_measure(gor__timers *h) { h->full = h->head + h->cap - h->n; }
+
+static void gor__due_use(gor__timers *h, gor__timer_entry *memory, uint32_t cap)
+{
+    h->heap = memory;
+    h->line = memory + cap;
+    h->cap = cap;
+    h->mask = cap - 1;
+    gor__due_measure(h);
+}
+
+/* -- the heap ------------------------------------------------------------------------------ */
+
+static void gor__heap_set(gor__timers *h, uint32_t i, gor__timer_entry e)
 {
     h->heap[i] = e;
-    e.timer->index = (uint32_t)i;
+    e.timer->index = i;
 }
 
-static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
+static void gor__heap_up(gor__timers *h, uint32_t i, gor__timer_entry e)
 {
     while (i > 0) {
-        size_t parent = (i - 1) / GOR__HEAP_ARITY;
+        uint32_t parent = (i - 1) / GOR__HEAP_ARITY;
         if (h->heap[parent].when <= e.when)
             break;
-        gor__timers_set(h, i, h->heap[parent]);
+        gor__heap_set(h, i, h->heap[parent]);
         i = parent;
     }
-    gor__timers_set(h, i, e);
+    gor__heap_set(h, i, e);
 }
 
-static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
+static void gor__heap_down(gor__timers *h, uint32_t i, gor__timer_entry e)
 {
     for (;;) {
-        size_t child = i * GOR__HEAP_ARITY + 1, least = child, end = child + GOR__HEAP_ARITY;
+        uint32_t child = i * GOR__HEAP_ARITY + 1, least = child, end = child + GOR__HEAP_ARITY;
         if (child >= h->n)
             break;
         if (end > h->n)
@@ -5156,89 +5167,318 @@ static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
                 least = child;
         if (h->heap[least].when >= e.when)
             break;
-        gor__timers_set(h, i, h->heap[least]);
+        gor__heap_set(h, i, h->heap[least]);
         i = least;
     }
-    gor__timers_set(h, i, e);
+    gor__heap_set(h, i, e);
+}
+
+static void gor__heap_add(gor__timers *h, gor__timer_entry e)
+{
+    gor__heap_up(h, h->n++, e);
+    gor__due_measure(h);
+}
+
+static void gor__heap_remove(gor__timers *h, uint32_t i)
+{
+    gor__timer_entry last = h->heap[--h->n];
+    gor__due_measure(h);
+    if (i == h->n)
+        return;
+    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
+        gor__heap_up(h, i, last);
+    else
+        gor__heap_down(h, i, last);
+}
+
+/* -- the line ------------------------------------------------------------------------------ */
+
+/* How many, with the gaps. */
+GOR__INLINE uint32_t gor__line_n(const gor__timers *h) { return h->tail - h->head; }
+
+GOR__INLINE gor__timer_entry *gor__line_at(const gor__timers *h, uint32_t at)
+{
+    return &h->line[at & h->mask];
+}
+
+/* Is there room for one more, wherever it belongs? */
+GOR__INLINE bool gor__due_has_room(const gor__timers *h)
+{
+    return h->tail != h->full;
+}
+
+/* It has one; what is due then comes no sooner than its last one? */
+GOR__INLINE bool gor__line_suits(const gor__timers *h, int64_t when)
+{
+    return gor__line_n(h) == 0 || gor__line_at(h, h->tail - 1)->when <= when;
+}
+
+/* There is room, and it suits. */
+GOR__INLINE void gor__line_append(gor__timers *h, gor__timer_entry e)
+{
+    *gor__line_at(h, h->tail) = e;
+    e.timer->index = h->tail++ | GOR__IN_LINE;
+}
+
+/* Take t out if it is the last. It was the only one: head is where tail is. */
+GOR__INLINE bool gor__line_remove_last(gor__timers *h, const gor_timer *t)
+{
+    if (t->index != ((h->tail - 1) | GOR__IN_LINE))
+        return false;
+    h->tail--;
+    return true;
+}
+
+/* There is a gap; those at the head go. */
+static void gor__line_trim(gor__timers *h)
+{
+    for (; gor__line_n(h) && !gor__line_at(h, h->head)->timer; h->head++)
+        h->gaps--;
+    gor__due_measure(h);
+}
+
+static void gor__line_remove(gor__timers *h, gor_timer *t)
+{
+    if (gor__line_remove_last(h, t))
+        return;
+    gor__line_at(h, t->index)->timer = NULL;
+    h->gaps++;
+    gor__line_trim(h);
+}
+
+/* The last one, or gap, goes, one to the heap. */
+static void gor__line_drop_last(gor__timers *h)
+{
+    gor__timer_entry e = *gor__line_at(h, --h->tail);
+    if (e.timer)
+        gor__heap_add(h, e);
+    else
+        h->gaps--;
+}
+
+/* Without the gaps. */
+static void gor__line_close_up(gor__timers *h)
+{
+    uint32_t at = h->head, end = h->tail;
+    h->tail = at;
+    h->gaps = 0;
+    for (; at != end; at++)
+        if (gor__line_at(h, at)->timer)
+            gor__line_append(h, *gor__line_at(h, at));
+}
+
+/* -- both ---------------------------------------------------------------------------------- */
+
+GOR__INLINE uint32_t gor__due_n(const gor__timers *h)
+{
+    return h->n + gor__line_n(h) - h->gaps;
+}
+
+/* The first of all, or NULL. */
+GOR__INLINE const gor__timer_entry *gor__due_first(const gor__timers *h)
+{
+    const gor__timer_entry *e = gor__line_n(h) ? gor__line_at(h, h->head) : NULL;
+    return h->n && (!e || h->heap[0].when < e->when) ? &h->heap[0] : e;
+}
+
+static void gor__due_remove(gor__timers *h, gor_timer *t)
+{
+    if (t->index & GOR__IN_LINE)
+        gor__line_remove(h, t);
+    else
+        gor__heap_remove(h, t->index);
+}
+
+/* Are only a few in the line due later? */
+static bool gor__line_nearly_suits(const gor__timers *h, int64_t when)
+{
+    return gor__line_n(h) <= GOR__STRAYS ||
+           gor__line_at(h, h->tail - 1 - GOR__STRAYS)->when <= when;
+}
+
+/* e is due before the last in the line. Now and then, if only a few there are later, they make way:
+ * so those do not keep all others out of the line for as long as they are. */
+static GOR__NOINLINE void gor__due_add_early(gor__timers *h, gor__timer_entry e)
+{
+    if (++h->early % GOR__EARLY == 0 && gor__line_nearly_suits(h, e.when))
+        while (!gor__line_suits(h, e.when))
+            gor__line_drop_last(h);
+    if (gor__line_suits(h, e.when))
+        gor__line_append(h, e);
+    else
+        gor__heap_add(h, e);
+}
+
+/* There is room. */
+GOR__INLINE void gor__due_add(gor__timers *h, gor__timer_entry e)
+{
+    if (GOR__LIKELY(gor__line_suits(h, e.when)))
+        gor__line_append(h, e);
+    else
+        gor__due_add_early(h, e);
+}
+
+/* Use this memory, of a bigger cap, from now on. Returns the one until now, to be freed. */
+static gor__timer_entry *gor__due_renew(gor__timers *h, gor__timer_entry *memory, uint32_t cap)
+{
+    gor__timer_entry *old = h->heap;
+    if (h->n)
+        memcpy(memory, old, h->n * sizeof *memory);
+    for (uint32_t at = h->head; at != h->tail; at++)
+        memory[cap + (at & (cap - 1))] = *gor__line_at(h, at);
+    gor__due_use(h, memory, cap);
+    return old;
+}
+
+/* Room for n in all. False: out of memory. */
+static bool gor__due_reserve(gor__timers *h, uint32_t n)
+{
+    uint32_t old_cap = h->cap, cap = old_cap;
+    gor__timer_entry *memory;
+    while (cap < n && cap < GOR__TIMERS_MOST)
+        cap *= 2;
+    if (cap == old_cap)
+        return n <= cap;
+    memory = n <= cap ? gor__due_alloc(cap) : NULL;
+    if (memory)
+        gor__due_free(gor__due_renew(h, memory, cap), old_cap);
+    return memory != NULL;
+}
+
+/* D4. False: there is no room but by renewal; or, without memory, gor__line_close_up. */
+static bool gor__due_make_room(gor__timers *h)
+{
+    if (!gor__due_has_room(h) && h->gaps > h->cap / 2)
+        gor__line_close_up(h);
+    return gor__due_has_room(h);
+}
+
+/* ==== [timer] timers of one P ====================================================================
+ * What        Timers start, stop and fire, in the order that [due] keeps.
+ * Invariants  I1 The owner of a timer in h is h, under the lock.
+ *             I2 first is when the first of all is due, or GOR_FOREVER.
+ *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
+ *                that fires right now waits for the lock, and sees what fire has done.
+ *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
+ * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
+ *             and never starts or stops a timer. What has to is a goroutine's or, without memory
+ *             for one, left to gor__timer_defer.
+ * Tests       tests/time.c
+ */
+#define GOR__TIMERS_CAP 64                     /* that a P has room for from the start          */
+
+/* The owner of a timer that somebody is setting: nobody else may. */
+static gor__timers gor__timer_busy;
+
+/* The run of a timer that starts itself again. */
+static char gor__timer_periodic[1];
+
+GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
+
+/* None yet, with some room from the start: a sleep does not fail for want of memory as long as
+ * timers are few. The goroutines that come to its P are ordered with this by its lock. */
+static int gor__timers_init(gor__timers *h)
+{
+    gor__timer_entry *memory = gor__due_alloc(GOR__TIMERS_CAP);
+    if (!memory)
+        return -ENOMEM;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__due_use(h, memory, GOR__TIMERS_CAP);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    return 0;
 }
 
 /* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
  * has that one look too early at worst. */
-static void gor__timers_publish(gor__timers *h)
+GOR__INLINE void gor__timers_publish(gor__timers *h)
 {
-    gor__au64_store_rlx(&h->count, h->n);
-    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);  /* rel timers.first */
+    const gor__timer_entry *e = gor__due_first(h);
+    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
+/* One more, due at when, has been added. */
+GOR__INLINE void gor__timers_publish_one(gor__timers *h, int64_t when)
 {
-    size_t i = t->index;
-    gor__timer_entry last = h->heap[--h->n];
-    if (i == h->n)
-        return;
-    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
-        gor__timers_up(h, i, last);
-    else
-        gor__timers_down(h, i, last);
+    if (when < gor__ai64_load_rlx(&h->first))
+        gor__ai64_store_rel(&h->first, when);      /* rel timers.first */
 }
 
-/* Make room for one more. The array is replaced outside of the lock: allocators may block.
+static uint32_t gor__timers_n(gor__timers *h)
+{
+    uint32_t n;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    n = gor__due_n(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return n;
+}
+
+/* Make room for one more. The memory is replaced outside of the lock: allocators may block.
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    size_t spare_cap = h->cap * 2;
-    gor__timer_entry *spare;
+    uint32_t spare_cap = h->cap * 2;
+    gor__timer_entry *spare = NULL;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
+    if (spare_cap <= GOR__TIMERS_MOST)
+        spare = gor__due_alloc(spare_cap);
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     if (spare && spare_cap > h->cap) {
-        gor__timer_entry *old = h->heap;
-        size_t old_cap = h->cap;
-        if (h->n)
-            memcpy(spare, old, h->n * sizeof *spare);
-        h->heap = spare;
-        h->cap = spare_cap;
-        spare = old;
+        uint32_t old_cap = h->cap;
+        spare = gor__due_renew(h, spare, spare_cap);
         spare_cap = old_cap;
     }
     if (spare) {
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
-        gor__free(spare, spare_cap * sizeof *spare);
+        gor__due_free(spare, spare_cap);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
-    if (h->n < h->cap)
+    if (!spare)
+        gor__line_close_up(h);
+    if (gor__due_has_room(h))
         return 0;
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
-GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
+/* Put t, which is nowhere and whose when is set, into h. False: there is no room. */
+static bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(h->n == h->cap))
+    if (!gor__due_make_room(h))
         return false;
     gor__aptr_store_rel(&t->owner, h);
-    gor__timers_up(h, h->n++, e);
-    gor__au64_store_rlx(&h->count, h->n);
-    if (e.when < gor__ai64_load_rlx(&h->first))
-        gor__ai64_store_rel(&h->first, e.when);    /* rel timers.first */
+    gor__due_add(h, e);
+    gor__timers_publish_one(h, e.when);
     return true;
 }
 
-/* The same, any thread. 0 or -ENOMEM; *soonest: it is the first. */
+/* The same while there is nothing to lock, if it is the last and there is room. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
+{
+    gor__timer_entry e = { t->when, t };
+    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+        return false;
+    gor__line_append(h, e);
+    gor__aptr_store_rlx(&t->owner, h);
+    gor__timers_publish_one(h, e.when);
+    return true;
+}
+
+/* The same, whatever there is. Any thread. 0 or -ENOMEM; *soonest: it is the first. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
+    int64_t when = t->when;
     bool added;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    *soonest = added && t->index == 0;
+    *soonest = added && gor__ai64_load_rlx(&h->first) == when;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return added ? 0 : -ENOMEM;
 }
 
-/* Take t out of its heap. True if it was in one. Any thread. */
+/* Take t out of where it is. True if it was anywhere. Any thread. */
 static bool gor__timer_del(gor_timer *t)
 {
     for (;;) {
@@ -5253,7 +5493,7 @@ static bool gor__timer_del(gor_timer *t)
         gor__lock(&h->lock, GOR__RANK_TIMERS);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
-            gor__timers_remove_locked(h, t);
+            gor__due_remove(h, t);
             gor__timers_publish(h);
             gor__aptr_store_rel(&t->owner, NULL);
         }
@@ -5263,28 +5503,16 @@ static bool gor__timer_del(gor_timer *t)
     }
 }
 
-/* The same for the last of a heap, without which no other moves, while there is nothing to lock.
- * False: it is another, or in none. */
-GOR__INLINE bool gor__timer_del_last(gor_timer *t)
+/* The same while there is nothing to lock, for one of h that is the last in the line: nothing else
+ * moves then. False: it is not. */
+GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
-    gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
-    if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
+    if (!gor__line_remove_last(h, t))
         return false;
-    gor__au64_store_rlx(&h->count, --h->n);
-    if (h->n == 0)
-        gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    if (gor__line_n(h) == 0)
+        gor__timers_publish(h);
     gor__aptr_store_rlx(&t->owner, NULL);
     return true;
-}
-
-/* A periodic timer goes on from its last time, without the periods that were missed. */
-static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
-{
-    gor__timer_entry e;
-    t->when += t->u.period * (1 + (now - t->when) / t->u.period);
-    e.when = t->when;
-    e.timer = t;
-    gor__timers_down(h, 0, e);
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -5304,28 +5532,73 @@ static void gor__timers_call_deferred_locked(gor__timers *h)
     gor__lock(&h->lock, GOR__RANK_TIMERS);
 }
 
-/* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
- * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
-static void gor__timer_fire_first(gor__timers *h, int64_t now)
+/* Put t, which has just been taken out, back. */
+static void gor__timer_again(gor__timers *h, gor_timer *t, int64_t when)
 {
-    gor_timer *t = h->heap[0].timer;
+    gor__timer_entry e = { when, t };
+    t->when = when;
+    gor__due_add(h, e);
+}
+
+/* t is due. fire clears owner, unless t is periodic: then it goes on from its last time, without
+ * the periods that were missed. After that t may be gone. One that says it could not, for want of
+ * memory, is tried again in 1 ms. */
+static void gor__timer_fire(gor__timers *h, gor_timer *t, int64_t now)
+{
     bool periodic = t->run == gor__timer_periodic;
+    gor__due_remove(h, t);
     if (periodic)
-        gor__timer_next_period(h, t, now);
-    else
-        gor__timers_remove_locked(h, t);
-    if (!t->fire(t, now) && !periodic) {
-        gor__timer_entry e;
-        e.when = t->when = now + GOR_MS;
-        e.timer = t;
-        gor__timers_up(h, h->n++, e);
+        gor__timer_again(h, t, t->when + t->u.period * (1 + (now - t->when) / t->u.period));
+    if (!t->fire(t, now) && !periodic)
+        gor__timer_again(h, t, now + GOR_MS);
+}
+
+/* The first of all, if it is due; or NULL. */
+GOR__INLINE gor_timer *gor__timers_due(const gor__timers *h, int64_t now)
+{
+    const gor__timer_entry *e = gor__due_first(h);
+    return e && e->when <= now ? e->timer : NULL;
+}
+
+/* Fetch what firing those in the line that are due, too, will touch: the timer, its argument, the
+ * goroutine that waits. */
+#define GOR__FETCH_TIMER  8            /* firings ahead                                          */
+#define GOR__FETCH_ARG    5
+#define GOR__FETCH_WAITER 2
+
+GOR__INLINE const gor_timer *gor__line_peek(const gor__timers *h, uint32_t ahead, int64_t now)
+{
+    const gor__timer_entry *e = gor__line_at(h, h->head + ahead);
+    return e->when <= now ? e->timer : NULL;
+}
+
+GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
+{
+#if !GOR__TSAN
+    const gor_timer *t;
+    if (gor__line_n(h) <= GOR__FETCH_TIMER)
+        return;
+    t = gor__line_peek(h, GOR__FETCH_TIMER, now);
+    if (t) {
+        __builtin_prefetch(t, 1);
+        __builtin_prefetch(&t->index, 1);          /* it may straddle two lines */
     }
+    t = gor__line_peek(h, GOR__FETCH_ARG, now);
+    if (t)
+        __builtin_prefetch(t->arg, 1);
+    t = gor__line_peek(h, GOR__FETCH_WAITER, now);
+    if (t)
+        __builtin_prefetch(gor__deadline_waiter(t), 1);
+#else
+    (void)h, (void)now;
+#endif
 }
 
 /* Fire what is due. Returns how many. Any M that holds a P. */
 static size_t gor__timers_run(gor__timers *h)
 {
     int64_t first = gor__ai64_load_rlx(&h->first), now;
+    gor_timer *t;
     size_t n = 0;
     if (first == GOR_FOREVER || first > gor__now_above())
         return 0;
@@ -5333,8 +5606,9 @@ static size_t gor__timers_run(gor__timers *h)
     if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (; h->n && h->heap[0].when <= now; n++) {
-        gor__timer_fire_first(h, now);
+    for (; (t = gor__timers_due(h, now)) != NULL; n++) {
+        gor__line_fetch(h, now);
+        gor__timer_fire(h, t, now);
         if (h->deferred)
             gor__timers_call_deferred_locked(h);
     }
@@ -5343,35 +5617,26 @@ static size_t gor__timers_run(gor__timers *h)
     return n;
 }
 
-/* All timers of one heap go to another, lower in the order of Ps. At every moment one of the two
+/* All timers of one P go to another, lower in the order of Ps. At every moment one of the two
  * says when the first is due. False: out of memory, they stay. */
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
-    gor__timer_entry *bigger;
-    size_t cap;
+    gor_timer *t;
+    uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
-    cap = to->n + from->n + 64;
-    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
-    if (bigger) {
-        if (to->n)
-            memcpy(bigger, to->heap, to->n * sizeof *bigger);
-        gor__free(to->heap, to->cap * sizeof *bigger);
-        to->heap = bigger;
-        to->cap = cap;
-        for (size_t i = 0; i < from->n; i++) {
-            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
-            gor__timers_up(to, to->n++, from->heap[i]);
+    n = to->n + gor__line_n(to) + gor__due_n(from);
+    if (gor__due_reserve(to, n))
+        while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
+            gor__due_remove(from, t);
+            gor__timers_add_locked(to, t);
         }
-        from->n = 0;
-    }
-    gor__timers_publish(to);
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
-    return bigger != NULL;
+    return gor__ai64_load_rlx(&from->first) == GOR_FOREVER;
 }
 
 /* ==== [window] plain loads and stores that others can wait for ===================================
@@ -5795,8 +6060,8 @@ static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
-    return gor__aptr_load_acq(&t->owner) != NULL &&            /* acq t.owner */
-           (gor__timer_del_last(t) || gor__timer_end_any(t));
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    return h && ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(t));
 }
 
 /* ==== [owned] locks that one processor takes again and again =====================================
@@ -9207,7 +9472,7 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
     gor__g *g = w->g;
-    bool ours = gor__au32_cas(&w->fired, 0, 1);
+    bool ours = gor__wait_claim(w);
     (void)now;
     if (ours) {
         w->which = GOR__BY_DEADLINE;
@@ -9219,6 +9484,12 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
     return true;
 }
 
+/* Who waits until t fires, or NULL: it is no deadline. */
+GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
+{
+    return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
+}
+
 static gor__timers *gor__some_timers(void)
 {
     gor__m *m = gor__self();
@@ -9226,11 +9497,11 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(h, t, &soonest);
+    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
     if (soonest)
         gor__timer_added(when);
     return rc;
@@ -9239,10 +9510,9 @@ static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
 /* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
 {
-    gor__timers *h = gor__some_timers();
-    if (gor__locks_are_nothing() && gor__timers_add_locked(h, t))
+    if (gor__locks_are_nothing() && gor__timers_append(&gor__m_p(gor__self())->timers, t))
         return 0;                                  /* and nobody else waits for it */
-    return gor__timer_begin_shared(h, t);
+    return gor__timer_begin_any(t);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -16596,7 +16866,7 @@ static int gor__options_set(const gor_options *o)
 
 static void gor__p_free(gor__p *p)
 {
-    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
+    gor__due_free(p->timers.heap, p->timers.cap);
     gor__free_aligned(p->memory, sizeof *p);
 }
 
@@ -16822,20 +17092,26 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. Those on
- * a packed stack go with it. */
+/* A timer that outlives its P is in no heap any more; that of a gor_after is ours. One on a packed
+ * stack goes with it. */
+static void gor__timer_abandon(gor_timer *t)
+{
+    if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
+        return;
+    gor__aptr_store_rlx(&t->owner, NULL);
+    if (t->fire == gor__after_fire) {
+        gor__chan_release((gor_chan *)t->arg);
+        gor__free(t, sizeof *t);
+    }
+}
+
 static void gor__timers_abandon(gor__timers *h)
 {
-    for (size_t i = 0; i < h->n; i++) {
-        gor_timer *t = h->heap[i].timer;
-        if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
-            continue;
-        gor__aptr_store_rlx(&t->owner, NULL);
-        if (t->fire == gor__after_fire) {
-            gor__chan_release((gor_chan *)t->arg);
-            gor__free(t, sizeof *t);
-        }
-    }
+    for (uint32_t i = 0; i < h->n; i++)
+        gor__timer_abandon(h->heap[i].timer);
+    for (uint32_t at = h->head; at != h->tail; at++)
+        if (gor__line_at(h, at)->timer)
+            gor__timer_abandon(gor__line_at(h, at)->timer);
 }
 
 static void gor__g_abandon(gor__g *g)
@@ -17104,7 +17380,7 @@ size_t gor_num_goroutines(void)
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
 {
-    s->timers += gor__au64_load_rlx(&p->timers.count);
+    s->timers += gor__timers_n(&p->timers);
     s->started += gor__au64_load_rlx(&p->started);
     s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
     s->steals += gor__au64_load_rlx(&p->steals);
@@ -17160,17 +17436,31 @@ GOR__UNUSED static int gor__n_parked(void)
  * that does not, said on stderr. */
 GOR__UNUSED static int gor__check_timers(gor__timers *h)
 {
+    const gor__timer_entry *first;
+    uint32_t gaps = 0;
     int bad = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (size_t i = 0; i < h->n && !bad; i++) {
-        gor_timer *t = h->heap[i].timer;
+    for (uint32_t i = 0; i < h->n && !bad; i++) {
+        const gor_timer *t = h->heap[i].timer;
         if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
-            bad = 1;                               /* [timer] I1 */
+            bad = 1;                               /* [due] D1; [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
-            bad = 2;                               /* [timer] I2 */
+            bad = 2;                               /* [due] D1 */
     }
-    if (!bad && gor__ai64_load_rlx(&h->first) != (h->n ? h->heap[0].when : GOR_FOREVER))
-        bad = 3;
+    for (uint32_t at = h->head; at != h->tail && !bad; at++) {
+        const gor__timer_entry *e = gor__line_at(h, at);
+        gaps += !e->timer;
+        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) ||
+                         gor__aptr_load_rlx(&e->timer->owner) != h))
+            bad = 1;                               /* [due] D2; [timer] I1 */
+        else if (at == h->head ? !e->timer : gor__line_at(h, at - 1)->when > e->when)
+            bad = 2;                               /* [due] D2 */
+    }
+    first = gor__due_first(h);
+    if (!bad && (gor__ai64_load_rlx(&h->first) != (first ? first->when : GOR_FOREVER) ||
+                 gaps != h->gaps || h->n + gor__line_n(h) > h->cap ||
+                 h->full != h->head + h->cap - h->n))
+        bad = 3;                                   /* [timer] I2; [due] D3 */
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return bad;
 }

@@ -82,6 +82,7 @@
 #include "mem/alloc.h"
 #include "mem/stack.h"
 #include "sched/core.h"
+#include "sched/due.h"
 #include "sched/timer.h"
 #include "sched/window.h"
 #include "sched/lone.h"

@@ -35,11 +35,11 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue] [clock]
- *            [spin] [alloc] [stack] [core] [runq] [timer] [idle] [ready] [pack] [switch] [spawn]
- *            [taskq] [sched] [start] [turn] [machine] [wait] [poll] [report] [life] [channel]
- *            [fork] [select] [locks] [counters] [time] [context] [faults] [block] [tidy] [fd]
- *            [net] [file] [dial] [signal] [preempt] [retake] [trace] [sysmon] [run] [look]
- *            [names]
+ *            [spin] [alloc] [stack] [core] [due] [timer] [window] [lone] [idle] [owned] [runq]
+ *            [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
+ *            [poll] [report] [life] [channel] [fork] [select] [locks] [counters] [time]
+ *            [context] [faults] [block] [tidy] [fd] [net] [file] [dial] [signal] [preempt]
+ *            [retake] [trace] [sysmon] [run] [look] [names]
  *
  * RUNNING    GOR_MAIN { ... } is int main() with its body as the main goroutine; argc and argv
  *   are in scope. gor_run(fn, arg) does the same under a main of your own, gor_run_with takes

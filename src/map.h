@@ -10,9 +10,9 @@
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [timer]    timers of one P: a 4-ary heap        [window]   plain stores that others wait for
- * [lone]     one P runs, while the others nap     [idle]     which Ms sleep, who wakes whom
- * [owned]    locks that one P takes time and again
+ * [due]      timers by time: a line and a heap    [timer]    timers of one P
+ * [window]   plain stores that others wait for    [lone]     one P runs, while the others nap
+ * [idle]     which Ms sleep, who wakes whom       [owned]    locks that one P takes time and again
  * [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine

@@ -394,6 +394,189 @@ TEST(stopping_all_of_many_timers_leaves_none)
     free(a);
 }
 
+/* -- the order that timers are kept in ----------------------------------------------------------- */
+
+enum { N_DUE = 400 };
+
+struct due {
+    gor__timers h;
+    gor_timer   timer[N_DUE];
+};
+
+static struct due *due_new(uint32_t at)
+{
+    struct due *d = (struct due *)calloc(1, sizeof *d);
+    IS(gor__timers_init(&d->h), 0);
+    d->h.head = d->h.tail = at;
+    gor__due_measure(&d->h);
+    return d;
+}
+
+static void due_free(struct due *d)
+{
+    for (int i = 0; i < N_DUE; i++)
+        gor__timer_del(&d->timer[i]);
+    IS(gor__timers_n(&d->h), 0);
+    gor__due_free(d->h.heap, d->h.cap);
+    free(d);
+}
+
+static bool is_pending(const struct due *d, int i)
+{
+    return gor__aptr_load_acq(&d->timer[i].owner) != NULL;
+}
+
+static void due_add(struct due *d, int i, int64_t when)
+{
+    bool soonest, is_first = when < gor__ai64_load_acq(&d->h.first);
+    d->timer[i].when = when;
+    if (test_random() % 2 && gor__timers_append(&d->h, &d->timer[i]))
+        return;
+    IS(gor__timer_add(&d->h, &d->timer[i], &soonest), 0);
+    OK(soonest || !is_first);
+}
+
+static void due_del(struct due *d, int i)
+{
+    if (test_random() % 2 == 0 || !gor__timer_del_last(&d->h, &d->timer[i]))
+        OK(gor__timer_del(&d->timer[i]));
+    OK(!is_pending(d, i));
+}
+
+/* The earliest of those that are pending, found by looking at all. */
+static int64_t due_first(const struct due *d)
+{
+    int64_t first = GOR_FOREVER;
+    for (int i = 0; i < N_DUE; i++)
+        if (is_pending(d, i) && d->timer[i].when < first)
+            first = d->timer[i].when;
+    return first;
+}
+
+static int due_pending(const struct due *d)
+{
+    int n = 0;
+    for (int i = 0; i < N_DUE; i++)
+        n += is_pending(d, i);
+    return n;
+}
+
+/* How late a timer is due that is started at now: always as late; at random; two kinds; sooner and
+ * sooner; mostly as late. */
+static int64_t due_at(int kind, int64_t now)
+{
+    uint64_t r = test_random();
+    switch (kind) {
+    case 0: return now + 100;
+    case 1: return now + (int64_t)(r % 10000);
+    case 2: return now + (r % 2 ? 100 : 1000);
+    case 3: return 1000000 - now;
+    default: return now + (r % 16 ? 100 : (int64_t)(r / 16 % 100000));
+    }
+}
+
+/* One started, one stopped, or the first one taken out, again and again. The places in the line
+ * begin where their numbers wrap. */
+static void due_at_random(int kind, uint32_t at)
+{
+    struct due *d = due_new(at);
+    for (int64_t now = 0; now < 4000; now++) {
+        int i = (int)(test_random() % N_DUE);
+        if (!is_pending(d, i))
+            due_add(d, i, due_at(kind, now));
+        else if (now % 3 == 0)
+            due_del(d, i);
+        else
+            gor__timer_del(gor__due_first(&d->h)->timer);
+        IS(gor__check_timers(&d->h), 0);
+        IS(gor__ai64_load_acq(&d->h.first), due_first(d));
+        IS(gor__timers_n(&d->h), due_pending(d));
+    }
+    due_free(d);
+}
+
+TESTF(the_first_timer_is_known_in_whatever_order_they_start_and_stop)
+{
+    for (int kind = 0; kind < 5; kind++) {
+        due_at_random(kind, 0);
+        due_at_random(kind, UINT32_MAX - 100);
+        due_at_random(kind, UINT32_MAX / 2 - 100);
+    }
+}
+
+TESTF(timers_that_move_to_another_processor_keep_their_order)
+{
+    for (int kind = 0; kind < 5; kind++) {
+        struct due *to = due_new(0), *from = due_new(UINT32_MAX - 10);
+        for (int i = 0; i < N_DUE; i++) {
+            due_add(to, i, due_at(kind, i));
+            due_add(from, i, due_at(kind, i));
+        }
+        for (int i = 0; i < N_DUE; i += 3)
+            due_del(from, i);
+        OK(gor__timers_move(&to->h, &from->h));
+        IS(gor__check_timers(&to->h), 0);
+        IS(gor__check_timers(&from->h), 0);
+        IS(gor__timers_n(&from->h), 0);
+        IS(gor__timers_n(&to->h), N_DUE + due_pending(from));
+        IS(gor__ai64_load_acq(&from->h.first), GOR_FOREVER);
+        due_free(from);
+        due_free(to);
+    }
+}
+
+/* As a server does: each request has a timeout, and ends before it. */
+TESTF(timers_that_are_stopped_in_turn_leave_no_room_taken)
+{
+    struct due *d = due_new(0);
+    due_add(d, 0, 50);                             /* one that stays, before all others */
+    for (int i = 0; i < 100000; i++) {
+        if (i >= 8)
+            due_del(d, 1 + (i - 8) % 16);
+        due_add(d, 1 + i % 16, 100 + i);
+    }
+    IS(d->h.cap, GOR__TIMERS_CAP);
+    IS(d->h.n, 0);
+    due_free(d);
+}
+
+static void *give_nothing(size_t size, void *user)
+{
+    (void)size, (void)user;
+    return NULL;
+}
+
+TESTF(without_memory_timers_have_the_places_of_those_that_were_stopped)
+{
+    struct due *d = due_new(0);
+    bool soonest;
+    for (int i = 0; i < GOR__TIMERS_CAP; i++)
+        due_add(d, i, i);
+    for (int i = 1; i <= 10; i++)
+        due_del(d, i);
+    gor__hooks.malloc = give_nothing;
+    for (int i = 1; i <= 10; i++)
+        due_add(d, i, 100);
+    d->timer[N_DUE - 1].when = 100;
+    IS(gor__timer_add(&d->h, &d->timer[N_DUE - 1], &soonest), -ENOMEM);
+    gor__hooks.malloc = NULL;
+    IS(gor__check_timers(&d->h), 0);
+    IS(gor__timers_n(&d->h), GOR__TIMERS_CAP);
+    due_free(d);
+}
+
+TESTF(a_few_long_timers_do_not_keep_short_ones_out_of_the_line)
+{
+    struct due *d = due_new(0);
+    for (int i = 0; i < 6; i++)
+        due_add(d, i, 1000000);
+    for (int i = 6; i < N_DUE; i++)
+        due_add(d, i, i);
+    IS(gor__check_timers(&d->h), 0);
+    OK(d->h.n <= 6 + GOR__EARLY);
+    due_free(d);
+}
+
 /* -- tickers ----------------------------------------------------------------------------------- */
 
 TEST(a_ticker_ticks)

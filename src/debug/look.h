@@ -29,7 +29,7 @@ size_t gor_num_goroutines(void)
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
 {
-    s->timers += gor__au64_load_rlx(&p->timers.count);
+    s->timers += gor__timers_n(&p->timers);
     s->started += gor__au64_load_rlx(&p->started);
     s->switches += gor__au64_load_rlx(&p->switches) + gor__au32_load_rlx(&p->tick);
     s->steals += gor__au64_load_rlx(&p->steals);
@@ -85,17 +85,31 @@ GOR__UNUSED static int gor__n_parked(void)
  * that does not, said on stderr. */
 GOR__UNUSED static int gor__check_timers(gor__timers *h)
 {
+    const gor__timer_entry *first;
+    uint32_t gaps = 0;
     int bad = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (size_t i = 0; i < h->n && !bad; i++) {
-        gor_timer *t = h->heap[i].timer;
+    for (uint32_t i = 0; i < h->n && !bad; i++) {
+        const gor_timer *t = h->heap[i].timer;
         if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
-            bad = 1;                               /* [timer] I1 */
+            bad = 1;                               /* [due] D1; [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
-            bad = 2;                               /* [timer] I2 */
+            bad = 2;                               /* [due] D1 */
     }
-    if (!bad && gor__ai64_load_rlx(&h->first) != (h->n ? h->heap[0].when : GOR_FOREVER))
-        bad = 3;
+    for (uint32_t at = h->head; at != h->tail && !bad; at++) {
+        const gor__timer_entry *e = gor__line_at(h, at);
+        gaps += !e->timer;
+        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) ||
+                         gor__aptr_load_rlx(&e->timer->owner) != h))
+            bad = 1;                               /* [due] D2; [timer] I1 */
+        else if (at == h->head ? !e->timer : gor__line_at(h, at - 1)->when > e->when)
+            bad = 2;                               /* [due] D2 */
+    }
+    first = gor__due_first(h);
+    if (!bad && (gor__ai64_load_rlx(&h->first) != (first ? first->when : GOR_FOREVER) ||
+                 gaps != h->gaps || h->n + gor__line_n(h) > h->cap ||
+                 h->full != h->head + h->cap - h->n))
+        bad = 3;                                   /* [timer] I2; [due] D3 */
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return bad;
 }

@@ -62,7 +62,7 @@ static int gor__options_set(const gor_options *o)
 
 static void gor__p_free(gor__p *p)
 {
-    gor__free(p->timers.heap, p->timers.cap * sizeof *p->timers.heap);
+    gor__due_free(p->timers.heap, p->timers.cap);
     gor__free_aligned(p->memory, sizeof *p);
 }
 
@@ -288,20 +288,26 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* Timers that outlive the heap: they are in no heap any more; those of gor_after are ours. Those on
- * a packed stack go with it. */
+/* A timer that outlives its P is in no heap any more; that of a gor_after is ours. One on a packed
+ * stack goes with it. */
+static void gor__timer_abandon(gor_timer *t)
+{
+    if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
+        return;
+    gor__aptr_store_rlx(&t->owner, NULL);
+    if (t->fire == gor__after_fire) {
+        gor__chan_release((gor_chan *)t->arg);
+        gor__free(t, sizeof *t);
+    }
+}
+
 static void gor__timers_abandon(gor__timers *h)
 {
-    for (size_t i = 0; i < h->n; i++) {
-        gor_timer *t = h->heap[i].timer;
-        if (gor__au64_load_rlx(&gor__packs.n) != 0 && gor__pack_slot_at((uintptr_t)t))
-            continue;
-        gor__aptr_store_rlx(&t->owner, NULL);
-        if (t->fire == gor__after_fire) {
-            gor__chan_release((gor_chan *)t->arg);
-            gor__free(t, sizeof *t);
-        }
-    }
+    for (uint32_t i = 0; i < h->n; i++)
+        gor__timer_abandon(h->heap[i].timer);
+    for (uint32_t at = h->head; at != h->tail; at++)
+        if (gor__line_at(h, at)->timer)
+            gor__timer_abandon(gor__line_at(h, at)->timer);
 }
 
 static void gor__g_abandon(gor__g *g)

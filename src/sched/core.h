@@ -187,10 +187,13 @@ typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_e
 typedef struct gor__timers {           /* see [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
-    gor__timer_entry *heap;
-    size_t n, cap;
+    gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
+    uint32_t cap, mask;                /* mask: cap - 1                                        */
+    uint32_t n;                        /* in the heap                                          */
+    uint32_t head, tail, gaps;         /* of the line: the first two run freely                */
+    uint32_t full;                     /* when tail is there, there is no room                 */
+    uint32_t early;                    /* added that were due before the last in the line      */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
-    gor__au64 count;                   /* n, for readers without the lock                      */
 } gor__timers;
 
 typedef struct gor__p {

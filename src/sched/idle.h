@@ -282,6 +282,6 @@ static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
-    return gor__aptr_load_acq(&t->owner) != NULL &&            /* acq t.owner */
-           (gor__timer_del_last(t) || gor__timer_end_any(t));
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    return h && ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(t));
 }

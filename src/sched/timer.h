@@ -1,21 +1,16 @@
 /* ==== [timer] timers of one P ====================================================================
- * What        A heap by due time, in an array: {when, timer}. The timer knows its heap and place,
- *             so starting, stopping and moving one costs O(log n) and leaves nothing behind.
- * Invariants  I1 heap[i].timer->index == i and its owner is this heap, for all i < n, under the
- *                lock.
- *             I2 parent's when <= child's. first == heap[0].when, or GOR_FOREVER.
+ * What        Timers start, stop and fire, in the order that [due] keeps.
+ * Invariants  I1 The owner of a timer in h is h, under the lock.
+ *             I2 first is when the first of all is due, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
  * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
  *             and never starts or stops a timer. What has to is a goroutine's or, without memory
  *             for one, left to gor__timer_defer.
- * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
- *             1996).
  * Tests       tests/time.c
  */
-#define GOR__HEAP_ARITY 4
-#define GOR__HEAP_FIRST 64                     /* timers that a P has room for from the start   */
+#define GOR__TIMERS_CAP 64                     /* that a P has room for from the start          */
 
 /* The owner of a timer that somebody is setting: nobody else may. */
 static gor__timers gor__timer_busy;
@@ -23,135 +18,112 @@ static gor__timers gor__timer_busy;
 /* The run of a timer that starts itself again. */
 static char gor__timer_periodic[1];
 
-/* An empty heap, with some room from the start: a sleep does not fail for want of memory as long as
+GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
+
+/* None yet, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
 {
-    gor__timer_entry *heap = (gor__timer_entry *)gor__alloc(GOR__HEAP_FIRST * sizeof *heap);
-    if (!heap)
+    gor__timer_entry *memory = gor__due_alloc(GOR__TIMERS_CAP);
+    if (!memory)
         return -ENOMEM;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    h->heap = heap;
-    h->cap = GOR__HEAP_FIRST;
+    gor__due_use(h, memory, GOR__TIMERS_CAP);
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     return 0;
 }
 
-static void gor__timers_set(gor__timers *h, size_t i, gor__timer_entry e)
-{
-    h->heap[i] = e;
-    e.timer->index = (uint32_t)i;
-}
-
-static void gor__timers_up(gor__timers *h, size_t i, gor__timer_entry e)
-{
-    while (i > 0) {
-        size_t parent = (i - 1) / GOR__HEAP_ARITY;
-        if (h->heap[parent].when <= e.when)
-            break;
-        gor__timers_set(h, i, h->heap[parent]);
-        i = parent;
-    }
-    gor__timers_set(h, i, e);
-}
-
-static void gor__timers_down(gor__timers *h, size_t i, gor__timer_entry e)
-{
-    for (;;) {
-        size_t child = i * GOR__HEAP_ARITY + 1, least = child, end = child + GOR__HEAP_ARITY;
-        if (child >= h->n)
-            break;
-        if (end > h->n)
-            end = h->n;
-        while (++child < end)
-            if (h->heap[child].when < h->heap[least].when)
-                least = child;
-        if (h->heap[least].when >= e.when)
-            break;
-        gor__timers_set(h, i, h->heap[least]);
-        i = least;
-    }
-    gor__timers_set(h, i, e);
-}
-
 /* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
  * has that one look too early at worst. */
-static void gor__timers_publish(gor__timers *h)
+GOR__INLINE void gor__timers_publish(gor__timers *h)
 {
-    gor__au64_store_rlx(&h->count, h->n);
-    gor__ai64_store_rel(&h->first, h->n ? h->heap[0].when : GOR_FOREVER);  /* rel timers.first */
+    const gor__timer_entry *e = gor__due_first(h);
+    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-static void gor__timers_remove_locked(gor__timers *h, gor_timer *t)
+/* One more, due at when, has been added. */
+GOR__INLINE void gor__timers_publish_one(gor__timers *h, int64_t when)
 {
-    size_t i = t->index;
-    gor__timer_entry last = h->heap[--h->n];
-    if (i == h->n)
-        return;
-    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
-        gor__timers_up(h, i, last);
-    else
-        gor__timers_down(h, i, last);
+    if (when < gor__ai64_load_rlx(&h->first))
+        gor__ai64_store_rel(&h->first, when);      /* rel timers.first */
 }
 
-/* Make room for one more. The array is replaced outside of the lock: allocators may block.
+static uint32_t gor__timers_n(gor__timers *h)
+{
+    uint32_t n;
+    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    n = gor__due_n(h);
+    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    return n;
+}
+
+/* Make room for one more. The memory is replaced outside of the lock: allocators may block.
  * 0; -ENOMEM; -EAGAIN others have filled the room meanwhile. */
 static int gor__timers_grow_locked(gor__timers *h)
 {
-    size_t spare_cap = h->cap * 2;
-    gor__timer_entry *spare;
+    uint32_t spare_cap = h->cap * 2;
+    gor__timer_entry *spare = NULL;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
-    spare = (gor__timer_entry *)gor__alloc(spare_cap * sizeof *spare);
+    if (spare_cap <= GOR__TIMERS_MOST)
+        spare = gor__due_alloc(spare_cap);
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     if (spare && spare_cap > h->cap) {
-        gor__timer_entry *old = h->heap;
-        size_t old_cap = h->cap;
-        if (h->n)
-            memcpy(spare, old, h->n * sizeof *spare);
-        h->heap = spare;
-        h->cap = spare_cap;
-        spare = old;
+        uint32_t old_cap = h->cap;
+        spare = gor__due_renew(h, spare, spare_cap);
         spare_cap = old_cap;
     }
     if (spare) {
         gor__unlock(&h->lock, GOR__RANK_TIMERS);
-        gor__free(spare, spare_cap * sizeof *spare);
+        gor__due_free(spare, spare_cap);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
-    if (h->n < h->cap)
+    if (!spare)
+        gor__line_close_up(h);
+    if (gor__due_has_room(h))
         return 0;
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is in no heap and whose when is set, into h. False: there is no room. */
-GOR__INLINE bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
+/* Put t, which is nowhere and whose when is set, into h. False: there is no room. */
+static bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(h->n == h->cap))
+    if (!gor__due_make_room(h))
         return false;
     gor__aptr_store_rel(&t->owner, h);
-    gor__timers_up(h, h->n++, e);
-    gor__au64_store_rlx(&h->count, h->n);
-    if (e.when < gor__ai64_load_rlx(&h->first))
-        gor__ai64_store_rel(&h->first, e.when);    /* rel timers.first */
+    gor__due_add(h, e);
+    gor__timers_publish_one(h, e.when);
     return true;
 }
 
-/* The same, any thread. 0 or -ENOMEM; *soonest: it is the first. */
+/* The same while there is nothing to lock, if it is the last and there is room. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
+{
+    gor__timer_entry e = { t->when, t };
+    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+        return false;
+    gor__line_append(h, e);
+    gor__aptr_store_rlx(&t->owner, h);
+    gor__timers_publish_one(h, e.when);
+    return true;
+}
+
+/* The same, whatever there is. Any thread. 0 or -ENOMEM; *soonest: it is the first. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
+    int64_t when = t->when;
     bool added;
     int rc = 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    *soonest = added && t->index == 0;
+    *soonest = added && gor__ai64_load_rlx(&h->first) == when;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return added ? 0 : -ENOMEM;
 }
 
-/* Take t out of its heap. True if it was in one. Any thread. */
+/* Take t out of where it is. True if it was anywhere. Any thread. */
 static bool gor__timer_del(gor_timer *t)
 {
     for (;;) {
@@ -166,7 +138,7 @@ static bool gor__timer_del(gor_timer *t)
         gor__lock(&h->lock, GOR__RANK_TIMERS);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
-            gor__timers_remove_locked(h, t);
+            gor__due_remove(h, t);
             gor__timers_publish(h);
             gor__aptr_store_rel(&t->owner, NULL);
         }
@@ -176,28 +148,16 @@ static bool gor__timer_del(gor_timer *t)
     }
 }
 
-/* The same for the last of a heap, without which no other moves, while there is nothing to lock.
- * False: it is another, or in none. */
-GOR__INLINE bool gor__timer_del_last(gor_timer *t)
+/* The same while there is nothing to lock, for one of h that is the last in the line: nothing else
+ * moves then. False: it is not. */
+GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
-    gor__timers *h = (gor__timers *)gor__aptr_load_rlx(&t->owner);
-    if (!gor__locks_are_nothing() || !h || t->index + 1 != h->n)
+    if (!gor__line_remove_last(h, t))
         return false;
-    gor__au64_store_rlx(&h->count, --h->n);
-    if (h->n == 0)
-        gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    if (gor__line_n(h) == 0)
+        gor__timers_publish(h);
     gor__aptr_store_rlx(&t->owner, NULL);
     return true;
-}
-
-/* A periodic timer goes on from its last time, without the periods that were missed. */
-static void gor__timer_next_period(gor__timers *h, gor_timer *t, int64_t now)
-{
-    gor__timer_entry e;
-    t->when += t->u.period * (1 + (now - t->when) / t->u.period);
-    e.when = t->when;
-    e.timer = t;
-    gor__timers_down(h, 0, e);
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -217,28 +177,73 @@ static void gor__timers_call_deferred_locked(gor__timers *h)
     gor__lock(&h->lock, GOR__RANK_TIMERS);
 }
 
-/* The first timer is due. fire clears owner, unless t is periodic; after that t may be gone. One
- * that says it could not, for want of memory, is tried again in 1 ms: the heap has room for it. */
-static void gor__timer_fire_first(gor__timers *h, int64_t now)
+/* Put t, which has just been taken out, back. */
+static void gor__timer_again(gor__timers *h, gor_timer *t, int64_t when)
 {
-    gor_timer *t = h->heap[0].timer;
+    gor__timer_entry e = { when, t };
+    t->when = when;
+    gor__due_add(h, e);
+}
+
+/* t is due. fire clears owner, unless t is periodic: then it goes on from its last time, without
+ * the periods that were missed. After that t may be gone. One that says it could not, for want of
+ * memory, is tried again in 1 ms. */
+static void gor__timer_fire(gor__timers *h, gor_timer *t, int64_t now)
+{
     bool periodic = t->run == gor__timer_periodic;
+    gor__due_remove(h, t);
     if (periodic)
-        gor__timer_next_period(h, t, now);
-    else
-        gor__timers_remove_locked(h, t);
-    if (!t->fire(t, now) && !periodic) {
-        gor__timer_entry e;
-        e.when = t->when = now + GOR_MS;
-        e.timer = t;
-        gor__timers_up(h, h->n++, e);
+        gor__timer_again(h, t, t->when + t->u.period * (1 + (now - t->when) / t->u.period));
+    if (!t->fire(t, now) && !periodic)
+        gor__timer_again(h, t, now + GOR_MS);
+}
+
+/* The first of all, if it is due; or NULL. */
+GOR__INLINE gor_timer *gor__timers_due(const gor__timers *h, int64_t now)
+{
+    const gor__timer_entry *e = gor__due_first(h);
+    return e && e->when <= now ? e->timer : NULL;
+}
+
+/* Fetch what firing those in the line that are due, too, will touch: the timer, its argument, the
+ * goroutine that waits. */
+#define GOR__FETCH_TIMER  8            /* firings ahead                                          */
+#define GOR__FETCH_ARG    5
+#define GOR__FETCH_WAITER 2
+
+GOR__INLINE const gor_timer *gor__line_peek(const gor__timers *h, uint32_t ahead, int64_t now)
+{
+    const gor__timer_entry *e = gor__line_at(h, h->head + ahead);
+    return e->when <= now ? e->timer : NULL;
+}
+
+GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
+{
+#if !GOR__TSAN
+    const gor_timer *t;
+    if (gor__line_n(h) <= GOR__FETCH_TIMER)
+        return;
+    t = gor__line_peek(h, GOR__FETCH_TIMER, now);
+    if (t) {
+        __builtin_prefetch(t, 1);
+        __builtin_prefetch(&t->index, 1);          /* it may straddle two lines */
     }
+    t = gor__line_peek(h, GOR__FETCH_ARG, now);
+    if (t)
+        __builtin_prefetch(t->arg, 1);
+    t = gor__line_peek(h, GOR__FETCH_WAITER, now);
+    if (t)
+        __builtin_prefetch(gor__deadline_waiter(t), 1);
+#else
+    (void)h, (void)now;
+#endif
 }
 
 /* Fire what is due. Returns how many. Any M that holds a P. */
 static size_t gor__timers_run(gor__timers *h)
 {
     int64_t first = gor__ai64_load_rlx(&h->first), now;
+    gor_timer *t;
     size_t n = 0;
     if (first == GOR_FOREVER || first > gor__now_above())
         return 0;
@@ -246,8 +251,9 @@ static size_t gor__timers_run(gor__timers *h)
     if (first > now)
         return 0;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    for (; h->n && h->heap[0].when <= now; n++) {
-        gor__timer_fire_first(h, now);
+    for (; (t = gor__timers_due(h, now)) != NULL; n++) {
+        gor__line_fetch(h, now);
+        gor__timer_fire(h, t, now);
         if (h->deferred)
             gor__timers_call_deferred_locked(h);
     }
@@ -256,33 +262,24 @@ static size_t gor__timers_run(gor__timers *h)
     return n;
 }
 
-/* All timers of one heap go to another, lower in the order of Ps. At every moment one of the two
+/* All timers of one P go to another, lower in the order of Ps. At every moment one of the two
  * says when the first is due. False: out of memory, they stay. */
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
-    gor__timer_entry *bigger;
-    size_t cap;
+    gor_timer *t;
+    uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
     gor__lock(&to->lock, GOR__RANK_TIMERS);
     gor__lock(&from->lock, GOR__RANK_TIMERS);
-    cap = to->n + from->n + 64;
-    bigger = (gor__timer_entry *)gor__alloc(cap * sizeof *bigger);
-    if (bigger) {
-        if (to->n)
-            memcpy(bigger, to->heap, to->n * sizeof *bigger);
-        gor__free(to->heap, to->cap * sizeof *bigger);
-        to->heap = bigger;
-        to->cap = cap;
-        for (size_t i = 0; i < from->n; i++) {
-            gor__aptr_store_rel(&from->heap[i].timer->owner, to);
-            gor__timers_up(to, to->n++, from->heap[i]);
+    n = to->n + gor__line_n(to) + gor__due_n(from);
+    if (gor__due_reserve(to, n))
+        while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
+            gor__due_remove(from, t);
+            gor__timers_add_locked(to, t);
         }
-        from->n = 0;
-    }
-    gor__timers_publish(to);
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
     gor__unlock(&to->lock, GOR__RANK_TIMERS);
-    return bigger != NULL;
+    return gor__ai64_load_rlx(&from->first) == GOR_FOREVER;
 }

@@ -230,7 +230,7 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
 {
     gor__wait *w = (gor__wait *)t->arg;
     gor__g *g = w->g;
-    bool ours = gor__au32_cas(&w->fired, 0, 1);
+    bool ours = gor__wait_claim(w);
     (void)now;
     if (ours) {
         w->which = GOR__BY_DEADLINE;
@@ -242,6 +242,12 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
     return true;
 }
 
+/* Who waits until t fires, or NULL: it is no deadline. */
+GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
+{
+    return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
+}
+
 static gor__timers *gor__some_timers(void)
 {
     gor__m *m = gor__self();
@@ -249,11 +255,11 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(h, t, &soonest);
+    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
     if (soonest)
         gor__timer_added(when);
     return rc;
@@ -262,10 +268,9 @@ static GOR__NOINLINE int gor__timer_begin_shared(gor__timers *h, gor_timer *t)
 /* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
 {
-    gor__timers *h = gor__some_timers();
-    if (gor__locks_are_nothing() && gor__timers_add_locked(h, t))
+    if (gor__locks_are_nothing() && gor__timers_append(&gor__m_p(gor__self())->timers, t))
         return 0;                                  /* and nobody else waits for it */
-    return gor__timer_begin_shared(h, t);
+    return gor__timer_begin_any(t);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
