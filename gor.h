@@ -10962,14 +10962,12 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
     return 0;
 }
 
-/* A NULL channel: nothing will ever happen but the deadline and the own context. */
+/* Nothing will ever happen but the deadline, which has not come yet, and the own context. */
 static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
 {
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
-    if (deadline != GOR_FOREVER && gor__is_past(deadline))
-        return -ETIMEDOUT;
-    gor__wait_init(&w, why, NULL, own || deadline != GOR_FOREVER);
+    gor__wait_init(&w, why, NULL, own || (deadline != GOR_FOREVER && !gor__self()));
     return gor__block(&w, deadline, own);
 }
 
@@ -11033,7 +11031,8 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     if (GOR__UNLIKELY(rc != 0))
         ;
     else if (GOR__UNLIKELY(!c))
-        rc = gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
+        rc = deadline != GOR_FOREVER && gor__is_past(deadline)
+             ? -ETIMEDOUT : gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
     else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
         rc = -EMSGSIZE;
     else
@@ -12968,28 +12967,41 @@ bool gor_barrier_wait(gor_barrier *b)
 
 int64_t gor_now(void) { return gor__os_now(); }
 
+/* Until t, which has not come yet. */
 static int gor__sleep_until(int64_t t)
 {
-    int rc = gor__own_ctx_err();
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
     if (rc == 0) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
             rc = 0;                                /* both at once: it has slept */
     }
+    gor__leave(gor__self());
+    return rc;
+}
+
+/* It has come. */
+static int gor__sleep_not(void)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    gor__leave(gor__self());
     return rc;
 }
 
 int gor_sleep_until(int64_t t)
 {
-    int rc;
-    gor__enter();
-    rc = gor__sleep_until(t);
-    gor__leave(gor__self());
-    return rc;
+    return gor__is_past(t) ? gor__sleep_not() : gor__sleep_until(t);
 }
 
-int gor_sleep(int64_t ns) { return gor_sleep_until(gor__due_in(ns)); }
+int gor_sleep(int64_t ns)
+{
+    return ns > 0 ? gor__sleep_until(gor__due_in(ns)) : gor__sleep_not();
+}
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 

@@ -173,14 +173,12 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
     return 0;
 }
 
-/* A NULL channel: nothing will ever happen but the deadline and the own context. */
+/* Nothing will ever happen but the deadline, which has not come yet, and the own context. */
 static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
 {
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
-    if (deadline != GOR_FOREVER && gor__is_past(deadline))
-        return -ETIMEDOUT;
-    gor__wait_init(&w, why, NULL, own || deadline != GOR_FOREVER);
+    gor__wait_init(&w, why, NULL, own || (deadline != GOR_FOREVER && !gor__self()));
     return gor__block(&w, deadline, own);
 }
 
@@ -244,7 +242,8 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     if (GOR__UNLIKELY(rc != 0))
         ;
     else if (GOR__UNLIKELY(!c))
-        rc = gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
+        rc = deadline != GOR_FOREVER && gor__is_past(deadline)
+             ? -ETIMEDOUT : gor__wait_for_nothing(deadline, GOR__WHY_NIL_CHAN);
     else if (GOR__UNLIKELY(!gor__chan_size_ok(c, v, n)))
         rc = -EMSGSIZE;
     else

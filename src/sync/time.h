@@ -2,28 +2,41 @@
 
 int64_t gor_now(void) { return gor__os_now(); }
 
+/* Until t, which has not come yet. */
 static int gor__sleep_until(int64_t t)
 {
-    int rc = gor__own_ctx_err();
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
     if (rc == 0) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
             rc = 0;                                /* both at once: it has slept */
     }
+    gor__leave(gor__self());
+    return rc;
+}
+
+/* It has come. */
+static int gor__sleep_not(void)
+{
+    int rc;
+    gor__enter();
+    rc = gor__own_ctx_err();
+    gor__leave(gor__self());
     return rc;
 }
 
 int gor_sleep_until(int64_t t)
 {
-    int rc;
-    gor__enter();
-    rc = gor__sleep_until(t);
-    gor__leave(gor__self());
-    return rc;
+    return gor__is_past(t) ? gor__sleep_not() : gor__sleep_until(t);
 }
 
-int gor_sleep(int64_t ns) { return gor_sleep_until(gor__due_in(ns)); }
+int gor_sleep(int64_t ns)
+{
+    return ns > 0 ? gor__sleep_until(gor__due_in(ns)) : gor__sleep_not();
+}
 
 /* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
 
