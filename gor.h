@@ -8042,6 +8042,18 @@ GOR__INLINE void gor__yield_here(gor__m *m)
 
 GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
+/* Let those go first, too, whom every P looks for. */
+GOR__SWITCHES static void gor__yield_to_all(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
+    gor__set_runnable(g);
+    gor__ready_global(g);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
 static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *count, bool fresh,
@@ -8733,43 +8745,73 @@ static void gor__wait_for_locked(gor__m *m)
 /* ==== [start] a new goroutine joins the queue ====================================================
  * What        gor__spawn_here makes a goroutine and has it run next on its P, as Go does: what it
  *             is to work on is still in the cache.
- * Pressure    A spawner that has filled the ring makes way for those in it, once per half a ring
- *             that it starts: most goroutines run to their ends, and then share a few warm stacks,
- *             and a loop that starts a million short ones never holds a million. If those that
- *             begin meanwhile park instead, or one of them takes long, it waits for many more
- *             starts before it does so again, and the ring spills. Those that are stolen count for
- *             neither.
+ * Pressure    A spawner that has filled the ring makes way for those in it, and in the global
+ *             queue, once per half a ring that it starts: most goroutines run to their ends, and
+ *             then share a few warm stacks, and a loop that starts a million short ones never holds
+ *             a million. Those that park for a moment only are soon among those in the global
+ *             queue, and end. If that takes long, or they park and have become a crowd, it waits
+ *             for sixteen times as many starts before it does so again, GOR__WAY_LATE at most, and
+ *             then lets those in the ring alone go first. Those that are stolen count for neither.
  */
-#define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did              */
-#define GOR__WAY_TICKS  (64 * (uint64_t)GOR__ARCH_TICKS)       /* a ring of short ones takes less */
-#define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                          */
-#define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins         */
+#define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did               */
+#define GOR__WAY_CROWD  8192           /* goroutines with stacks                                */
+#define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS / 2)        /* a short turn, with a page's    */
+                                                               /* first touch                    */
+#define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others, at most                             */
+#define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                         */
+#define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins        */
 
-/* After so many starts a spawner makes way again, by what began and ended meanwhile, and how long
- * that took. */
-GOR__INLINE uint32_t gor__way_after(uint64_t begun, uint64_t ended, uint64_t ticks)
+typedef struct gor__way { uint64_t begun, ended, ticks; uint32_t turns; } gor__way;
+
+static gor__way gor__way_now(const gor__p *p)
 {
-    return begun <= 2 * ended + GOR__FEW_PARKED && ticks < GOR__WAY_TICKS ? GOR__WAY_SOON
-                                                                          : GOR__WAY_LATE;
+    gor__way w = { gor__au64_load_rlx(&p->begun), gor__au64_load_rlx(&p->ended),
+                   gor__arch_ticks(), gor__au32_load_rlx(&p->tick) };
+    return w;
+}
+
+/* How many goroutines have stacks, more or less. */
+static uint64_t gor__n_alive(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    uint64_t alive = 0;
+    for (uint32_t i = 0; i < n; i++)               /* first: who ends meanwhile counts as alive */
+        alive -= gor__au64_load_rlx(&gor__p_at(i)->ended);
+    GOR__COMPILER_BARRIER();
+    for (uint32_t i = 0; i < n; i++)
+        alive += gor__au64_load_rlx(&gor__p_at(i)->begun);
+    return alive;
+}
+
+/* After so many starts a spawner makes way again, by what began and ended since `from`. */
+static uint32_t gor__way_after(const gor__p *p, gor__way from)
+{
+    gor__way now = gor__way_now(p);
+    uint32_t turns = now.turns - from.turns, later = 16 * gor__au32_load_rlx(&p->way_after);
+    bool they_end = now.begun - from.begun <= 2 * (now.ended - from.ended) + GOR__FEW_PARKED;
+    if (turns < GOR__WAY_TURNS && now.ticks - from.ticks < turns * GOR__WAY_TICKS &&
+        (they_end || gor__n_alive() < GOR__WAY_CROWD))
+        return GOR__WAY_SOON;
+    return later < GOR__WAY_LATE ? later : GOR__WAY_LATE;
 }
 
 static GOR__NOINLINE void gor__make_way(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    uint64_t begun = gor__au64_load_rlx(&p->begun), ended = gor__au64_load_rlx(&p->ended), from;
     uint64_t started = gor__au64_load_rlx(&p->started);
+    gor__way from;
     if (started - gor__au64_load_rlx(&p->way_mark) < gor__au32_load_rlx(&p->way_after) ||
         gor__m_g(m) == &m->g0 || !gor__is_ordinary(gor__m_g(m)))
         return;
     gor__au64_store_rlx(&p->way_mark, started);    /* before others do so, too */
-    from = gor__arch_ticks();
-    gor__yield();
-    if (gor__m_p(gor__self()) != p)
-        return;                                    /* others ran it, and count there */
-    begun = gor__au64_load_rlx(&p->begun) - begun;
-    ended = gor__au64_load_rlx(&p->ended) - ended;
-    gor__au32_store_rlx(&p->way_after,
-                        gor__way_after(begun, ended, gor__arch_ticks() - from));
+    from = gor__way_now(p);
+    if (gor__au32_load_rlx(&gor__rt.global.n) &&
+        gor__au32_load_rlx(&p->way_after) == GOR__WAY_SOON)
+        gor__yield_to_all();
+    else
+        gor__yield();
+    if (gor__m_p(gor__self()) == p)                /* else others ran it, and count there */
+        gor__au32_store_rlx(&p->way_after, gor__way_after(p, from));
 }
 
 /* Is there room for one more and the spawner? */

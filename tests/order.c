@@ -112,3 +112,35 @@ TESTF(what_a_busy_processor_would_run_next_is_run_by_another)
     for (int i = 0; i < 20; i++)
         IS(gor_run_with(&o, start_one_and_compute, NULL), 0);
 }
+
+/* -- a crowd that sleeps for a moment ------------------------------------------------------------ */
+
+static void take_a_nap(void *p)
+{
+    IS(gor_sleep(GOR_US), 0);
+    atomic_fetch_sub((_Atomic int *)p, 1);
+}
+
+static int start_nappers(void *p)
+{
+    gor_wg wg = { 0 };
+    _Atomic int alive = 0;
+    int n = scaled_goroutines(100000), most = 0, now;
+    (void)p;
+    for (int i = 0; i < n; i++) {
+        now = atomic_fetch_add(&alive, 1) + 1;
+        most = now > most ? now : most;
+        START(&wg, take_a_nap, &alive);
+    }
+    IS(gor_wg_wait(&wg), 0);
+    return most;
+}
+
+/* An endless quantum: who starts them stops only of his own accord. */
+TESTF(who_starts_many_that_sleep_for_a_moment_lets_them_end_meanwhile)
+{
+    gor_options o = { .procs = 1, .quantum = 3600 * GOR_SEC };
+    if (getenv("GORDEBUG") != NULL)
+        SKIP("stress: rings hold four");
+    OK(gor_run_with(&o, start_nappers, NULL) < 20000);
+}

@@ -176,6 +176,18 @@ GOR__INLINE void gor__yield_here(gor__m *m)
 
 GOR__SWITCHES static void gor__yield(void) { gor__yield_here(gor__self()); }
 
+/* Let those go first, too, whom every P looks for. */
+GOR__SWITCHES static void gor__yield_to_all(void)
+{
+    gor__m *m = gor__self();
+    gor__g *g = gor__m_g(m);
+    gor__switch_begin(g);
+    gor__set_runnable(g);
+    gor__ready_global(g);
+    gor__switch_away(m, g);
+    gor__resumed(g);
+}
+
 /* -- looking everywhere, on g0 ------------------------------------------------------------- */
 
 static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *count, bool fresh,
