@@ -1153,7 +1153,7 @@ typedef struct gor_timer {
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
-    gor__aptr owner;                   /* the heap that it is in, or NULL                        */
+    gor__aptr owner;                   /* whose timers it is among, or NULL                      */
     uint32_t  index;                   /* its place there                                        */
     uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
     void     *run;                     /* the goroutine that its last firing started; or it is
@@ -1778,7 +1778,8 @@ typedef gor_ctx     ctx_t;
  *   park          leave the CPU until someone calls gor__ready. yield: leave it, stay runnable.
  *   ready         make a G runnable: it owns no wait any more, and goes into a run queue.
  *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
- *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
+ *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node; or as
+ *                 its only timer.
  *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
  *                 first. Spilled into the global queue, or, what has not begun, onto the stack
  *                 `fresh` ([ready] I4). high, low: queues by priority.
@@ -4736,7 +4737,7 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
 
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
-typedef struct gor__timers {           /* see [timer] */
+typedef struct gor__timers {           /* see [due], [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
@@ -5099,7 +5100,8 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
  *                gaps; each when >= the one before. There is no gap at head.
  *             D3 n + tail - head <= cap: so whatever is in the line has a place in the heap.
  *             D4 The line is closed up when there is no room and most of it is gaps: so that each
- *                timer is moved a few times at most, whatever the order.
+ *                timer is moved a few times at most, whatever the order. Without memory for more
+ *                room, any gap will do.
  * Locks       The owner's ([timer]).
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
  *             1996). The line: a timing list of one duration, as in Varghese and Lauck, "Hashed and
@@ -5397,11 +5399,13 @@ GOR__INLINE void gor__timers_publish(gor__timers *h)
     gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-/* One more, due at when, has been added. */
-GOR__INLINE void gor__timers_publish_one(gor__timers *h, int64_t when)
+/* One more, due at when, has been added. True: it is the first. */
+GOR__INLINE bool gor__timers_publish_one(gor__timers *h, int64_t when)
 {
-    if (when < gor__ai64_load_rlx(&h->first))
-        gor__ai64_store_rel(&h->first, when);      /* rel timers.first */
+    if (when >= gor__ai64_load_rlx(&h->first))
+        return false;
+    gor__ai64_store_rel(&h->first, when);          /* rel timers.first */
+    return true;
 }
 
 static uint32_t gor__timers_n(gor__timers *h)
@@ -5433,22 +5437,23 @@ static int gor__timers_grow_locked(gor__timers *h)
         gor__due_free(spare, spare_cap);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
-    if (!spare)
+    if (!spare && h->gaps)
         gor__line_close_up(h);
     if (gor__due_has_room(h))
         return 0;
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is nowhere and whose when is set, into h. False: there is no room. */
-static bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
+/* Put t, which is nowhere and whose when is set, into h. False: there is no room. *soonest: it is
+ * the first. */
+static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
 {
     gor__timer_entry e = { t->when, t };
     if (!gor__due_make_room(h))
         return false;
     gor__aptr_store_rel(&t->owner, h);
     gor__due_add(h, e);
-    gor__timers_publish_one(h, e.when);
+    *soonest = gor__timers_publish_one(h, e.when);
     return true;
 }
 
@@ -5464,16 +5469,15 @@ GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* The same, whatever there is. Any thread. 0 or -ENOMEM; *soonest: it is the first. */
+/* The same, whatever there is. Any thread. 0 or -ENOMEM. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
-    int64_t when = t->when;
     bool added;
     int rc = 0;
+    *soonest = false;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
+    while (!(added = gor__timers_add_locked(h, t, soonest)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    *soonest = added && gor__ai64_load_rlx(&h->first) == when;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return added ? 0 : -ENOMEM;
 }
@@ -5622,6 +5626,7 @@ static size_t gor__timers_run(gor__timers *h)
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
     gor_timer *t;
+    bool soonest;
     uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
@@ -5631,7 +5636,7 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     if (gor__due_reserve(to, n))
         while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
             gor__due_remove(from, t);
-            gor__timers_add_locked(to, t);
+            gor__timers_add_locked(to, t, &soonest);
         }
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);
@@ -5786,7 +5791,7 @@ static void gor__lock_idle_p(void)
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the heaps a last time.
+ *                wakes it. It publishes its time before it looks at the timers a last time.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -6038,7 +6043,7 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Call after starting a timer that became the first of its heap. */
+/* Call after starting a timer that became the first of its processor. */
 GOR__INLINE void gor__timer_added(int64_t when)
 {
     if (gor__au32_load_rlx(&gor__shared) == 0)
@@ -6048,8 +6053,8 @@ GOR__INLINE void gor__timer_added(int64_t when)
         gor__sleeper_tell(when);
 }
 
-/* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
- * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
+/* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
+ * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
 static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
     bool was = gor__timer_del(t);
@@ -8757,7 +8762,7 @@ static void gor__wait_for_locked(gor__m *m)
 #define GOR__WAY_CROWD  8192           /* goroutines with stacks                                */
 #define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS / 2)        /* a short turn, with a page's    */
                                                                /* first touch                    */
-#define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others, at most                             */
+#define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others: that was a detour                   */
 #define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                         */
 #define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins        */
 
@@ -8770,16 +8775,14 @@ static gor__way gor__way_now(const gor__p *p)
     return w;
 }
 
-/* How many goroutines have stacks, more or less. */
-static uint64_t gor__n_alive(void)
+/* How many goroutines have stacks, more or less: others begin and end meanwhile. */
+static int64_t gor__n_alive(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    uint64_t alive = 0;
-    for (uint32_t i = 0; i < n; i++)               /* first: who ends meanwhile counts as alive */
-        alive -= gor__au64_load_rlx(&gor__p_at(i)->ended);
-    GOR__COMPILER_BARRIER();
+    int64_t alive = 0;
     for (uint32_t i = 0; i < n; i++)
-        alive += gor__au64_load_rlx(&gor__p_at(i)->begun);
+        alive += (int64_t)(gor__au64_load_rlx(&gor__p_at(i)->begun) -
+                           gor__au64_load_rlx(&gor__p_at(i)->ended));
     return alive;
 }
 
@@ -8789,7 +8792,9 @@ static uint32_t gor__way_after(const gor__p *p, gor__way from)
     gor__way now = gor__way_now(p);
     uint32_t turns = now.turns - from.turns, later = 16 * gor__au32_load_rlx(&p->way_after);
     bool they_end = now.begun - from.begun <= 2 * (now.ended - from.ended) + GOR__FEW_PARKED;
-    if (turns < GOR__WAY_TURNS && now.ticks - from.ticks < turns * GOR__WAY_TICKS &&
+    if (turns >= GOR__WAY_TURNS)
+        return GOR__WAY_LATE;
+    if (now.ticks - from.ticks < turns * GOR__WAY_TICKS &&
         (they_end || gor__n_alive() < GOR__WAY_CROWD))
         return GOR__WAY_SOON;
     return later < GOR__WAY_LATE ? later : GOR__WAY_LATE;
@@ -9290,7 +9295,8 @@ GOR__INLINE void gor__leave(gor__m *m)
  *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
  *                      is claimed; hand over the value; unlock; gor__wake.
  * Invariants  I1 A wait is claimed once: by swapping fired 0 -> 1, or, if it has one source only,
- *                by taking its node. Who claimed it must wake it, and is the only one who may.
+ *                by taking its node, or as its timer fires. Who claimed it must wake it, and is
+ *                the only one who may.
  *             I2 A node is read and written under its object's lock, until it is taken; after that
  *                by the claimer; after the wake-up by nobody but the waiter.
  *             I3 A waiter returns only when it has been woken and none of its nodes is in a queue.
@@ -11009,6 +11015,7 @@ static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
 {
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
+    /* A thread claims its deadline itself, and is not counted as one that others must wake. */
     gor__wait_init(&w, why, NULL, own || (deadline != GOR_FOREVER && !gor__self()));
     return gor__block(&w, deadline, own);
 }
@@ -13045,7 +13052,7 @@ int gor_sleep(int64_t ns)
     return ns > 0 ? gor__sleep_until(gor__due_in(ns)) : gor__sleep_not();
 }
 
-/* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
+/* -- timers: what fires runs under a lock ([timer] I3) ---------------------------------- */
 
 typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_call;
 
@@ -13067,7 +13074,7 @@ GOR__INLINE bool gor__timer_revoke(gor_timer *t)
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
-/* True: t was in its heap, or had fired and its run had not begun; now neither. */
+/* True: t was pending, or had fired and its run had not begun; now neither. */
 GOR__INLINE bool gor__timer_cancel(gor_timer *t)
 {
     return gor__timer_end(t) || gor__timer_revoke(t);
@@ -13521,7 +13528,7 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         gor__ctx_cancel_tree(c, err, cause);
 }
 
-/* Become the one who sets the timer of c, which may say that it is in a heap of a run that has left
+/* Become the one who sets the timer of c, which may say that it is one of a run that has left
  * orphans, or forked. False: it is set, or nobody needs it. */
 static bool gor__ctx_claim_timer(gor_ctx *c)
 {
@@ -17146,7 +17153,7 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* A timer that outlives its P is in no heap any more; that of a gor_after is ours. One on a packed
+/* A timer that outlives its P is nowhere any more; that of a gor_after is ours. One on a packed
  * stack goes with it. */
 static void gor__timer_abandon(gor_timer *t)
 {
@@ -17496,7 +17503,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (uint32_t i = 0; i < h->n && !bad; i++) {
         const gor_timer *t = h->heap[i].timer;
-        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
+        if (t->index != i || t->when != h->heap[i].when || gor__aptr_load_rlx(&t->owner) != h)
             bad = 1;                               /* [due] D1; [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
             bad = 2;                               /* [due] D1 */
@@ -17504,7 +17511,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     for (uint32_t at = h->head; at != h->tail && !bad; at++) {
         const gor__timer_entry *e = gor__line_at(h, at);
         gaps += !e->timer;
-        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) ||
+        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) || e->timer->when != e->when ||
                          gor__aptr_load_rlx(&e->timer->owner) != h))
             bad = 1;                               /* [due] D2; [timer] I1 */
         else if (at == h->head ? !e->timer : gor__line_at(h, at - 1)->when > e->when)

@@ -408,6 +408,93 @@ static void fault(bench *b)
     munmap(p, size);
 }
 
+/* -- sleeping for 1 ms ------------------------------------------------------------------------ */
+
+/* Those asleep, the first to wake first, for all sleep as long; the stacks of those that have woken
+ * are used again, the warmest first. Each reads the clock twice, as the case says; whether the first
+ * is to wake is seen by what the last one read. */
+typedef struct sleeper {
+    context         c;
+    struct sleeper *next;
+    int64_t         begin;
+    uint8_t        *slot;
+} sleeper;
+
+enum { BED_SIZE = 65536, BEDS = 65536 };       /* as far apart as gor's smaller stacks */
+
+static struct {
+    sleeper *free, *first, **last;
+    int64_t  latest;                   /* what was read last */
+    char    *beds;
+    int64_t  beds_used;
+} dorm;
+
+static void sleep_1ms(context *self)
+{
+    sleeper *s = (sleeper *)(void *)self;
+    s->begin = dorm.latest = bench_now();
+    s->next = NULL;
+    *dorm.last = s;
+    dorm.last = &s->next;
+    swap(&s->c.sp, outside.sp);
+    dorm.latest = bench_now();
+    *s->slot = dorm.latest - s->begin >= BENCH_MS;
+    s->next = dorm.free;
+    dorm.free = s;
+    swap(&s->c.sp, outside.sp);
+}
+
+/* The first bytes of a bed are its sleeper's, in the page that is its stack's, too. */
+static sleeper *sleeper_new(void)
+{
+    char *top = dorm.beds + ++dorm.beds_used * BED_SIZE;
+    sleeper *s = (sleeper *)(void *)(top - sizeof *s);
+    if (dorm.beds_used > BEDS)
+        bench_die("sleepers", "too slow: more are asleep at once than there are beds");
+    s->c.top = (char *)s - (dorm.beds_used & 15) * 128;
+    return s;
+}
+
+static void wake_those_due(void)
+{
+    while (dorm.first && dorm.latest - dorm.first->begin >= BENCH_MS) {
+        sleeper *s = dorm.first;
+        dorm.first = s->next;
+        if (!dorm.first)
+            dorm.last = &dorm.first;
+        swap(&outside.sp, s->c.sp);
+    }
+}
+
+static void sleepers(bench *b)
+{
+    uint8_t *slot = must_alloc(b->n, 1);
+
+    dorm.last = &dorm.first;
+    dorm.beds = mmap(NULL, (size_t)BEDS * BED_SIZE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (dorm.beds == MAP_FAILED)
+        bench_die("mmap", "out of memory");
+    start(b);
+    for (int64_t i = 0; i < b->n; i++) {
+        sleeper *s = dorm.free ? dorm.free : sleeper_new();
+        if (s == dorm.free)
+            dorm.free = s->next;
+        s->slot = &slot[i];
+        make(&s->c, sleep_1ms);
+        swap(&outside.sp, s->c.sp);
+        wake_those_due();
+    }
+    while (dorm.first) {
+        dorm.latest = bench_now();
+        wake_those_due();
+    }
+    stop(b);
+    result(b, b->n, sum_bytes(slot, b->n), (uint64_t)b->n);
+    munmap(dorm.beds, (size_t)BEDS * BED_SIZE);
+    free(slot);
+}
+
 /* -- the table -------------------------------------------------------------------------------- */
 
 static const bench_case cases[] = {
@@ -426,6 +513,8 @@ static const bench_case cases[] = {
     { "ring1000",      50000000, ring1000 },      /* a switch                                    */
     { "mutex",        100000000, mutex },         /* a locked swap, an increment, a store        */
     { "timer",         30000000, timer },         /* a look at the processor's counter           */
+    { "sleepers",        100000, sleepers },      /* a first frame, four switches, two looks at
+                                                     the clock, the first touch of its stack     */
     { "parked1m",       1000000, fault },         /* the first touch of a page                   */
     { "grow_yield",        1000, grow_yield },    /* a switch; N contexts                        */
     { "grow_ring",         1000, grow_ring },     /* the same                                    */

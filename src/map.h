@@ -41,7 +41,8 @@
  *   park          leave the CPU until someone calls gor__ready. yield: leave it, stay runnable.
  *   ready         make a G runnable: it owns no wait any more, and goes into a run queue.
  *   wait, node    a blocked operation; its place in the queue of one thing it waits for.
- *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node.
+ *   claim         become the one who ends a wait: fired 0 -> 1, or taking its only node; or as
+ *                 its only timer.
  *   run queue     a ring per P; before it one slot, next: woken by the running goroutine, runs
  *                 first. Spilled into the global queue, or, what has not begun, onto the stack
  *                 `fresh` ([ready] I4). high, low: queues by priority.

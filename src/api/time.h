@@ -17,7 +17,7 @@ typedef struct gor_timer {
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
-    gor__aptr owner;                   /* the heap that it is in, or NULL                        */
+    gor__aptr owner;                   /* whose timers it is among, or NULL                      */
     uint32_t  index;                   /* its place there                                        */
     uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
     void     *run;                     /* the goroutine that its last firing started; or it is

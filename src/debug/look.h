@@ -91,7 +91,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     gor__lock(&h->lock, GOR__RANK_TIMERS);
     for (uint32_t i = 0; i < h->n && !bad; i++) {
         const gor_timer *t = h->heap[i].timer;
-        if (t->index != i || gor__aptr_load_rlx(&t->owner) != h)
+        if (t->index != i || t->when != h->heap[i].when || gor__aptr_load_rlx(&t->owner) != h)
             bad = 1;                               /* [due] D1; [timer] I1 */
         else if (i && h->heap[(i - 1) / GOR__HEAP_ARITY].when > h->heap[i].when)
             bad = 2;                               /* [due] D1 */
@@ -99,7 +99,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     for (uint32_t at = h->head; at != h->tail && !bad; at++) {
         const gor__timer_entry *e = gor__line_at(h, at);
         gaps += !e->timer;
-        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) ||
+        if (e->timer && (e->timer->index != (at | GOR__IN_LINE) || e->timer->when != e->when ||
                          gor__aptr_load_rlx(&e->timer->owner) != h))
             bad = 1;                               /* [due] D2; [timer] I1 */
         else if (at == h->head ? !e->timer : gor__line_at(h, at - 1)->when > e->when)

@@ -288,7 +288,7 @@ static int gor__threads_left(void)
     return n;
 }
 
-/* A timer that outlives its P is in no heap any more; that of a gor_after is ours. One on a packed
+/* A timer that outlives its P is nowhere any more; that of a gor_after is ours. One on a packed
  * stack goes with it. */
 static void gor__timer_abandon(gor_timer *t)
 {

@@ -184,7 +184,7 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
 
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
-typedef struct gor__timers {           /* see [timer] */
+typedef struct gor__timers {           /* see [due], [timer] */
     gor__spin lock;
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */

@@ -9,7 +9,8 @@
  *                gaps; each when >= the one before. There is no gap at head.
  *             D3 n + tail - head <= cap: so whatever is in the line has a place in the heap.
  *             D4 The line is closed up when there is no room and most of it is gaps: so that each
- *                timer is moved a few times at most, whatever the order.
+ *                timer is moved a few times at most, whatever the order. Without memory for more
+ *                room, any gap will do.
  * Locks       The owner's ([timer]).
  * Source      4-ary heap: fewer levels, and four children share a cache line (LaMarca, Ladner,
  *             1996). The line: a timing list of one duration, as in Varghese and Lauck, "Hashed and

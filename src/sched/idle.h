@@ -8,7 +8,7 @@
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the heaps a last time.
+ *                wakes it. It publishes its time before it looks at the timers a last time.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -260,7 +260,7 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Call after starting a timer that became the first of its heap. */
+/* Call after starting a timer that became the first of its processor. */
 GOR__INLINE void gor__timer_added(int64_t when)
 {
     if (gor__au32_load_rlx(&gor__shared) == 0)
@@ -270,8 +270,8 @@ GOR__INLINE void gor__timer_added(int64_t when)
         gor__sleeper_tell(when);
 }
 
-/* Take t out of its heap; true if it was in one. A foreign thread may have taken the last one: then
- * [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
+/* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
+ * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
 static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
     bool was = gor__timer_del(t);

@@ -13,7 +13,7 @@
 #define GOR__WAY_CROWD  8192           /* goroutines with stacks                                */
 #define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS / 2)        /* a short turn, with a page's    */
                                                                /* first touch                    */
-#define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others, at most                             */
+#define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others: that was a detour                   */
 #define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                         */
 #define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins        */
 
@@ -26,16 +26,14 @@ static gor__way gor__way_now(const gor__p *p)
     return w;
 }
 
-/* How many goroutines have stacks, more or less. */
-static uint64_t gor__n_alive(void)
+/* How many goroutines have stacks, more or less: others begin and end meanwhile. */
+static int64_t gor__n_alive(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    uint64_t alive = 0;
-    for (uint32_t i = 0; i < n; i++)               /* first: who ends meanwhile counts as alive */
-        alive -= gor__au64_load_rlx(&gor__p_at(i)->ended);
-    GOR__COMPILER_BARRIER();
+    int64_t alive = 0;
     for (uint32_t i = 0; i < n; i++)
-        alive += gor__au64_load_rlx(&gor__p_at(i)->begun);
+        alive += (int64_t)(gor__au64_load_rlx(&gor__p_at(i)->begun) -
+                           gor__au64_load_rlx(&gor__p_at(i)->ended));
     return alive;
 }
 
@@ -45,7 +43,9 @@ static uint32_t gor__way_after(const gor__p *p, gor__way from)
     gor__way now = gor__way_now(p);
     uint32_t turns = now.turns - from.turns, later = 16 * gor__au32_load_rlx(&p->way_after);
     bool they_end = now.begun - from.begun <= 2 * (now.ended - from.ended) + GOR__FEW_PARKED;
-    if (turns < GOR__WAY_TURNS && now.ticks - from.ticks < turns * GOR__WAY_TICKS &&
+    if (turns >= GOR__WAY_TURNS)
+        return GOR__WAY_LATE;
+    if (now.ticks - from.ticks < turns * GOR__WAY_TICKS &&
         (they_end || gor__n_alive() < GOR__WAY_CROWD))
         return GOR__WAY_SOON;
     return later < GOR__WAY_LATE ? later : GOR__WAY_LATE;

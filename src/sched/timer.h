@@ -42,11 +42,13 @@ GOR__INLINE void gor__timers_publish(gor__timers *h)
     gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-/* One more, due at when, has been added. */
-GOR__INLINE void gor__timers_publish_one(gor__timers *h, int64_t when)
+/* One more, due at when, has been added. True: it is the first. */
+GOR__INLINE bool gor__timers_publish_one(gor__timers *h, int64_t when)
 {
-    if (when < gor__ai64_load_rlx(&h->first))
-        gor__ai64_store_rel(&h->first, when);      /* rel timers.first */
+    if (when >= gor__ai64_load_rlx(&h->first))
+        return false;
+    gor__ai64_store_rel(&h->first, when);          /* rel timers.first */
+    return true;
 }
 
 static uint32_t gor__timers_n(gor__timers *h)
@@ -78,22 +80,23 @@ static int gor__timers_grow_locked(gor__timers *h)
         gor__due_free(spare, spare_cap);
         gor__lock(&h->lock, GOR__RANK_TIMERS);
     }
-    if (!spare)
+    if (!spare && h->gaps)
         gor__line_close_up(h);
     if (gor__due_has_room(h))
         return 0;
     return spare ? -EAGAIN : -ENOMEM;
 }
 
-/* Put t, which is nowhere and whose when is set, into h. False: there is no room. */
-static bool gor__timers_add_locked(gor__timers *h, gor_timer *t)
+/* Put t, which is nowhere and whose when is set, into h. False: there is no room. *soonest: it is
+ * the first. */
+static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
 {
     gor__timer_entry e = { t->when, t };
     if (!gor__due_make_room(h))
         return false;
     gor__aptr_store_rel(&t->owner, h);
     gor__due_add(h, e);
-    gor__timers_publish_one(h, e.when);
+    *soonest = gor__timers_publish_one(h, e.when);
     return true;
 }
 
@@ -109,16 +112,15 @@ GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* The same, whatever there is. Any thread. 0 or -ENOMEM; *soonest: it is the first. */
+/* The same, whatever there is. Any thread. 0 or -ENOMEM. */
 static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
 {
-    int64_t when = t->when;
     bool added;
     int rc = 0;
+    *soonest = false;
     gor__lock(&h->lock, GOR__RANK_TIMERS);
-    while (!(added = gor__timers_add_locked(h, t)) && rc != -ENOMEM)
+    while (!(added = gor__timers_add_locked(h, t, soonest)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    *soonest = added && gor__ai64_load_rlx(&h->first) == when;
     gor__unlock(&h->lock, GOR__RANK_TIMERS);
     return added ? 0 : -ENOMEM;
 }
@@ -267,6 +269,7 @@ static size_t gor__timers_run(gor__timers *h)
 static bool gor__timers_move(gor__timers *to, gor__timers *from)
 {
     gor_timer *t;
+    bool soonest;
     uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
@@ -276,7 +279,7 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     if (gor__due_reserve(to, n))
         while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
             gor__due_remove(from, t);
-            gor__timers_add_locked(to, t);
+            gor__timers_add_locked(to, t, &soonest);
         }
     gor__timers_publish(from);
     gor__unlock(&from->lock, GOR__RANK_TIMERS);

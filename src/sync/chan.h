@@ -178,6 +178,7 @@ static int gor__wait_for_nothing(int64_t deadline, enum gor__why why)
 {
     gor__cancel *own = gor__own_ctx();
     gor__wait w;
+    /* A thread claims its deadline itself, and is not counted as one that others must wake. */
     gor__wait_init(&w, why, NULL, own || (deadline != GOR_FOREVER && !gor__self()));
     return gor__block(&w, deadline, own);
 }

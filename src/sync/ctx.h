@@ -199,7 +199,7 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         gor__ctx_cancel_tree(c, err, cause);
 }
 
-/* Become the one who sets the timer of c, which may say that it is in a heap of a run that has left
+/* Become the one who sets the timer of c, which may say that it is one of a run that has left
  * orphans, or forked. False: it is set, or nobody needs it. */
 static bool gor__ctx_claim_timer(gor_ctx *c)
 {

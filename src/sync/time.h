@@ -38,7 +38,7 @@ int gor_sleep(int64_t ns)
     return ns > 0 ? gor__sleep_until(gor__due_in(ns)) : gor__sleep_not();
 }
 
-/* -- timers: what fires runs under the heap's lock ([timer] I3) ---------------------------- */
+/* -- timers: what fires runs under a lock ([timer] I3) ---------------------------------- */
 
 typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_call;
 
@@ -60,7 +60,7 @@ GOR__INLINE bool gor__timer_revoke(gor_timer *t)
     return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
 }
 
-/* True: t was in its heap, or had fired and its run had not begun; now neither. */
+/* True: t was pending, or had fired and its run had not begun; now neither. */
 GOR__INLINE bool gor__timer_cancel(gor_timer *t)
 {
     return gor__timer_end(t) || gor__timer_revoke(t);

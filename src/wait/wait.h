@@ -6,7 +6,8 @@
  *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
  *                      is claimed; hand over the value; unlock; gor__wake.
  * Invariants  I1 A wait is claimed once: by swapping fired 0 -> 1, or, if it has one source only,
- *                by taking its node. Who claimed it must wake it, and is the only one who may.
+ *                by taking its node, or as its timer fires. Who claimed it must wake it, and is
+ *                the only one who may.
  *             I2 A node is read and written under its object's lock, until it is taken; after that
  *                by the claimer; after the wake-up by nobody but the waiter.
  *             I3 A waiter returns only when it has been woken and none of its nodes is in a queue.
