@@ -13016,13 +13016,13 @@ bool gor_barrier_wait(gor_barrier *b)
 
 int64_t gor_now(void) { return gor__os_now(); }
 
-/* Until t, which has not come yet. */
-static int gor__sleep_until(int64_t t)
+/* Until t. has_come: it is past, and there is nothing to wait for. */
+static int gor__sleep(int64_t t, bool has_come)
 {
     int rc;
     gor__enter();
     rc = gor__own_ctx_err();
-    if (rc == 0) {
+    if (rc == 0 && !has_come) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
         if (rc == -ETIMEDOUT && gor__os_now() >= t)
@@ -13032,25 +13032,9 @@ static int gor__sleep_until(int64_t t)
     return rc;
 }
 
-/* It has come. */
-static int gor__sleep_not(void)
-{
-    int rc;
-    gor__enter();
-    rc = gor__own_ctx_err();
-    gor__leave(gor__self());
-    return rc;
-}
+int gor_sleep_until(int64_t t) { return gor__sleep(t, gor__is_past(t)); }
 
-int gor_sleep_until(int64_t t)
-{
-    return gor__is_past(t) ? gor__sleep_not() : gor__sleep_until(t);
-}
-
-int gor_sleep(int64_t ns)
-{
-    return ns > 0 ? gor__sleep_until(gor__due_in(ns)) : gor__sleep_not();
-}
+int gor_sleep(int64_t ns) { return gor__sleep(gor__due_in(ns), ns <= 0); }
 
 /* -- timers: what fires runs under a lock ([timer] I3) ---------------------------------- */
 

@@ -127,9 +127,9 @@ static int start_nappers(void *p)
 {
     gor_wg wg = { 0 };
     _Atomic int alive = 0;
-    int n = N_NAPPERS, most = 0, now;
+    int most = 0, now;
     (void)p;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < N_NAPPERS; i++) {
         now = atomic_fetch_add(&alive, 1) + 1;
         most = now > most ? now : most;
         START(&wg, take_a_nap, &alive);
@@ -187,7 +187,7 @@ static int start_parkers(void *p)
     return n_begun;
 }
 
-/* As before: a page each. The rest wait, each a small object, until he has started all. */
+/* Who begins takes a page. The rest wait, each a small object, until he has started all. */
 TESTF(who_starts_many_that_park_lets_some_thousands_begin_and_no_more)
 {
     gor_options o = { .procs = 1, .quantum = 3600 * GOR_SEC };
