@@ -16512,11 +16512,14 @@ static void gor__trace_forget(void)
  *             nobody waits for an fd or a signal, and every thread of the process is one of ours,
  *             or asleep in a gor call without a deadline, or was there before main (a tool's).
  *             Then nobody can wake anybody.
- *             Otherwise the question is asked again once a second, as long as it may be answered
- *             differently.
+ *             Otherwise the question is asked again, as long as it may be answered differently:
+ *             after a second, then after as long as nobody has run, so that a program at rest is
+ *             left alone. The first to run on a processor that was at rest pays for its cold
+ *             caches, and threads are listed by a dozen system calls.
  */
 #define GOR__SYSMON_MIN_NS (25 * GOR_US)
-#define GOR__RECHECK_NS  (1 * GOR_SEC)
+#define GOR__RECHECK_MIN_NS (1 * GOR_SEC)
+#define GOR__RECHECK_MAX_NS (8 * GOR_SEC)
 #define GOR__MAX_TOOLS   16
 
 static int gor__tool_tids[GOR__MAX_TOOLS];     /* older than main: of sanitizers, emulators */
@@ -16751,6 +16754,26 @@ static void gor__report_deadlock(void)
     gor__fatal("all goroutines are asleep - deadlock!", NULL);
 }
 
+/* Nobody has run since; activity is theirs by then. */
+static struct {
+    uint64_t activity;
+    int64_t  since;
+} gor__rest;
+
+/* When to ask whether all are asleep for ever, since it is not sure now. */
+static int64_t gor__ask_again_at(void)
+{
+    int64_t now = gor__os_now(), rested;
+    uint64_t activity = gor__activity();
+    if (activity != gor__rest.activity) {
+        gor__rest.activity = activity;
+        gor__rest.since = now;
+    }
+    rested = now - gor__rest.since;
+    return now + (rested < GOR__RECHECK_MIN_NS ? GOR__RECHECK_MIN_NS :
+                  rested > GOR__RECHECK_MAX_NS ? GOR__RECHECK_MAX_NS : rested);
+}
+
 /* Sleep until a P is taken; the flag first, then the question, or its answer would be old. */
 static void gor__sysmon_sleep(void)
 {
@@ -16766,7 +16789,7 @@ static void gor__sysmon_sleep(void)
     if (q == GOR__BUSY)
         until = gor__os_now() + gor__sysmon_period();
     else if (q == GOR__QUIET_ASK_AGAIN)
-        until = gor__os_now() + GOR__RECHECK_NS;
+        until = gor__ask_again_at();
     tidy_at = q == GOR__BUSY ? GOR_FOREVER : gor__tidy_all();
     until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
@@ -16830,6 +16853,7 @@ static void *gor__sysmon_thread(void *arg)
 {
     (void)arg;
     gor__sysmon_tid = gor__os_tid();
+    gor__rest.activity = UINT64_MAX;               /* another run's */
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
         gor__watch_fresh();                        /* before who wakes a P for what it moves */

@@ -53,10 +53,10 @@ static long n_waits(void)
     return u.ru_nvcsw;
 }
 
-/* On a thread, for all goroutines sleep. The least of the slices, in each of which the watch looks
- * around: a virtual machine's processor may be given to others for milliseconds, which count as if
- * who had it had used them. Where that is so all the time, this thread, which wakes as often, has
- * its share of it. */
+/* On a thread, for all goroutines sleep. The least of the slices: what sysmon does ever more seldom
+ * is not in each, and a virtual machine's processor may be given to others for milliseconds, which
+ * count as if who had it had used them. Where that is so all the time, this thread, which wakes in
+ * each, has its share of it. */
 static void *watch(void *p)
 {
     int64_t slice[SLICES], own[SLICES];
@@ -117,7 +117,7 @@ static void rest(enum further further, int64_t lasts)
              (long long)(r.took / GOR_US), (long long)(r.lasts / GOR_MS), r.waits, SLICES,
              (long long)(r.noise / GOR_US));
     OK(r.took <= 5 * GOR_MS + 4 * r.noise);
-    OK(r.waits <= 5 * SLICES);
+    OK(r.waits <= 3 * SLICES);         /* one each is the watch's */
 }
 
 TESTF(goroutines_that_are_parked_cost_no_cpu) { rest(NOTHING, 5 * GOR_SEC); }
