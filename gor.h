@@ -35,7 +35,7 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue] [clock]
- *            [spin] [alloc] [stack] [core] [due] [timer] [window] [lone] [idle] [owned] [runq]
+ *            [spin] [alloc] [stack] [core] [due] [window] [owned] [timer] [lone] [idle] [runq]
  *            [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
  *            [poll] [report] [life] [channel] [fork] [select] [locks] [counters] [time]
  *            [context] [faults] [block] [tidy] [fd] [net] [file] [dial] [signal] [preempt]
@@ -4735,10 +4735,17 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
     gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
 } gor__taskq;
 
+typedef struct gor__ownable {          /* a lock that a P may own: see [owned]                 */
+    gor__spin lock;                    /* its word only: first, see gor__lock_owned            */
+    gor__au32 barred;                  /* to windows, by who takes it from its owner           */
+    uint32_t  own, times;              /* under the lock: the word of the P that used it last, */
+                                       /* and how often in a row, as far as that is counted    */
+} gor__ownable;
+
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
 typedef struct gor__timers {           /* see [due], [timer] */
-    gor__spin lock;
+    gor__ownable own;                  /* its lock                                             */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
     uint32_t cap, mask;                /* mask: cap - 1                                        */
@@ -5355,6 +5362,230 @@ static bool gor__due_make_room(gor__timers *h)
     return gor__due_has_room(h);
 }
 
+/* ==== [window] plain loads and stores that others can wait for ===================================
+ * What        The few instructions in which an M looks at a word and then changes it, or what
+ *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
+ *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
+ * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
+ *                taken off after the last store.
+ *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
+ *                finds that each of them is over, or has seen it: a membarrier stands between the
+ *                change and the look at the marks. It is a word that no window stores to: one that
+ *                does reads what it stored last itself, and wipes out the change, again and again.
+ *             W3 Nothing is touched after the last store but the thread's own mark: so the object
+ *                may be freed by who comes next. The usual answer, to look for waiters after the
+ *                store, would read freed memory.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
+ *                [lone] and [runq] ask gor__windows_matter.
+ * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
+ */
+static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
+static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
+
+/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
+static gor__m gor__in_transit;
+
+/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
+ * does not end, nor its words: both answers are of one moment. */
+static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
+{
+    gor__m *m;
+    gor__lock_sched();
+    m = (gor__m *)gor__aptr_load_acq(&p->m);
+    if (m == &gor__in_transit)
+        m = NULL;
+    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
+    gor__unlock_sched();
+    return m;
+}
+
+GOR__INLINE void gor__window_open(const gor__au32 *word)
+{
+    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
+    GOR__COMPILER_BARRIER();
+}
+
+GOR__INLINE void gor__window_shut(void)
+{
+    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
+}
+
+/* Can there be a window on another P? While locks are elided there is no other. */
+GOR__INLINE bool gor__windows_matter(void)
+{
+    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
+}
+
+/* W2. An object's lock may be held: who is in a window waits for nobody. */
+static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
+{
+    uint32_t mark;
+    gor__os_membarrier();
+    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
+        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
+            gor__os_yield();                       /* acq window, in gor__p_holder */
+}
+
+/* ==== [owned] locks that one processor takes again and again =====================================
+ * What        Goroutines that talk to each other most often run on one P. A channel at which
+ *             somebody parked GOR__OWN_AFTER times in a row on the same P becomes that P's own: it
+ *             then takes the lock by a look and a plain store, in a window ([window]), instead of
+ *             by a locked instruction. Another that wants it ends that first, which takes 2 us and
+ *             disturbs the other processors. Parks are counted, and not locks: to count costs
+ *             something, and a park costs much more.
+ * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
+ *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
+ *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
+ *                free, by a compare-and-swap, which names no owner any more. While it is barred
+ *                the owner takes it by one, too, and stays the owner. To change the word alone
+ *                would bar nothing: [window] W2.
+ *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
+ *                membarriers that take them back stay rare, whatever the program does.
+ *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
+ *                another processor has come for it meanwhile.
+ * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
+ * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
+ *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
+ *             membarrier stands in for stopping the thread.
+ * Tests       tests/sync.c; checks own after a few parks
+ */
+#if GOR_CHECK || GOR__TSAN
+#define GOR__OWN_AFTER 4
+#define GOR__OWN_TICKS 1
+#else
+#define GOR__OWN_AFTER 64
+#define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
+#endif
+static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
+
+/* May one more lock become a P's own now? O3 */
+static bool gor__may_own(void)
+{
+    uint64_t now = gor__arch_ticks();
+    if (!gor__windows_matter() || now - gor__au64_load_rlx(&gor__owned_at) < GOR__OWN_TICKS)
+        return false;
+    gor__au64_store_rlx(&gor__owned_at, now);
+    return true;
+}
+
+/* The word of a free lock of this M's P, or what no lock has. */
+GOR__INLINE uint32_t gor__own_word(const gor__m *m)
+{
+    const gor__p *p = m ? gor__m_p(m) : NULL;
+    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
+}
+
+/* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
+ * gets it before gor__window_shut. False: it is taken, or barred, or not his any more. */
+GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
+{
+    gor__window_open(&l->lock.word);
+    if (GOR__LIKELY(gor__au32_load_acq(&l->barred) == 0 &&
+                    gor__au32_load_acq(&l->lock.word) == own))         /* acq spin.word */
+        return true;
+    gor__window_shut();
+    return false;
+}
+
+/* The same, and take it. */
+GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
+{
+    bool mine = gor__own_open(l, own);
+    if (mine) {
+        gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
+        gor__window_shut();
+    }
+    return mine;
+}
+
+/* O2. False: somebody else is at it. */
+static GOR__NOINLINE bool gor__lock_disown(gor__ownable *l)
+{
+    if (!gor__au32_cas(&l->barred, 0, 1))
+        return false;
+    if (gor__windows_matter())
+        gor__windows_close(&l->lock.word);
+    for (int i = 0;; i++) {
+        uint32_t word = gor__au32_load_rlx(&l->lock.word);
+        if (!(word & GOR__TAKEN) && gor__au32_cas(&l->lock.word, word, GOR__TAKEN))
+            break;
+        gor__spin_again(i);
+    }
+    gor__au32_store_rel(&l->barred, 0);
+    return true;
+}
+
+/* One that is free and has an owner. False: no more, or not yet. */
+static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
+{
+    gor__ownable *l = (gor__ownable *)lock;
+    if (free != gor__own_word(gor__self()))
+        return gor__lock_disown(l);
+    return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
+}
+
+/* l, which the caller holds, is used on the P with this word, in a way that counts. */
+GOR__INLINE void gor__note_use(gor__ownable *l, uint32_t own)
+{
+    if (l->own != own) {
+        l->own = own;
+        l->times = 0;
+    } else if (GOR__UNLIKELY(++l->times >= GOR__OWN_AFTER)) {
+        l->times = 0;
+        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->lock.word) == GOR__TAKEN &&
+            gor__may_own())
+            gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
+    }
+}
+
+/* gor__lock, for locks that may be owned. Returns what gor__unlock_to is to leave. */
+GOR__INLINE uint32_t gor__lock_ownable(gor__ownable *l, enum gor__rank rank)
+{
+    uint32_t own;
+    gor__rank_push(rank);
+    if (GOR__LIKELY(gor__lock_elided(&l->lock)))
+        return 0;
+    own = gor__own_word(gor__self());
+    if (gor__au32_load_rlx(&l->lock.word) == own && gor__lock_own(l, own))
+        return own;
+    if (GOR__LIKELY(gor__au32_cas(&l->lock.word, 0, GOR__TAKEN)))
+        return 0;
+    gor__lock_slow(&l->lock);
+    return gor__au32_load_rlx(&l->lock.word) & ~GOR__TAKEN;
+}
+
+/* The same if it is free, with a P, for a few lines that take no other lock. */
+GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__ownable *l, enum gor__rank rank,
+                                   uint32_t *leave)
+{
+    *leave = 0;
+    if (GOR__UNLIKELY(!gor__lock_elided(&l->lock))) {
+        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->lock.word);
+        if (free == own ? !gor__lock_own(l, own)
+                        : free != 0 || !gor__au32_cas(&l->lock.word, 0, GOR__TAKEN))
+            return false;
+        *leave = free;
+    }
+    gor__rank_push(rank);
+    return true;
+}
+
+GOR__INLINE void gor__unlock_to(gor__spin *l, enum gor__rank rank, uint32_t leave)
+{
+    if (GOR_CHECK) {                               /* free: it was elided, till just now */
+        uint32_t word = gor__au32_load_rlx(&l->word);
+        gor__check(!(word & GOR__TAKEN) || word == (leave | GOR__TAKEN), "the owner stays");
+    }
+    gor__rank_pop(rank);
+    gor__au32_store_rel(&l->word, leave);          /* rel spin.word */
+}
+
+/* For who does not know what to leave. */
+GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
+{
+    gor__unlock_to(l, rank, gor__au32_load_rlx(&l->word) & ~GOR__TAKEN);
+}
+
 /* ==== [timer] timers of one P ====================================================================
  * What        Timers start, stop and fire, in the order that [due] keeps.
  * Invariants  I1 The owner of a timer in h is h, under the lock.
@@ -5377,6 +5608,17 @@ static char gor__timer_periodic[1];
 
 GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
 
+/* Most timers are started and stopped on the P that fires them: the lock becomes its own. */
+GOR__INLINE void gor__timers_lock(gor__timers *h)
+{
+    gor__lock_ownable(&h->own, GOR__RANK_TIMERS);
+}
+
+GOR__INLINE void gor__timers_unlock(gor__timers *h)
+{
+    gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
+}
+
 /* None yet, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
@@ -5384,9 +5626,9 @@ static int gor__timers_init(gor__timers *h)
     gor__timer_entry *memory = gor__due_alloc(GOR__TIMERS_CAP);
     if (!memory)
         return -ENOMEM;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     gor__due_use(h, memory, GOR__TIMERS_CAP);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     return 0;
 }
@@ -5411,9 +5653,9 @@ GOR__INLINE bool gor__timers_publish_one(gor__timers *h, int64_t when)
 static uint32_t gor__timers_n(gor__timers *h)
 {
     uint32_t n;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     n = gor__due_n(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return n;
 }
 
@@ -5423,19 +5665,19 @@ static int gor__timers_grow_locked(gor__timers *h)
 {
     uint32_t spare_cap = h->cap * 2;
     gor__timer_entry *spare = NULL;
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     if (spare_cap <= GOR__TIMERS_MOST)
         spare = gor__due_alloc(spare_cap);
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     if (spare && spare_cap > h->cap) {
         uint32_t old_cap = h->cap;
         spare = gor__due_renew(h, spare, spare_cap);
         spare_cap = old_cap;
     }
     if (spare) {
-        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_unlock(h);
         gor__due_free(spare, spare_cap);
-        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_lock(h);
     }
     if (!spare && h->gaps)
         gor__line_close_up(h);
@@ -5457,15 +5699,15 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* The same while there is nothing to lock, if it is the last and there is room. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
+/* The same while there is nothing to lock, or in a window, if it is the last and there is room. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, bool *soonest)
 {
     gor__timer_entry e = { t->when, t };
     if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
         return false;
     gor__line_append(h, e);
-    gor__aptr_store_rlx(&t->owner, h);
-    gor__timers_publish_one(h, e.when);
+    gor__aptr_store_rel(&t->owner, h);
+    *soonest = gor__timers_publish_one(h, e.when);
     return true;
 }
 
@@ -5475,10 +5717,11 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
     bool added;
     int rc = 0;
     *soonest = false;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
+    gor__note_use(&h->own, gor__own_word(gor__self()));
     while (!(added = gor__timers_add_locked(h, t, soonest)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return added ? 0 : -ENOMEM;
 }
 
@@ -5494,29 +5737,61 @@ static bool gor__timer_del(gor_timer *t)
             gor__os_yield();
             continue;
         }
-        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_lock(h);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
             gor__due_remove(h, t);
             gor__timers_publish(h);
             gor__aptr_store_rel(&t->owner, NULL);
         }
-        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_unlock(h);
         if (ours)
             return true;
     }
 }
 
-/* The same while there is nothing to lock, for one of h that is the last in the line: nothing else
- * moves then. False: it is not. */
+/* The same while there is nothing to lock, or in a window, for one of h that is the last in the
+ * line: nothing else moves then. False: it is not. */
 GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
-    gor__aptr_store_rlx(&t->owner, NULL);
+    gor__aptr_store_rel(&t->owner, NULL);
     return true;
+}
+
+/* Begin a window in which h is the caller's without the lock: a P's own goroutines get along so,
+ * unless another has come for h a moment ago. */
+GOR__INLINE bool gor__timers_open(gor__timers *h)
+{
+    uint32_t own = gor__own_word(gor__self());
+    return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
+}
+
+/* gor__timer_add */
+GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    if (GOR__LIKELY(gor__timers_open(h))) {
+        bool added = gor__timers_append(h, t, soonest);
+        gor__window_shut();
+        if (GOR__LIKELY(added))
+            return 0;
+    }
+    return gor__timer_add(h, t, soonest);
+}
+
+/* gor__timer_del of one that was in h just now. */
+GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
+{
+    if (GOR__LIKELY(gor__timers_open(h))) {
+        bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
+        gor__window_shut();
+        if (GOR__LIKELY(was))
+            return true;
+    }
+    return gor__timer_del(t);
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -5531,9 +5806,9 @@ static void gor__timers_call_deferred_locked(gor__timers *h)
     void *arg = h->deferred->arg;
     h->deferred = NULL;
     gor__timers_publish(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     fn(arg);
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
 }
 
 /* Put t, which has just been taken out, back. */
@@ -5609,7 +5884,7 @@ static size_t gor__timers_run(gor__timers *h)
     now = gor__os_now();
     if (first > now)
         return 0;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     for (; (t = gor__timers_due(h, now)) != NULL; n++) {
         gor__line_fetch(h, now);
         gor__timer_fire(h, t, now);
@@ -5617,7 +5892,7 @@ static size_t gor__timers_run(gor__timers *h)
             gor__timers_call_deferred_locked(h);
     }
     gor__timers_publish(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return n;
 }
 
@@ -5630,8 +5905,8 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
-    gor__lock(&to->lock, GOR__RANK_TIMERS);
-    gor__lock(&from->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(to);
+    gor__timers_lock(from);
     n = to->n + gor__line_n(to) + gor__due_n(from);
     if (gor__due_reserve(to, n))
         while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
@@ -5639,73 +5914,9 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
             gor__timers_add_locked(to, t, &soonest);
         }
     gor__timers_publish(from);
-    gor__unlock(&from->lock, GOR__RANK_TIMERS);
-    gor__unlock(&to->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(from);
+    gor__timers_unlock(to);
     return gor__ai64_load_rlx(&from->first) == GOR_FOREVER;
-}
-
-/* ==== [window] plain loads and stores that others can wait for ===================================
- * What        The few instructions in which an M looks at a word and then changes it, or what
- *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
- * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
- *                taken off after the last store.
- *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
- *                finds that each of them is over, or has seen it: a membarrier stands between the
- *                change and the look at the marks. It is a word that no window stores to: one that
- *                does reads what it stored last itself, and wipes out the change, again and again.
- *             W3 Nothing is touched after the last store but the thread's own mark: so the object
- *                may be freed by who comes next. The usual answer, to look for waiters after the
- *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
- *                [lone] and [runq] ask gor__windows_matter.
- * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
- */
-static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
-static void gor__unlock_sched(void) { gor__unlock(&gor__rt.lock, GOR__RANK_SCHED); }
-
-/* Who holds a P on its way from the idle list to an M: nobody, but it is not free either. */
-static gor__m gor__in_transit;
-
-/* Who has p, and is he in a gor call ([machine] I1)? NULL: nobody. Under the lock a holder's thread
- * does not end, nor its words: both answers are of one moment. */
-static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
-{
-    gor__m *m;
-    gor__lock_sched();
-    m = (gor__m *)gor__aptr_load_acq(&p->m);
-    if (m == &gor__in_transit)
-        m = NULL;
-    *in_call = m ? gor__au32_load_acq(m->in_call) : 0;
-    gor__unlock_sched();
-    return m;
-}
-
-GOR__INLINE void gor__window_open(const gor__au32 *word)
-{
-    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
-    GOR__COMPILER_BARRIER();
-}
-
-GOR__INLINE void gor__window_shut(void)
-{
-    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
-}
-
-/* Can there be a window on another P? While locks are elided there is no other. */
-GOR__INLINE bool gor__windows_matter(void)
-{
-    return gor__rt.membarrier && gor__au32_load_rlx(&gor__shared) != 0;
-}
-
-/* W2. An object's lock may be held: who is in a window waits for nobody. */
-static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
-{
-    uint32_t mark;
-    gor__os_membarrier();
-    for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
-        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
-            gor__os_yield();                       /* acq window, in gor__p_holder */
 }
 
 /* ==== [lone] one processor runs, while the others nap ============================================
@@ -5791,7 +6002,9 @@ static void gor__lock_idle_p(void)
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the timers a last time.
+ *                wakes it. It publishes its time before it looks at the timers a last time. A timer
+ *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
+ *                when it is near, and so does who gives that P up. Most are stopped before.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -5820,6 +6033,8 @@ static void gor__lock_idle_p(void)
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
+#define GOR__FAR_NS (100 * GOR_MS)     /* [sysmon] looks many times until then                   */
+
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -6043,11 +6258,17 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
+/* Is a timer for [sysmon] to tell of? Not one of a thread without a P: that of P 0 may be idle. */
+GOR__INLINE bool gor__timer_is_far(int64_t when)
+{
+    return gor__self() && when - gor__ai64_load_rlx(&gor__rt.coarse_ns) > GOR__FAR_NS;
+}
+
 /* Call after starting a timer that became the first of its processor. */
 GOR__INLINE void gor__timer_added(int64_t when)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return;                                    /* we hold the only P, and see our own timers */
+    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when))
+        return;                                    /* alone we hold the P, and see our own timers */
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
@@ -6055,9 +6276,9 @@ GOR__INLINE void gor__timer_added(int64_t when)
 
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
  * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
 {
-    bool was = gor__timer_del(t);
+    bool was = gor__timer_del_any(h, t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
@@ -6066,164 +6287,8 @@ static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
     gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
-    return h && ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(t));
-}
-
-/* ==== [owned] locks that one processor takes again and again =====================================
- * What        Goroutines that talk to each other most often run on one P. A channel at which
- *             somebody parked GOR__OWN_AFTER times in a row on the same P becomes that P's own: it
- *             then takes the lock by a look and a plain store, in a window ([window]), instead of
- *             by a locked instruction. Another that wants it ends that first, which takes 2 us and
- *             disturbs the other processors. Parks are counted, and not locks: to count costs
- *             something, and a park costs much more.
- * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
- *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
- *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
- *                free, by a compare-and-swap, which names no owner any more. While it is barred
- *                the owner takes it by one, too, and stays the owner. To change the word alone
- *                would bar nothing: [window] W2.
- *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
- *                membarriers that take them back stay rare, whatever the program does.
- *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
- *                another processor has come for it meanwhile.
- * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
- * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
- *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
- *             membarrier stands in for stopping the thread.
- * Tests       tests/sync.c; checks own after a few parks
- */
-#if GOR_CHECK || GOR__TSAN
-#define GOR__OWN_AFTER 4
-#define GOR__OWN_TICKS 1
-#else
-#define GOR__OWN_AFTER 64
-#define GOR__OWN_TICKS (4 * GOR__ARCH_TICKS)
-#endif
-static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
-
-typedef struct gor__ownable {
-    gor__spin lock;                    /* its word only: first, see gor__lock_owned               */
-    gor__au32 barred;                  /* to windows, by who takes it from its owner             */
-    uint32_t  own, times;              /* under the lock: how often in a row somebody parked at  */
-                                       /* it, on the P whose word is own                         */
-} gor__ownable;
-
-/* May one more lock become a P's own now? O3 */
-static bool gor__may_own(void)
-{
-    uint64_t now = gor__arch_ticks();
-    if (!gor__windows_matter() || now - gor__au64_load_rlx(&gor__owned_at) < GOR__OWN_TICKS)
-        return false;
-    gor__au64_store_rlx(&gor__owned_at, now);
-    return true;
-}
-
-/* The word of a free lock of this M's P, or what no lock has. */
-GOR__INLINE uint32_t gor__own_word(const gor__m *m)
-{
-    const gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
-}
-
-/* By its owner. False: it is taken, or barred, or not his any more. */
-GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
-{
-    bool mine;
-    gor__window_open(&l->lock.word);
-    mine = gor__au32_load_acq(&l->barred) == 0 &&
-           gor__au32_load_acq(&l->lock.word) == own;       /* acq spin.word */
-    if (mine)
-        gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
-    gor__window_shut();
-    return mine;
-}
-
-/* O2. False: somebody else is at it. */
-static GOR__NOINLINE bool gor__lock_disown(gor__ownable *l)
-{
-    if (!gor__au32_cas(&l->barred, 0, 1))
-        return false;
-    if (gor__windows_matter())
-        gor__windows_close(&l->lock.word);
-    for (int i = 0;; i++) {
-        uint32_t word = gor__au32_load_rlx(&l->lock.word);
-        if (!(word & GOR__TAKEN) && gor__au32_cas(&l->lock.word, word, GOR__TAKEN))
-            break;
-        gor__spin_again(i);
-    }
-    gor__au32_store_rel(&l->barred, 0);
-    return true;
-}
-
-/* One that is free and has an owner. False: no more, or not yet. */
-static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
-{
-    gor__ownable *l = (gor__ownable *)lock;
-    if (free != gor__own_word(gor__self()))
-        return gor__lock_disown(l);
-    return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
-}
-
-/* Somebody parks, or a select may, under l, on the P with this word. */
-GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
-{
-    if (l->own != own) {
-        l->own = own;
-        l->times = 0;
-    } else if (GOR__UNLIKELY(++l->times >= GOR__OWN_AFTER)) {
-        l->times = 0;
-        if (own != GOR__MX_NOBODY && gor__au32_load_rlx(&l->lock.word) == GOR__TAKEN &&
-            gor__may_own())
-            gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
-    }
-}
-
-/* gor__lock, for locks that may be owned. Returns what gor__unlock_to is to leave. */
-GOR__INLINE uint32_t gor__lock_ownable(gor__ownable *l, enum gor__rank rank)
-{
-    uint32_t own;
-    gor__rank_push(rank);
-    if (GOR__LIKELY(gor__lock_elided(&l->lock)))
-        return 0;
-    own = gor__own_word(gor__self());
-    if (gor__au32_load_rlx(&l->lock.word) == own && gor__lock_own(l, own))
-        return own;
-    if (GOR__LIKELY(gor__au32_cas(&l->lock.word, 0, GOR__TAKEN)))
-        return 0;
-    gor__lock_slow(&l->lock);
-    return gor__au32_load_rlx(&l->lock.word) & ~GOR__TAKEN;
-}
-
-/* The same if it is free, with a P, for a few lines that take no other lock. */
-GOR__INLINE bool gor__lock_if_free(const gor__m *m, gor__ownable *l, enum gor__rank rank,
-                                   uint32_t *leave)
-{
-    *leave = 0;
-    if (GOR__UNLIKELY(!gor__lock_elided(&l->lock))) {
-        uint32_t own = gor__own_word(m), free = gor__au32_load_rlx(&l->lock.word);
-        if (free == own ? !gor__lock_own(l, own)
-                        : free != 0 || !gor__au32_cas(&l->lock.word, 0, GOR__TAKEN))
-            return false;
-        *leave = free;
-    }
-    gor__rank_push(rank);
-    return true;
-}
-
-GOR__INLINE void gor__unlock_to(gor__spin *l, enum gor__rank rank, uint32_t leave)
-{
-    if (GOR_CHECK) {                               /* free: it was elided, till just now */
-        uint32_t word = gor__au32_load_rlx(&l->word);
-        gor__check(!(word & GOR__TAKEN) || word == (leave | GOR__TAKEN), "the owner stays");
-    }
-    gor__rank_pop(rank);
-    gor__au32_store_rel(&l->word, leave);          /* rel spin.word */
-}
-
-/* For who does not know what to leave. */
-GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
-{
-    gor__unlock_to(l, rank, gor__au32_load_rlx(&l->word) & ~GOR__TAKEN);
+    return h &&
+           ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(h, t));
 }
 
 /* ==== [runq] runnable goroutines of one P =======================================================
@@ -9549,7 +9614,7 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
+    int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
     if (soonest)
         gor__timer_added(when);
     return rc;
@@ -9558,8 +9623,10 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 /* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
 {
-    if (gor__locks_are_nothing() && gor__timers_append(&gor__m_p(gor__self())->timers, t))
-        return 0;                                  /* and nobody else waits for it */
+    bool soonest;                                  /* alone, nobody else waits for it */
+    if (gor__locks_are_nothing() &&
+        gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
+        return 0;
     return gor__timer_begin_any(t);
 }
 
@@ -9656,7 +9723,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
         gor__block_watching(w, deadline, own);
     else
         gor__block_here(w, deadline);
-    gor__timer_del(&timer);
+    gor__timer_end(&timer);
 }
 
 /* Block until the wait has been ended, by its objects, the deadline or the own context. Its
@@ -10923,7 +10990,7 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     uint32_t leave = gor__chan_lock(c);
     if (leave != 0)
         return leave;
-    gor__note_park(&c->own, own);
+    gor__note_use(&c->own, own);
     return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
@@ -11029,7 +11096,7 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
-    gor__note_park(&c->own, gor__own_word(m));
+    gor__note_use(&c->own, gor__own_word(m));
     rc = gor__wait_of((gor__g *)g, &c->own.lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
@@ -16719,6 +16786,14 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
+/* A timer that was far off is near: [idle] I4. */
+static void gor__watch_timers(void)
+{
+    int64_t first = gor__au32_load_sc(&gor__rt.n_idle_p) ? gor__timers_first() : GOR_FOREVER;
+    if (first != GOR_FOREVER && first < gor__os_now() + GOR__FAR_NS / 2)
+        gor__sleeper_tell(first);
+}
+
 /* Has the sleeper left, and does nobody stand by? */
 static bool gor__poller_is_left(void)
 {
@@ -16858,6 +16933,7 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_all();
         gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
+        gor__watch_timers();
         gor__watch_poller();
         gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
@@ -17508,7 +17584,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     const gor__timer_entry *first;
     uint32_t gaps = 0;
     int bad = 0;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     for (uint32_t i = 0; i < h->n && !bad; i++) {
         const gor_timer *t = h->heap[i].timer;
         if (t->index != i || t->when != h->heap[i].when || gor__aptr_load_rlx(&t->owner) != h)
@@ -17530,7 +17606,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
                  gaps != h->gaps || h->n + gor__line_n(h) > h->cap ||
                  h->full != h->head + h->cap - h->n))
         bad = 3;                                   /* [timer] I2; [due] D3 */
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return bad;
 }
 

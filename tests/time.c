@@ -430,7 +430,7 @@ static void due_add(struct due *d, int i, int64_t when)
 {
     bool soonest, is_first = when < gor__ai64_load_acq(&d->h.first);
     d->timer[i].when = when;
-    if (test_random() % 2 && gor__timers_append(&d->h, &d->timer[i]))
+    if (test_random() % 2 && gor__timers_append(&d->h, &d->timer[i], &soonest))
         return;
     IS(gor__timer_add(&d->h, &d->timer[i], &soonest), 0);
     OK(soonest || !is_first);

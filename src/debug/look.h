@@ -88,7 +88,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
     const gor__timer_entry *first;
     uint32_t gaps = 0;
     int bad = 0;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     for (uint32_t i = 0; i < h->n && !bad; i++) {
         const gor_timer *t = h->heap[i].timer;
         if (t->index != i || t->when != h->heap[i].when || gor__aptr_load_rlx(&t->owner) != h)
@@ -110,7 +110,7 @@ GOR__UNUSED static int gor__check_timers(gor__timers *h)
                  gaps != h->gaps || h->n + gor__line_n(h) > h->cap ||
                  h->full != h->head + h->cap - h->n))
         bad = 3;                                   /* [timer] I2; [due] D3 */
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return bad;
 }
 

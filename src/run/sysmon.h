@@ -217,6 +217,14 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
+/* A timer that was far off is near: [idle] I4. */
+static void gor__watch_timers(void)
+{
+    int64_t first = gor__au32_load_sc(&gor__rt.n_idle_p) ? gor__timers_first() : GOR_FOREVER;
+    if (first != GOR_FOREVER && first < gor__os_now() + GOR__FAR_NS / 2)
+        gor__sleeper_tell(first);
+}
+
 /* Has the sleeper left, and does nobody stand by? */
 static bool gor__poller_is_left(void)
 {
@@ -356,6 +364,7 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_all();
         gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
+        gor__watch_timers();
         gor__watch_poller();
         gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))

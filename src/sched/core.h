@@ -182,10 +182,17 @@ typedef struct gor__taskq {            /* forked, not started; see [fork]       
     gor__aptr slot[GOR__TASKQ_CAP];    /* a task, or NULL: whoever swaps it out runs it        */
 } gor__taskq;
 
+typedef struct gor__ownable {          /* a lock that a P may own: see [owned]                 */
+    gor__spin lock;                    /* its word only: first, see gor__lock_owned            */
+    gor__au32 barred;                  /* to windows, by who takes it from its owner           */
+    uint32_t  own, times;              /* under the lock: the word of the P that used it last, */
+                                       /* and how often in a row, as far as that is counted    */
+} gor__ownable;
+
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
 typedef struct gor__timers {           /* see [due], [timer] */
-    gor__spin lock;
+    gor__ownable own;                  /* its lock                                             */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
     uint32_t cap, mask;                /* mask: cap - 1                                        */

@@ -8,7 +8,9 @@
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the timers a last time.
+ *                wakes it. It publishes its time before it looks at the timers a last time. A timer
+ *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
+ *                when it is near, and so does who gives that P up. Most are stopped before.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -37,6 +39,8 @@
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
+#define GOR__FAR_NS (100 * GOR_MS)     /* [sysmon] looks many times until then                   */
+
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -260,11 +264,17 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
+/* Is a timer for [sysmon] to tell of? Not one of a thread without a P: that of P 0 may be idle. */
+GOR__INLINE bool gor__timer_is_far(int64_t when)
+{
+    return gor__self() && when - gor__ai64_load_rlx(&gor__rt.coarse_ns) > GOR__FAR_NS;
+}
+
 /* Call after starting a timer that became the first of its processor. */
 GOR__INLINE void gor__timer_added(int64_t when)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return;                                    /* we hold the only P, and see our own timers */
+    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when))
+        return;                                    /* alone we hold the P, and see our own timers */
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
@@ -272,9 +282,9 @@ GOR__INLINE void gor__timer_added(int64_t when)
 
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
  * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
 {
-    bool was = gor__timer_del(t);
+    bool was = gor__timer_del_any(h, t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
@@ -283,5 +293,6 @@ static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
     gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
-    return h && ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(t));
+    return h &&
+           ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(h, t));
 }

@@ -30,13 +30,6 @@
 #endif
 static gor__au64 gor__owned_at;                /* ticks: when a lock last became somebody's own */
 
-typedef struct gor__ownable {
-    gor__spin lock;                    /* its word only: first, see gor__lock_owned               */
-    gor__au32 barred;                  /* to windows, by who takes it from its owner             */
-    uint32_t  own, times;              /* under the lock: how often in a row somebody parked at  */
-                                       /* it, on the P whose word is own                         */
-} gor__ownable;
-
 /* May one more lock become a P's own now? O3 */
 static bool gor__may_own(void)
 {
@@ -54,16 +47,26 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
     return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
 }
 
-/* By its owner. False: it is taken, or barred, or not his any more. */
+/* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
+ * gets it before gor__window_shut. False: it is taken, or barred, or not his any more. */
+GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
+{
+    gor__window_open(&l->lock.word);
+    if (GOR__LIKELY(gor__au32_load_acq(&l->barred) == 0 &&
+                    gor__au32_load_acq(&l->lock.word) == own))         /* acq spin.word */
+        return true;
+    gor__window_shut();
+    return false;
+}
+
+/* The same, and take it. */
 GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
 {
-    bool mine;
-    gor__window_open(&l->lock.word);
-    mine = gor__au32_load_acq(&l->barred) == 0 &&
-           gor__au32_load_acq(&l->lock.word) == own;       /* acq spin.word */
-    if (mine)
+    bool mine = gor__own_open(l, own);
+    if (mine) {
         gor__au32_store_rlx(&l->lock.word, own | GOR__TAKEN);
-    gor__window_shut();
+        gor__window_shut();
+    }
     return mine;
 }
 
@@ -93,8 +96,8 @@ static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
     return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
-/* Somebody parks, or a select may, under l, on the P with this word. */
-GOR__INLINE void gor__note_park(gor__ownable *l, uint32_t own)
+/* l, which the caller holds, is used on the P with this word, in a way that counts. */
+GOR__INLINE void gor__note_use(gor__ownable *l, uint32_t own)
 {
     if (l->own != own) {
         l->own = own;

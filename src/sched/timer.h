@@ -20,6 +20,17 @@ static char gor__timer_periodic[1];
 
 GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
 
+/* Most timers are started and stopped on the P that fires them: the lock becomes its own. */
+GOR__INLINE void gor__timers_lock(gor__timers *h)
+{
+    gor__lock_ownable(&h->own, GOR__RANK_TIMERS);
+}
+
+GOR__INLINE void gor__timers_unlock(gor__timers *h)
+{
+    gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
+}
+
 /* None yet, with some room from the start: a sleep does not fail for want of memory as long as
  * timers are few. The goroutines that come to its P are ordered with this by its lock. */
 static int gor__timers_init(gor__timers *h)
@@ -27,9 +38,9 @@ static int gor__timers_init(gor__timers *h)
     gor__timer_entry *memory = gor__due_alloc(GOR__TIMERS_CAP);
     if (!memory)
         return -ENOMEM;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     gor__due_use(h, memory, GOR__TIMERS_CAP);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
     return 0;
 }
@@ -54,9 +65,9 @@ GOR__INLINE bool gor__timers_publish_one(gor__timers *h, int64_t when)
 static uint32_t gor__timers_n(gor__timers *h)
 {
     uint32_t n;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     n = gor__due_n(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return n;
 }
 
@@ -66,19 +77,19 @@ static int gor__timers_grow_locked(gor__timers *h)
 {
     uint32_t spare_cap = h->cap * 2;
     gor__timer_entry *spare = NULL;
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     if (spare_cap <= GOR__TIMERS_MOST)
         spare = gor__due_alloc(spare_cap);
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     if (spare && spare_cap > h->cap) {
         uint32_t old_cap = h->cap;
         spare = gor__due_renew(h, spare, spare_cap);
         spare_cap = old_cap;
     }
     if (spare) {
-        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_unlock(h);
         gor__due_free(spare, spare_cap);
-        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_lock(h);
     }
     if (!spare && h->gaps)
         gor__line_close_up(h);
@@ -100,15 +111,15 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* The same while there is nothing to lock, if it is the last and there is room. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t)
+/* The same while there is nothing to lock, or in a window, if it is the last and there is room. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, bool *soonest)
 {
     gor__timer_entry e = { t->when, t };
     if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
         return false;
     gor__line_append(h, e);
-    gor__aptr_store_rlx(&t->owner, h);
-    gor__timers_publish_one(h, e.when);
+    gor__aptr_store_rel(&t->owner, h);
+    *soonest = gor__timers_publish_one(h, e.when);
     return true;
 }
 
@@ -118,10 +129,11 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
     bool added;
     int rc = 0;
     *soonest = false;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
+    gor__note_use(&h->own, gor__own_word(gor__self()));
     while (!(added = gor__timers_add_locked(h, t, soonest)) && rc != -ENOMEM)
         rc = gor__timers_grow_locked(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return added ? 0 : -ENOMEM;
 }
 
@@ -137,29 +149,61 @@ static bool gor__timer_del(gor_timer *t)
             gor__os_yield();
             continue;
         }
-        gor__lock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_lock(h);
         ours = gor__aptr_load_rlx(&t->owner) == h;
         if (ours) {
             gor__due_remove(h, t);
             gor__timers_publish(h);
             gor__aptr_store_rel(&t->owner, NULL);
         }
-        gor__unlock(&h->lock, GOR__RANK_TIMERS);
+        gor__timers_unlock(h);
         if (ours)
             return true;
     }
 }
 
-/* The same while there is nothing to lock, for one of h that is the last in the line: nothing else
- * moves then. False: it is not. */
+/* The same while there is nothing to lock, or in a window, for one of h that is the last in the
+ * line: nothing else moves then. False: it is not. */
 GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
-    gor__aptr_store_rlx(&t->owner, NULL);
+    gor__aptr_store_rel(&t->owner, NULL);
     return true;
+}
+
+/* Begin a window in which h is the caller's without the lock: a P's own goroutines get along so,
+ * unless another has come for h a moment ago. */
+GOR__INLINE bool gor__timers_open(gor__timers *h)
+{
+    uint32_t own = gor__own_word(gor__self());
+    return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
+}
+
+/* gor__timer_add */
+GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
+{
+    if (GOR__LIKELY(gor__timers_open(h))) {
+        bool added = gor__timers_append(h, t, soonest);
+        gor__window_shut();
+        if (GOR__LIKELY(added))
+            return 0;
+    }
+    return gor__timer_add(h, t, soonest);
+}
+
+/* gor__timer_del of one that was in h just now. */
+GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
+{
+    if (GOR__LIKELY(gor__timers_open(h))) {
+        bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
+        gor__window_shut();
+        if (GOR__LIKELY(was))
+            return true;
+    }
+    return gor__timer_del(t);
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -174,9 +218,9 @@ static void gor__timers_call_deferred_locked(gor__timers *h)
     void *arg = h->deferred->arg;
     h->deferred = NULL;
     gor__timers_publish(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     fn(arg);
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
 }
 
 /* Put t, which has just been taken out, back. */
@@ -252,7 +296,7 @@ static size_t gor__timers_run(gor__timers *h)
     now = gor__os_now();
     if (first > now)
         return 0;
-    gor__lock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(h);
     for (; (t = gor__timers_due(h, now)) != NULL; n++) {
         gor__line_fetch(h, now);
         gor__timer_fire(h, t, now);
@@ -260,7 +304,7 @@ static size_t gor__timers_run(gor__timers *h)
             gor__timers_call_deferred_locked(h);
     }
     gor__timers_publish(h);
-    gor__unlock(&h->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(h);
     return n;
 }
 
@@ -273,8 +317,8 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
     uint32_t n;
     if (to == from || gor__ai64_load_rlx(&from->first) == GOR_FOREVER)
         return true;
-    gor__lock(&to->lock, GOR__RANK_TIMERS);
-    gor__lock(&from->lock, GOR__RANK_TIMERS);
+    gor__timers_lock(to);
+    gor__timers_lock(from);
     n = to->n + gor__line_n(to) + gor__due_n(from);
     if (gor__due_reserve(to, n))
         while ((t = gor__timers_due(from, GOR_FOREVER)) != NULL) {
@@ -282,7 +326,7 @@ static bool gor__timers_move(gor__timers *to, gor__timers *from)
             gor__timers_add_locked(to, t, &soonest);
         }
     gor__timers_publish(from);
-    gor__unlock(&from->lock, GOR__RANK_TIMERS);
-    gor__unlock(&to->lock, GOR__RANK_TIMERS);
+    gor__timers_unlock(from);
+    gor__timers_unlock(to);
     return gor__ai64_load_rlx(&from->first) == GOR_FOREVER;
 }

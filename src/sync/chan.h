@@ -86,7 +86,7 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     uint32_t leave = gor__chan_lock(c);
     if (leave != 0)
         return leave;
-    gor__note_park(&c->own, own);
+    gor__note_use(&c->own, own);
     return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
@@ -192,7 +192,7 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
-    gor__note_park(&c->own, gor__own_word(m));
+    gor__note_use(&c->own, gor__own_word(m));
     rc = gor__wait_of((gor__g *)g, &c->own.lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();

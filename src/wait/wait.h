@@ -260,7 +260,7 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add(gor__some_timers(), t, &soonest);
+    int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
     if (soonest)
         gor__timer_added(when);
     return rc;
@@ -269,8 +269,10 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
 /* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
 {
-    if (gor__locks_are_nothing() && gor__timers_append(&gor__m_p(gor__self())->timers, t))
-        return 0;                                  /* and nobody else waits for it */
+    bool soonest;                                  /* alone, nobody else waits for it */
+    if (gor__locks_are_nothing() &&
+        gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
+        return 0;
     return gor__timer_begin_any(t);
 }
 
@@ -367,7 +369,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
         gor__block_watching(w, deadline, own);
     else
         gor__block_here(w, deadline);
-    gor__timer_del(&timer);
+    gor__timer_end(&timer);
 }
 
 /* Block until the wait has been ended, by its objects, the deadline or the own context. Its
