@@ -4808,9 +4808,16 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
+typedef struct gor__gring {            /* Gs in turn: a ring with room for all that there are, */
+    gor__g   **slot;                   /* so that who moves many touches none                  */
+    uint32_t   cap, head, tail;        /* cap: 0, or a power of two; the others run freely     */
+    gor__au32  n;                      /* tail - head; as in gor__gqueue                       */
+} gor__gring;
+
 typedef struct gor__gstack {           /* Gs by age, in crates                                 */
     gor__crate *newest, *oldest;       /* none is empty                                        */
-    gor__au32   n;                     /* Gs; as in gor__gqueue                                */
+    uint32_t    count;                 /* Gs                                                   */
+    gor__au32   n;                     /* the same; as in gor__gqueue                          */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -4861,10 +4868,11 @@ GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
+#define GOR__SLAB_CAP 64
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g     g[64];
-    gor__crate crate[64 / GOR__CRATE_CAP];     /* so there are enough if all are full          */
+    gor__g     g[GOR__SLAB_CAP];
+    gor__crate crate[GOR__SLAB_CAP / GOR__CRATE_CAP];  /* so there are enough if all are full  */
 } gor__gslab;
 
 /* The runtime. One at a time. A line of the cache each for what is read all the time, for what is
@@ -4907,7 +4915,8 @@ static struct {
     gor__m     *idle_m;
     gor__m     *all_m;
     int         n_m;
-    gor__gqueue global, high, low;
+    gor__gring  global;
+    gor__gqueue high, low;
     gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
     int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
@@ -4915,6 +4924,7 @@ static struct {
     gor__g     *gfree;                 /* dead, in no crate                                    */
     gor__g     *gbare;                 /* there was no address space for a stack               */
     gor__gslab *slabs;
+    uint32_t    n_slabs;               /* for all of whose Gs there is room in global          */
 
     gor__au64   next_id GOR__OWN_LINE;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */
@@ -5015,6 +5025,30 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
+/* Add g; then, after one or many, tell all. */
+GOR__INLINE void gor__gr_add(gor__gring *r, gor__g *g) { r->slot[r->tail++ & (r->cap - 1)] = g; }
+
+/* The oldest, or NULL; then the same. */
+GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
+{
+    return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
+}
+
+GOR__INLINE void gor__gr_tell(gor__gring *r) { gor__au32_store_sc(&r->n, r->tail - r->head); }
+
+/* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
+static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
+{
+    gor__g **old = r->slot;
+    uint32_t old_cap = r->cap;
+    for (uint32_t at = r->head; at != r->tail; at++)
+        slot[at & (*cap - 1)] = old[at & (old_cap - 1)];
+    r->slot = slot;
+    r->cap = *cap;
+    *cap = old_cap;
+    return old;
+}
+
 GOR__INLINE void gor__crate_push(gor__crate **list, gor__crate *c)
 {
     c->older = *list;
@@ -5067,8 +5101,8 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top. False: there is no empty crate for it. */
-GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
+/* Put g on top; then, after one or many, tell all. False: there is no empty crate for it. */
+GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
         gor__crate *c = gor__crate_pop(&gor__rt.empty);
@@ -5077,11 +5111,13 @@ GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
         gor__gs_extend(s, c);
     }
     gor__crate_put(s->newest, g);
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    s->count++;
     return true;
 }
 
-/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
+GOR__INLINE void gor__gs_tell(gor__gstack *s) { gor__au32_store_sc(&s->n, s->count); }
+
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then the same. */
 GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;
@@ -5092,7 +5128,7 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
         gor__gs_remove(s, c);
         gor__crate_push(&gor__rt.empty, c);
     }
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
+    s->count--;
     return g;
 }
 
@@ -6366,14 +6402,14 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 }
 
 /* The next two, lone: out of the way of those who are not. */
-static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head)
+static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head, uint32_t n)
 {
     bool still;
     if (!gor__lone_open())
-        return gor__au32_cas(&q->head, head, head + 1);
+        return gor__au32_cas(&q->head, head, head + n);
     still = gor__au32_load_rlx(&q->head) == head;
     if (still)
-        gor__au32_store_rel(&q->head, head + 1);   /* rel runq.head: to a thief, later on */
+        gor__au32_store_rel(&q->head, head + n);   /* rel runq.head: to a thief, later on */
     gor__window_shut();
     return still;
 }
@@ -6389,15 +6425,33 @@ static GOR__NOINLINE gor__g *gor__runq_swap_next_lone(gor__runq *q, gor__g *g)
     return old;
 }
 
-/* Take what is at head. Owner only. False: a thief has it. */
-GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head)
+/* Take the n from head on. Owner only: until he appends they can be read there. False: a thief has
+ * some of them. */
+GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head, uint32_t n)
 {
     if (gor__au32_load_rlx(&gor__shared) == 0) {
-        gor__au32_store_rel(&q->head, head + 1);
+        gor__au32_store_rel(&q->head, head + n);
         return true;
     }
-    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head)
-                                         : gor__au32_cas(&q->head, head, head + 1);
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head, n)
+                                         : gor__au32_cas(&q->head, head, head + n);
+}
+
+GOR__INLINE gor__g *gor__runq_at(const gor__runq *q, uint32_t at)
+{
+    return (gor__g *)gor__aptr_load_rlx(&q->slot[at % GOR__RUNQ_CAP]);
+}
+
+/* Take the oldest, half of a full ring at most: *n from the one returned on. Owner only. */
+static uint32_t gor__runq_take_half(gor__runq *q, uint32_t *n)
+{
+    uint32_t head;
+    do {
+        head = gor__au32_load_acq(&q->head);
+        *n = gor__au32_load_rlx(&q->tail) - head;
+        *n = *n < gor__runq_cap / 2 ? *n : gor__runq_cap / 2;
+    } while (!gor__runq_advance(q, head, *n));
+    return head;
 }
 
 /* Take the oldest. Owner only. NULL if there is none. */
@@ -6408,9 +6462,9 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
         gor__g *g;
         if (gor__au32_load_rlx(&q->tail) == head)
             return NULL;
-        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        g = gor__runq_at(q, head);
         gor__runq_fetch(q, head);
-        if (gor__runq_advance(q, head))
+        if (gor__runq_advance(q, head, 1))
             return g;
     }
 }
@@ -6526,22 +6580,30 @@ static void gor__urgent_update_locked(void)
         gor__au32_store_rlx(&gor__rt.urgent, urgent);
 }
 
-/* The queue of a G's priority; the first in it starts its clock. */
-static gor__gqueue *gor__queue_of_locked(gor__g *g)
+static void gor__global_push_locked(gor__g *g)
+{
+    gor__gr_add(&gor__rt.global, g);
+    gor__gr_tell(&gor__rt.global);
+}
+
+/* To the queue of its priority. The first of low priority starts its clock. */
+static void gor__queue_push_locked(gor__g *g)
 {
     uint32_t traits = gor__au32_load_rlx(&g->traits);
-    gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
-                   : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
-    if (q == &gor__rt.low && !q->head)
+    if (!(traits & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW))) {
+        gor__global_push_locked(g);
+        return;
+    }
+    if ((traits & GOR__TRAIT_LOW) && !gor__rt.low.head)
         gor__ai64_store_rlx(&gor__rt.low_since, gor__os_now());
-    return q;
+    gor__gq_push(traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.high, g);
+    gor__urgent_update_locked();
 }
 
 static void gor__push_global(gor__g *g)
 {
     gor__lock_sched();
-    gor__gq_push(gor__queue_of_locked(g), g);
-    gor__urgent_update_locked();
+    gor__queue_push_locked(g);
     gor__unlock_sched();
 }
 
@@ -6555,21 +6617,20 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 static void gor__spill_locked(gor__g *g)
 {
     bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
-    if (!fresh || !gor__gs_push(&gor__rt.fresh, g))
-        gor__gq_push(&gor__rt.global, g);
+    if (!fresh || !gor__gs_add(&gor__rt.fresh, g))
+        gor__gr_add(&gor__rt.global, g);
 }
 
 /* The ring is full: half of it and g go where every P looks. */
 static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
 {
+    uint32_t n, from = gor__runq_take_half(&p->runq, &n);
     gor__lock_sched();
-    for (uint32_t i = 0; i < gor__runq_cap / 2; i++) {
-        gor__g *old = gor__runq_pop(&p->runq);
-        if (!old)
-            break;
-        gor__spill_locked(old);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        gor__spill_locked(gor__runq_at(&p->runq, from + i));
     gor__spill_locked(g);
+    gor__gr_tell(&gor__rt.global);
+    gor__gs_tell(&gor__rt.fresh);
     gor__unlock_sched();
 }
 
@@ -6697,12 +6758,45 @@ static void gor__crate_fill(gor__crate *c, gor__g **list)
         gor__crate_put(c, gor__g_pop(list));
 }
 
+/* Room in the global queue for the Gs of one more slab: all may come to be in it. False: there is
+ * none. */
+static bool gor__global_has_room(uint32_t *cap)
+{
+    bool has;
+    gor__lock_sched();
+    *cap = gor__rt.global.cap;
+    has = (gor__rt.n_slabs + 1) * GOR__SLAB_CAP <= *cap;
+    gor__rt.n_slabs += has;
+    gor__unlock_sched();
+    return has;
+}
+
+/* See to it. The memory is replaced outside of the lock: allocators may block. False: out of
+ * memory. */
+static bool gor__global_reserve(void)
+{
+    uint32_t cap;
+    while (!gor__global_has_room(&cap)) {
+        gor__g **slot;
+        cap = cap ? 2 * cap : GOR__SLAB_CAP;
+        slot = (gor__g **)gor__alloc(cap * sizeof *slot);
+        if (!slot)
+            return false;
+        gor__lock_sched();
+        if (cap > gor__rt.global.cap)
+            slot = gor__gr_renew(&gor__rt.global, slot, &cap);
+        gor__unlock_sched();
+        gor__free(slot, cap * sizeof *slot);
+    }
+    return true;
+}
+
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    gor__gslab *s = gor__global_reserve() ? (gor__gslab *)gor__zalloc(sizeof *s) : NULL;
     gor__g *list = NULL;
-    *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
+    *n = s ? GOR__SLAB_CAP : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
         gor__g_push(&list, &s->g[i]);
@@ -8136,12 +8230,14 @@ static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *cou
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
         g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
-                  : gor__gq_pop(&gor__rt.global);
+                  : gor__gr_take(&gor__rt.global);
         if (!first)
             first = g;
         else if (g)
             gor__runq_push(&p->runq, g);
     }
+    gor__gs_tell(&gor__rt.fresh);
+    gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
     return first;
 }
@@ -8361,7 +8457,7 @@ static void gor__preempted_spill(gor__m *m)
         return;
     gor__lock_sched();
     while ((g = gor__gq_pop(&m->preempted)) != NULL)
-        gor__gq_push(&gor__rt.global, g);
+        gor__global_push_locked(g);
     gor__unlock_sched();
     gor__preempted_none(m);
 }
@@ -8502,7 +8598,7 @@ static void gor__p_retire(gor__p *p)
     if (gor__au32_load_rlx(&p->retire)) {
         gor__runq_own_next(&p->runq, false);
         while ((g = gor__pick_local(p)) != NULL)
-            gor__gq_push(&gor__rt.global, g);
+            gor__global_push_locked(g);
         gor__p_drop_gs_locked(p);
         if (!GOR__STACK_QUARANTINE)
             gor__p_drop_stacks(p);
@@ -16781,8 +16877,9 @@ static void gor__watch_fresh(void)
         gor__crate *c = gor__rt.fresh.oldest;
         if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
+        gor__global_push_locked(gor__gs_take(&gor__rt.fresh, c));
     }
+    gor__gs_tell(&gor__rt.fresh);
     gor__unlock_sched();
 }
 
@@ -17303,6 +17400,7 @@ static void gor__free_all(void)
         next_m = m->all_next;
         gor__free(m, sizeof *m);
     }
+    gor__free(gor__rt.global.slot, gor__rt.global.cap * sizeof *gor__rt.global.slot);
     gor__poll_free();
     gor__packs_free();
     gor__stacks_free();
@@ -17619,6 +17717,14 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
     return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
 }
 
+GOR__UNUSED static int gor__check_global_locked(const gor__gring *r)
+{
+    for (uint32_t at = r->head; at != r->tail; at++)
+        if (gor__au32_load_rlx(&r->slot[at & (r->cap - 1)]->state) != GOR__RUNNABLE)
+            return 4;                              /* queued: runnable */
+    return r->tail - r->head == gor__au32_load_rlx(&r->n) && r->tail - r->head <= r->cap ? 0 : 5;
+}
+
 GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
 {
     const gor__crate *newer = NULL;
@@ -17633,7 +17739,7 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
                 return 10;                         /* [ready] I4 */
         }
     }
-    return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
+    return s->oldest == newer && n == s->count && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }
 
 /* No crate is lost; in those of dead Gs there are only such. */
@@ -17660,7 +17766,7 @@ GOR__UNUSED static int gor__check_crates_locked(void)
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
-    int bad = gor__check_queue_locked(&gor__rt.global);
+    int bad = gor__check_global_locked(&gor__rt.global);
     bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
     bad = bad ? bad : gor__check_crates_locked();
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);

@@ -123,6 +123,14 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
     return n == gor__au32_load_rlx(&q->n) ? 0 : 5;
 }
 
+GOR__UNUSED static int gor__check_global_locked(const gor__gring *r)
+{
+    for (uint32_t at = r->head; at != r->tail; at++)
+        if (gor__au32_load_rlx(&r->slot[at & (r->cap - 1)]->state) != GOR__RUNNABLE)
+            return 4;                              /* queued: runnable */
+    return r->tail - r->head == gor__au32_load_rlx(&r->n) && r->tail - r->head <= r->cap ? 0 : 5;
+}
+
 GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
 {
     const gor__crate *newer = NULL;
@@ -137,7 +145,7 @@ GOR__UNUSED static int gor__check_fresh_locked(const gor__gstack *s)
                 return 10;                         /* [ready] I4 */
         }
     }
-    return s->oldest == newer && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
+    return s->oldest == newer && n == s->count && n == gor__au32_load_rlx(&s->n) ? 0 : 11;
 }
 
 /* No crate is lost; in those of dead Gs there are only such. */
@@ -164,7 +172,7 @@ GOR__UNUSED static int gor__check_crates_locked(void)
 GOR__UNUSED static int gor__check_lists_locked(void)
 {
     uint32_t idle_p = 0, idle_m = 0;
-    int bad = gor__check_queue_locked(&gor__rt.global);
+    int bad = gor__check_global_locked(&gor__rt.global);
     bad = bad ? bad : gor__check_fresh_locked(&gor__rt.fresh);
     bad = bad ? bad : gor__check_crates_locked();
     bad = bad ? bad : gor__check_queue_locked(&gor__rt.high);

@@ -354,6 +354,7 @@ static void gor__free_all(void)
         next_m = m->all_next;
         gor__free(m, sizeof *m);
     }
+    gor__free(gor__rt.global.slot, gor__rt.global.cap * sizeof *gor__rt.global.slot);
     gor__poll_free();
     gor__packs_free();
     gor__stacks_free();

@@ -212,8 +212,9 @@ static void gor__watch_fresh(void)
         gor__crate *c = gor__rt.fresh.oldest;
         if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__gq_push(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
+        gor__global_push_locked(gor__gs_take(&gor__rt.fresh, c));
     }
+    gor__gs_tell(&gor__rt.fresh);
     gor__unlock_sched();
 }
 

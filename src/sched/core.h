@@ -255,9 +255,16 @@ typedef struct gor__gqueue {           /* a linked list of Gs                   
     gor__au32 n;                       /* written by who may change it, read anywhere          */
 } gor__gqueue;
 
+typedef struct gor__gring {            /* Gs in turn: a ring with room for all that there are, */
+    gor__g   **slot;                   /* so that who moves many touches none                  */
+    uint32_t   cap, head, tail;        /* cap: 0, or a power of two; the others run freely     */
+    gor__au32  n;                      /* tail - head; as in gor__gqueue                       */
+} gor__gring;
+
 typedef struct gor__gstack {           /* Gs by age, in crates                                 */
     gor__crate *newest, *oldest;       /* none is empty                                        */
-    gor__au32   n;                     /* Gs; as in gor__gqueue                                */
+    uint32_t    count;                 /* Gs                                                   */
+    gor__au32   n;                     /* the same; as in gor__gqueue                          */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -308,10 +315,11 @@ GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
 enum gor__m_state { GOR__M_RUNNING, GOR__M_IDLE, GOR__M_ENDING, GOR__M_GONE };
 
+#define GOR__SLAB_CAP 64
 typedef struct gor__gslab {
     struct gor__gslab *next;
-    gor__g     g[64];
-    gor__crate crate[64 / GOR__CRATE_CAP];     /* so there are enough if all are full          */
+    gor__g     g[GOR__SLAB_CAP];
+    gor__crate crate[GOR__SLAB_CAP / GOR__CRATE_CAP];  /* so there are enough if all are full  */
 } gor__gslab;
 
 /* The runtime. One at a time. A line of the cache each for what is read all the time, for what is
@@ -354,7 +362,8 @@ static struct {
     gor__m     *idle_m;
     gor__m     *all_m;
     int         n_m;
-    gor__gqueue global, high, low;
+    gor__gring  global;
+    gor__gqueue high, low;
     gor__gstack fresh;                 /* spilled from run queues, not begun: [ready] I4       */
     int64_t     fresh_ns;              /* [sysmon]'s: when it last looked at the oldest        */
     gor__ai64   low_since;             /* low has been waiting since then                      */
@@ -362,6 +371,7 @@ static struct {
     gor__g     *gfree;                 /* dead, in no crate                                    */
     gor__g     *gbare;                 /* there was no address space for a stack               */
     gor__gslab *slabs;
+    uint32_t    n_slabs;               /* for all of whose Gs there is room in global          */
 
     gor__au64   next_id GOR__OWN_LINE;
     gor__au64   outside_started;       /* goroutines started from foreign threads              */
@@ -462,6 +472,30 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
+/* Add g; then, after one or many, tell all. */
+GOR__INLINE void gor__gr_add(gor__gring *r, gor__g *g) { r->slot[r->tail++ & (r->cap - 1)] = g; }
+
+/* The oldest, or NULL; then the same. */
+GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
+{
+    return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
+}
+
+GOR__INLINE void gor__gr_tell(gor__gring *r) { gor__au32_store_sc(&r->n, r->tail - r->head); }
+
+/* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
+static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
+{
+    gor__g **old = r->slot;
+    uint32_t old_cap = r->cap;
+    for (uint32_t at = r->head; at != r->tail; at++)
+        slot[at & (*cap - 1)] = old[at & (old_cap - 1)];
+    r->slot = slot;
+    r->cap = *cap;
+    *cap = old_cap;
+    return old;
+}
+
 GOR__INLINE void gor__crate_push(gor__crate **list, gor__crate *c)
 {
     c->older = *list;
@@ -514,8 +548,8 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top. False: there is no empty crate for it. */
-GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
+/* Put g on top; then, after one or many, tell all. False: there is no empty crate for it. */
+GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
         gor__crate *c = gor__crate_pop(&gor__rt.empty);
@@ -524,11 +558,13 @@ GOR__INLINE bool gor__gs_push(gor__gstack *s, gor__g *g)
         gor__gs_extend(s, c);
     }
     gor__crate_put(s->newest, g);
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) + 1);
+    s->count++;
     return true;
 }
 
-/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. */
+GOR__INLINE void gor__gs_tell(gor__gstack *s) { gor__au32_store_sc(&s->n, s->count); }
+
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then the same. */
 GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;
@@ -539,6 +575,6 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
         gor__gs_remove(s, c);
         gor__crate_push(&gor__rt.empty, c);
     }
-    gor__au32_store_sc(&s->n, gor__au32_load_rlx(&s->n) - 1);
+    s->count--;
     return g;
 }

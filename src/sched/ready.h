@@ -24,22 +24,30 @@ static void gor__urgent_update_locked(void)
         gor__au32_store_rlx(&gor__rt.urgent, urgent);
 }
 
-/* The queue of a G's priority; the first in it starts its clock. */
-static gor__gqueue *gor__queue_of_locked(gor__g *g)
+static void gor__global_push_locked(gor__g *g)
+{
+    gor__gr_add(&gor__rt.global, g);
+    gor__gr_tell(&gor__rt.global);
+}
+
+/* To the queue of its priority. The first of low priority starts its clock. */
+static void gor__queue_push_locked(gor__g *g)
 {
     uint32_t traits = gor__au32_load_rlx(&g->traits);
-    gor__gqueue *q = traits & GOR__TRAIT_HIGH ? &gor__rt.high
-                   : traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.global;
-    if (q == &gor__rt.low && !q->head)
+    if (!(traits & (GOR__TRAIT_HIGH | GOR__TRAIT_LOW))) {
+        gor__global_push_locked(g);
+        return;
+    }
+    if ((traits & GOR__TRAIT_LOW) && !gor__rt.low.head)
         gor__ai64_store_rlx(&gor__rt.low_since, gor__os_now());
-    return q;
+    gor__gq_push(traits & GOR__TRAIT_LOW ? &gor__rt.low : &gor__rt.high, g);
+    gor__urgent_update_locked();
 }
 
 static void gor__push_global(gor__g *g)
 {
     gor__lock_sched();
-    gor__gq_push(gor__queue_of_locked(g), g);
-    gor__urgent_update_locked();
+    gor__queue_push_locked(g);
     gor__unlock_sched();
 }
 
@@ -53,21 +61,20 @@ static GOR__NOINLINE void gor__ready_global(gor__g *g)
 static void gor__spill_locked(gor__g *g)
 {
     bool fresh = (gor__au32_load_rlx(&g->hold) & GOR__NO_STACK) != 0;
-    if (!fresh || !gor__gs_push(&gor__rt.fresh, g))
-        gor__gq_push(&gor__rt.global, g);
+    if (!fresh || !gor__gs_add(&gor__rt.fresh, g))
+        gor__gr_add(&gor__rt.global, g);
 }
 
 /* The ring is full: half of it and g go where every P looks. */
 static GOR__NOINLINE void gor__runq_spill(gor__p *p, gor__g *g)
 {
+    uint32_t n, from = gor__runq_take_half(&p->runq, &n);
     gor__lock_sched();
-    for (uint32_t i = 0; i < gor__runq_cap / 2; i++) {
-        gor__g *old = gor__runq_pop(&p->runq);
-        if (!old)
-            break;
-        gor__spill_locked(old);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        gor__spill_locked(gor__runq_at(&p->runq, from + i));
     gor__spill_locked(g);
+    gor__gr_tell(&gor__rt.global);
+    gor__gs_tell(&gor__rt.fresh);
     gor__unlock_sched();
 }
 
@@ -195,12 +202,45 @@ static void gor__crate_fill(gor__crate *c, gor__g **list)
         gor__crate_put(c, gor__g_pop(list));
 }
 
+/* Room in the global queue for the Gs of one more slab: all may come to be in it. False: there is
+ * none. */
+static bool gor__global_has_room(uint32_t *cap)
+{
+    bool has;
+    gor__lock_sched();
+    *cap = gor__rt.global.cap;
+    has = (gor__rt.n_slabs + 1) * GOR__SLAB_CAP <= *cap;
+    gor__rt.n_slabs += has;
+    gor__unlock_sched();
+    return has;
+}
+
+/* See to it. The memory is replaced outside of the lock: allocators may block. False: out of
+ * memory. */
+static bool gor__global_reserve(void)
+{
+    uint32_t cap;
+    while (!gor__global_has_room(&cap)) {
+        gor__g **slot;
+        cap = cap ? 2 * cap : GOR__SLAB_CAP;
+        slot = (gor__g **)gor__alloc(cap * sizeof *slot);
+        if (!slot)
+            return false;
+        gor__lock_sched();
+        if (cap > gor__rt.global.cap)
+            slot = gor__gr_renew(&gor__rt.global, slot, &cap);
+        gor__unlock_sched();
+        gor__free(slot, cap * sizeof *slot);
+    }
+    return true;
+}
+
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
+    gor__gslab *s = gor__global_reserve() ? (gor__gslab *)gor__zalloc(sizeof *s) : NULL;
     gor__g *list = NULL;
-    *n = s ? (uint32_t)(sizeof s->g / sizeof s->g[0]) : 0;
+    *n = s ? GOR__SLAB_CAP : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
         gor__g_push(&list, &s->g[i]);

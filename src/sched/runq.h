@@ -73,14 +73,14 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 }
 
 /* The next two, lone: out of the way of those who are not. */
-static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head)
+static GOR__NOINLINE bool gor__runq_advance_lone(gor__runq *q, uint32_t head, uint32_t n)
 {
     bool still;
     if (!gor__lone_open())
-        return gor__au32_cas(&q->head, head, head + 1);
+        return gor__au32_cas(&q->head, head, head + n);
     still = gor__au32_load_rlx(&q->head) == head;
     if (still)
-        gor__au32_store_rel(&q->head, head + 1);   /* rel runq.head: to a thief, later on */
+        gor__au32_store_rel(&q->head, head + n);   /* rel runq.head: to a thief, later on */
     gor__window_shut();
     return still;
 }
@@ -96,15 +96,33 @@ static GOR__NOINLINE gor__g *gor__runq_swap_next_lone(gor__runq *q, gor__g *g)
     return old;
 }
 
-/* Take what is at head. Owner only. False: a thief has it. */
-GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head)
+/* Take the n from head on. Owner only: until he appends they can be read there. False: a thief has
+ * some of them. */
+GOR__INLINE bool gor__runq_advance(gor__runq *q, uint32_t head, uint32_t n)
 {
     if (gor__au32_load_rlx(&gor__shared) == 0) {
-        gor__au32_store_rel(&q->head, head + 1);
+        gor__au32_store_rel(&q->head, head + n);
         return true;
     }
-    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head)
-                                         : gor__au32_cas(&q->head, head, head + 1);
+    return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_advance_lone(q, head, n)
+                                         : gor__au32_cas(&q->head, head, head + n);
+}
+
+GOR__INLINE gor__g *gor__runq_at(const gor__runq *q, uint32_t at)
+{
+    return (gor__g *)gor__aptr_load_rlx(&q->slot[at % GOR__RUNQ_CAP]);
+}
+
+/* Take the oldest, half of a full ring at most: *n from the one returned on. Owner only. */
+static uint32_t gor__runq_take_half(gor__runq *q, uint32_t *n)
+{
+    uint32_t head;
+    do {
+        head = gor__au32_load_acq(&q->head);
+        *n = gor__au32_load_rlx(&q->tail) - head;
+        *n = *n < gor__runq_cap / 2 ? *n : gor__runq_cap / 2;
+    } while (!gor__runq_advance(q, head, *n));
+    return head;
 }
 
 /* Take the oldest. Owner only. NULL if there is none. */
@@ -115,9 +133,9 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
         gor__g *g;
         if (gor__au32_load_rlx(&q->tail) == head)
             return NULL;
-        g = (gor__g *)gor__aptr_load_rlx(&q->slot[head % GOR__RUNQ_CAP]);
+        g = gor__runq_at(q, head);
         gor__runq_fetch(q, head);
-        if (gor__runq_advance(q, head))
+        if (gor__runq_advance(q, head, 1))
             return g;
     }
 }

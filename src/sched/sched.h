@@ -200,12 +200,14 @@ static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *cou
     n = n < most ? n : most;
     for (n = n < room ? n : room; n > 0; n--) {
         g = fresh ? gor__gs_take(&gor__rt.fresh, gor__rt.fresh.newest)
-                  : gor__gq_pop(&gor__rt.global);
+                  : gor__gr_take(&gor__rt.global);
         if (!first)
             first = g;
         else if (g)
             gor__runq_push(&p->runq, g);
     }
+    gor__gs_tell(&gor__rt.fresh);
+    gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
     return first;
 }
@@ -425,7 +427,7 @@ static void gor__preempted_spill(gor__m *m)
         return;
     gor__lock_sched();
     while ((g = gor__gq_pop(&m->preempted)) != NULL)
-        gor__gq_push(&gor__rt.global, g);
+        gor__global_push_locked(g);
     gor__unlock_sched();
     gor__preempted_none(m);
 }
@@ -566,7 +568,7 @@ static void gor__p_retire(gor__p *p)
     if (gor__au32_load_rlx(&p->retire)) {
         gor__runq_own_next(&p->runq, false);
         while ((g = gor__pick_local(p)) != NULL)
-            gor__gq_push(&gor__rt.global, g);
+            gor__global_push_locked(g);
         gor__p_drop_gs_locked(p);
         if (!GOR__STACK_QUARANTINE)
             gor__p_drop_stacks(p);
