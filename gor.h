@@ -5512,7 +5512,7 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 }
 
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
- * gets it before gor__window_shut. False: it is taken, or barred, or not his any more. */
+ * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
     gor__window_open(&l->lock.word);
@@ -5523,7 +5523,14 @@ GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
     return false;
 }
 
-/* The same, and take it. */
+GOR__INLINE void gor__own_shut(gor__ownable *l)
+{
+    if (GOR__TSAN)                                 /* the P's goroutines are threads to it */
+        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+    gor__window_shut();
+}
+
+/* The same as gor__own_open, but take it. */
 GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
 {
     bool mine = gor__own_open(l, own);
@@ -5811,7 +5818,7 @@ GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
         bool added = gor__timers_append(h, t, soonest);
-        gor__window_shut();
+        gor__own_shut(&h->own);
         if (GOR__LIKELY(added))
             return 0;
     }
@@ -5823,7 +5830,7 @@ GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
         bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
-        gor__window_shut();
+        gor__own_shut(&h->own);
         if (GOR__LIKELY(was))
             return true;
     }

@@ -501,6 +501,8 @@ struct duel {
     gor_mutex   m;
     gor_rwmutex rw;
     gor_chan   *c;
+    gor_timer   timer;
+    _Atomic int n_ended;               /* settings of it                                     */
     struct purse purse;
     int         a, b;                  /* under rw; plain on purpose */
     gor__au32  *in_call;               /* the goroutine's mark */
@@ -833,6 +835,108 @@ TEST(an_owned_channel_is_taken_away_at_any_moment)
     atomic_store(&d.round, -1);
     IS(pthread_join(e.thread, NULL), 0);
     gor_chan_release(d.c);
+}
+
+/* -- those of timers: who starts and stops them where the P fires them needs no lock ------------- */
+
+static gor__timers *own_timers(void)
+{
+    gor__m *self = gor__enter();
+    gor__timers *h = gor__some_timers();
+    gor__leave(self);
+    return h;
+}
+
+static uint32_t word_of(gor__timers *h) { return gor__au32_load_rlx(&h->own.lock.word); }
+
+static void never(void *p)
+{
+    OK(p == NULL);
+}
+
+static void stop_timer(void *p)
+{
+    OK(gor_timer_stop((gor_timer *)p));
+}
+
+TEST1(a_processor_that_starts_timers_owns_their_lock_until_another_stops_one)
+{
+    gor_timer t = { 0 };
+    gor__timers *h = own_timers();
+    int64_t end = gor_now() + 10 * GOR_SEC;
+    end_elision();
+    if (!gor__rt.membarrier)
+        SKIP("kernel: no membarrier");
+    while (word_of(h) <= GOR__TAKEN && gor_now() < end)
+        IS(gor_timer_start(&t, 600 * GOR_SEC, never, NULL), 0);
+    IS(word_of(h), own_state());
+    for (int i = 0; i < 100; i++) {
+        OK(gor_timer_stop(&t));
+        IS(gor_timer_start(&t, 600 * GOR_SEC, never, NULL), 0);
+    }
+    IS(word_of(h), own_state());
+    in_thread(stop_timer, &t);
+    IS(word_of(h), 0);
+    IS(gor__check_timers(h), 0);
+    OK(!gor_timer_stop(&t));
+}
+
+/* By hand, and slowly, what the stop of a timer of the P's own does at once. */
+TEST1(who_stops_a_timer_waits_for_a_window_that_is_under_way)
+{
+    gor_timer t = { 0 };
+    gor__timers *h = own_timers();
+    struct errand e;
+    gor__m *self;
+    end_elision();
+    if (!gor__rt.membarrier)
+        SKIP("kernel: no membarrier");
+    IS(gor_timer_start(&t, 600 * GOR_SEC, never, NULL), 0);
+    self = gor__enter();
+    gor__au32_store_rel(&h->own.lock.word, gor__own_word(self));
+    OK(gor__timers_open(h));
+    send_thread(&e, stop_timer, &t);
+    while (!gor__au32_load_rlx(&h->own.barred))
+        sched_yield();
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    gor__own_shut(&h->own);
+    OK(!gor__timers_open(h));                      /* barred, or not his any more */
+    gor__leave(self);
+    IS(pthread_join(e.thread, NULL), 0);
+    IS(gor__check_timers(h), 0);
+}
+
+static void stop_duel_timer(struct duel *d)
+{
+    atomic_fetch_add(&d->n_ended, gor_timer_stop(&d->timer));
+}
+
+/* Each time they are owned anew. What is set is ended once: by a stop, or by the next set. */
+TEST(timers_of_a_processors_own_are_stopped_by_a_thread_at_any_moment)
+{
+    struct duel d = { .round = 0 };
+    struct errand e;
+    bool over = true;
+    int n_set = 1;
+    duel_begin(&d, &e, stop_duel_timer);
+    IS(gor_timer_start(&d.timer, 600 * GOR_SEC, never, NULL), 0);
+    for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
+        gor__timers *h = own_timers();
+        uint32_t own = gor__rt.membarrier ? own_state() : 0;
+        if (own_timers() == h)
+            gor__au32_cas(&h->own.lock.word, 0, own);
+        duel_round(&d, i);
+        for (int k = 0; k < 30; k++, n_set++)
+            atomic_fetch_add(&d.n_ended, gor_timer_reset(&d.timer, (600 + i) * GOR_SEC));
+        over = duel_over(&d, i);
+        IS(gor__check_timers(h), 0);
+    }
+    OK(over);
+    stop_duel_timer(&d);
+    IS(d.n_ended, n_set);
+    atomic_store(&d.round, -1);
+    IS(pthread_join(e.thread, NULL), 0);
 }
 
 /* An object with a count under its own mutex; who takes the last one off frees it at once. */

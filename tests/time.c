@@ -579,6 +579,40 @@ TESTF(a_few_long_timers_do_not_keep_short_ones_out_of_the_line)
 
 /* -- tickers ----------------------------------------------------------------------------------- */
 
+/* Without a gor call, until the timer's function has run, or 10 s are over. Who sleeps is not woken
+ * for it when it is started, far off, but told of it by sysmon before it is due: [idle] I4. True:
+ * he was; a thread may lose its CPU for long. */
+static bool compute_until_rung(struct alarm_clock *a)
+{
+    int64_t patience = gor_now() + 10 * GOR_SEC;
+    bool told = false;
+    atomic_store(&a->n_rung, 0);
+    for (int64_t begin = gor_now(); gor_now() < begin + 20 * GOR_MS;)
+        ;                              /* the other one sleeps, and minds no timer */
+    IS(gor_timer_start(&a->timer, GOR__FAR_NS + 50 * GOR_MS, ring_plainly, a), 0);
+    OK(gor__ai64_load_sc(&gor__rt.sleep_until) != a->timer.when);
+    while (!atomic_load(&a->n_rung) && gor_now() < patience)
+        told |= gor__ai64_load_sc(&gor__rt.sleep_until) == a->timer.when;
+    IS(atomic_load(&a->n_rung), 1);
+    return told;
+}
+
+static int compute_often(void *p)
+{
+    int n_told = 0;
+    for (int i = 0; i < 5; i++)
+        n_told += compute_until_rung((struct alarm_clock *)p);
+    OK(n_told > 0);
+    return 0;
+}
+
+TESTF(a_far_timer_of_one_that_computes_is_run_by_another)
+{
+    gor_options o = { .procs = 2, .preempt = GOR_PREEMPT_OFF };
+    struct alarm_clock a = { .due = 0 };
+    IS(gor_run_with(&o, compute_often, &a), 0);
+}
+
 TEST(a_ticker_ticks)
 {
     gor_ticker t = { 0 };

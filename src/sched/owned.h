@@ -48,7 +48,7 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 }
 
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
- * gets it before gor__window_shut. False: it is taken, or barred, or not his any more. */
+ * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
     gor__window_open(&l->lock.word);
@@ -59,7 +59,14 @@ GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
     return false;
 }
 
-/* The same, and take it. */
+GOR__INLINE void gor__own_shut(gor__ownable *l)
+{
+    if (GOR__TSAN)                                 /* the P's goroutines are threads to it */
+        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+    gor__window_shut();
+}
+
+/* The same as gor__own_open, but take it. */
 GOR__INLINE bool gor__lock_own(gor__ownable *l, uint32_t own)
 {
     bool mine = gor__own_open(l, own);

@@ -187,7 +187,7 @@ GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
         bool added = gor__timers_append(h, t, soonest);
-        gor__window_shut();
+        gor__own_shut(&h->own);
         if (GOR__LIKELY(added))
             return 0;
     }
@@ -199,7 +199,7 @@ GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
         bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
-        gor__window_shut();
+        gor__own_shut(&h->own);
         if (GOR__LIKELY(was))
             return true;
     }
