@@ -1747,10 +1747,10 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [timer]    timers of one P
- * [window]   plain stores that others wait for    [lone]     one P runs, while the others nap
- * [idle]     which Ms sleep, who wakes whom       [owned]    locks that one P takes time and again
- * [runq]     runnable goroutines of one P
+ * [due]      timers by time: a line and a heap    [window]   plain stores that others wait for
+ * [owned]    locks that one P takes time and again
+ * [timer]    timers of one P                      [lone]     one P runs, while the others nap
+ * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
@@ -1799,8 +1799,9 @@ typedef gor_ctx     ctx_t;
  *   window        a few instructions in a call that look at a word and change it without a locked
  *                 one; in_call is then the word's mark, by which others see it. [window]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
- *   own           a mutex, or a channel's lock, that one P has had again and again, and takes by a
- *                 plain store in a window until somebody else wants it. [locks] [owned]
+ *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
+ *                 again, and takes by a plain store in a window until somebody else wants it.
+ *                 [locks] [owned]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
@@ -1823,7 +1824,7 @@ typedef gor_ctx     ctx_t;
  *   retired.
  *
  * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
- *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
+ *   TIMERS   timers.own      a timer that fires cancels contexts and sends to channels
  *   CTX      gor__cancel     one at a time; done closes a channel
  *   OBJECT   channels, mutexes, tasks, pds  wakes goroutines; two channels by rising address
  *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up
@@ -3848,8 +3849,8 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  *                processor is between two gor calls. Till then an unlock may meet a word that was
  *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
- *             I4 The word is 0, or GOR__TAKEN; that of a channel may name the P that owns the lock
- *                ([owned]), free or with GOR__TAKEN.
+ *             I4 The word is 0, or GOR__TAKEN; that of a channel or of timers may name the P that
+ *                owns the lock ([owned]), free or with GOR__TAKEN.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
  *             at a time at a lock that is fought for: Dice and Kogan, "Avoiding Scalability
@@ -4750,8 +4751,9 @@ typedef struct gor__timers {           /* see [due], [timer] */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
     uint32_t cap, mask;                /* mask: cap - 1                                        */
     uint32_t n;                        /* in the heap                                          */
-    uint32_t head, tail, gaps;         /* of the line: the first two run freely                */
+    uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
+    uint32_t gaps;                     /* in the line                                          */
     uint32_t early;                    /* added that were due before the last in the line      */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -5034,16 +5036,23 @@ GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
     return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
 }
 
-GOR__INLINE void gor__gr_tell(gor__gring *r) { gor__au32_store_sc(&r->n, r->tail - r->head); }
+GOR__INLINE void gor__gr_tell(gor__gring *r)
+{
+    if (r->head == r->tail)
+        r->head = r->tail = 0;                     /* where it is warm */
+    gor__au32_store_sc(&r->n, r->tail - r->head);
+}
 
 /* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
 static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
 {
     gor__g **old = r->slot;
-    uint32_t old_cap = r->cap;
-    for (uint32_t at = r->head; at != r->tail; at++)
-        slot[at & (*cap - 1)] = old[at & (old_cap - 1)];
+    uint32_t n = r->tail - r->head, old_cap = r->cap;
+    for (uint32_t i = 0; i < n; i++)
+        slot[i] = old[(r->head + i) & (old_cap - 1)];
     r->slot = slot;
+    r->head = 0;
+    r->tail = n;
     r->cap = *cap;
     *cap = old_cap;
     return old;
@@ -5401,7 +5410,7 @@ static bool gor__due_make_room(gor__timers *h)
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -5468,7 +5477,8 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *             then takes the lock by a look and a plain store, in a window ([window]), instead of
  *             by a locked instruction. Another that wants it ends that first, which takes 2 us and
  *             disturbs the other processors. Parks are counted, and not locks: to count costs
- *             something, and a park costs much more.
+ *             something, and a park costs much more. The timers of a P become its own in the same
+ *             way, by starts that take the lock.
  * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
  *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
  *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
@@ -5478,12 +5488,13 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
- *                another processor has come for it meanwhile.
+ *                another processor has come for it meanwhile. But those of timers, and of what is
+ *                waited for, look: it may have changed in between, and others come seldom.
  * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
- * Tests       tests/sync.c; checks own after a few parks
+ * Tests       tests/sync.c; checks own after a few
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4
@@ -5631,12 +5642,12 @@ GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
 
 /* ==== [timer] timers of one P ====================================================================
  * What        Timers start, stop and fire, in the order that [due] keeps.
- * Invariants  I1 The owner of a timer in h is h, under the lock.
+ * Invariants  I1 The owner of a timer in h is h, under the lock, or in a window of its P's own.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
- * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
+ * Locks       timers.own (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
  *             and never starts or stops a timer. What has to is a goroutine's or, without memory
  *             for one, left to gor__timer_defer.
  * Tests       tests/time.c
@@ -6047,7 +6058,7 @@ static void gor__lock_idle_p(void)
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
  *                wakes it. It publishes its time before it looks at the timers a last time. A timer
  *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
- *                when it is near, and so does who gives that P up. Most are stopped before.
+ *                when it is near, and so does who gives that P up. Most are stopped before that.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -6301,16 +6312,21 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer for [sysmon] to tell of? Not one of a thread without a P: that of P 0 may be idle. */
-GOR__INLINE bool gor__timer_is_far(int64_t when)
+/* Is a timer, due at when, in ns or nobody knows, for [sysmon] to tell of? Not one of a thread
+ * without a P, which is P 0's: that may be idle. Nor by the coarse clock: when [sysmon] is held up,
+ * that stands still. */
+#define GOR__UNKNOWN_NS (-1)
+GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {
-    return gor__self() && when - gor__ai64_load_rlx(&gor__rt.coarse_ns) > GOR__FAR_NS;
+    gor__m *m = gor__self();
+    return m && gor__m_p(m) &&
+           (ns != GOR__UNKNOWN_NS ? ns > GOR__FAR_NS : when > gor__now_above() + GOR__FAR_NS);
 }
 
 /* Call after starting a timer that became the first of its processor. */
-GOR__INLINE void gor__timer_added(int64_t when)
+GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when))
+    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when, ns))
         return;                                    /* alone we hold the P, and see our own timers */
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
@@ -6785,10 +6801,12 @@ static bool gor__global_reserve(void)
     uint32_t cap;
     while (!gor__global_has_room(&cap)) {
         gor__g **slot;
+        uint32_t to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
+        memset(slot, 0, to_copy * sizeof *slot);   /* its pages' first touch, outside of the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);
@@ -6801,8 +6819,12 @@ static bool gor__global_reserve(void)
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    gor__gslab *s = gor__global_reserve() ? (gor__gslab *)gor__zalloc(sizeof *s) : NULL;
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
     gor__g *list = NULL;
+    if (s && !gor__global_reserve()) {
+        gor__free(s, sizeof *s);
+        s = NULL;
+    }
     *n = s ? GOR__SLAB_CAP : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);
@@ -8651,7 +8673,8 @@ static void gor__p_left(void)
 }
 
 /* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
- * sleeper already, it may not know of timers that were added while no P was idle; now one is. */
+ * sleeper already, it may not know of timers that are far off, or were added while no P was idle;
+ * now one is. */
 static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;
@@ -9713,24 +9736,25 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
 {
     bool soonest;
     int64_t when = t->when;
     int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
     if (soonest)
-        gor__timer_added(when);
+        gor__timer_added(when, ns);
     return rc;
 }
 
-/* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
-static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
+/* Start a timer whose when and fire are set, on the caller's P. It is due in ns, if the caller
+ * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
+static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
     bool soonest;                                  /* alone, nobody else waits for it */
     if (gor__locks_are_nothing() &&
         gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
         return 0;
-    return gor__timer_begin_any(t);
+    return gor__timer_begin_any(t, ns);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -9820,7 +9844,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
     timer.run = NULL;
     timer.fire = gor__deadline_fire;
     timer.arg = w;
-    if (gor__timer_begin(&timer) != 0)
+    if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
         gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
         gor__block_watching(w, deadline, own);
@@ -13279,8 +13303,9 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
-    t->when = gor__due_in(ns > 0 ? ns : 0);
-    rc = gor__timer_begin(t);
+    ns = ns > 0 ? ns : 0;
+    t->when = gor__due_in(ns);
+    rc = gor__timer_begin(t, ns);
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;
@@ -13715,7 +13740,7 @@ static int gor__ctx_time(gor__cancel *base)
     c->timer.fn = gor__ctx_expire_here;
     c->timer.arg = c;
     c->timer.epoch = (uint32_t)gor__rt.epoch;
-    rc = gor__timer_begin(&c->timer);
+    rc = gor__timer_begin(&c->timer, GOR__UNKNOWN_NS);
     if (rc == 0)
         gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */
     else
@@ -16884,17 +16909,22 @@ static void gor__watch_fresh(void)
         gor__crate *c = gor__rt.fresh.oldest;
         if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__global_push_locked(gor__gs_take(&gor__rt.fresh, c));
+        gor__gr_add(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
     }
     gor__gs_tell(&gor__rt.fresh);
+    gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
 }
 
-/* A timer that was far off is near: [idle] I4. */
+/* A timer is near that the sleeper was not told of ([idle] I4), or for which he has left. */
 static void gor__watch_timers(void)
 {
-    int64_t first = gor__au32_load_sc(&gor__rt.n_idle_p) ? gor__timers_first() : GOR_FOREVER;
-    if (first != GOR_FOREVER && first < gor__os_now() + GOR__FAR_NS / 2)
+    bool sleeper = gor__aptr_load_sc(&gor__rt.sleeper) != NULL;
+    int64_t near = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return;
+    first = gor__timers_first();
+    if (first < gor__os_now() + near && (sleeper || gor__thread_to_be_had()))
         gor__sleeper_tell(first);
 }
 
@@ -16905,8 +16935,8 @@ static bool gor__poller_is_left(void)
            !gor__aptr_load_sc(&gor__rt.standby);
 }
 
-/* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
- * is idle again: not for long. Where no P is idle, who runs next polls. */
+/* The sleeper minds fds. When it has left with an event it is nobody's turn until its M is idle
+ * again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
 {
     static uint32_t seen, stale;
@@ -16916,7 +16946,7 @@ static void gor__watch_poller(void)
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;
-    if (idle_p && (stale >= 2 || gor__timers_first() < gor__os_now() + GOR__SYSMON_NS)) {
+    if (idle_p && stale >= 2) {
         gor__wake_p();
     } else if (stale >= 2) {
         gor__lock_sched();
@@ -16933,7 +16963,7 @@ static void gor__report_deadlock(void)
     gor__fatal("all goroutines are asleep - deadlock!", NULL);
 }
 
-/* Nobody has run since; activity is theirs by then. */
+/* Nobody has run since, nor called for sysmon; activity is theirs by then. */
 static struct {
     uint64_t activity;
     int64_t  since;
@@ -16973,6 +17003,8 @@ static void gor__sysmon_sleep(void)
     until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
+    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)
+        gor__rest.since = gor__os_now();
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }
 

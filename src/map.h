@@ -10,10 +10,10 @@
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [timer]    timers of one P
- * [window]   plain stores that others wait for    [lone]     one P runs, while the others nap
- * [idle]     which Ms sleep, who wakes whom       [owned]    locks that one P takes time and again
- * [runq]     runnable goroutines of one P
+ * [due]      timers by time: a line and a heap    [window]   plain stores that others wait for
+ * [owned]    locks that one P takes time and again
+ * [timer]    timers of one P                      [lone]     one P runs, while the others nap
+ * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
  * [switch]   from one goroutine to another        [spawn]    making a goroutine
  * [taskq]    forked calls that nobody has started [sched]    what runs next; park, steal
@@ -62,8 +62,9 @@
  *   window        a few instructions in a call that look at a word and change it without a locked
  *                 one; in_call is then the word's mark, by which others see it. [window]
  *   spread        an rwmutex whose readers are counted by processor, in slots of P. [locks]
- *   own           a mutex, or a channel's lock, that one P has had again and again, and takes by a
- *                 plain store in a window until somebody else wants it. [locks] [owned]
+ *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
+ *                 again, and takes by a plain store in a window until somebody else wants it.
+ *                 [locks] [owned]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
@@ -86,7 +87,7 @@
  *   retired.
  *
  * LOCK RANKS  A lock is taken only while those held rank no higher. -DGOR_CHECK=1 checks it.
- *   TIMERS   timers.lock     a timer that fires cancels contexts and sends to channels
+ *   TIMERS   timers.own      a timer that fires cancels contexts and sends to channels
  *   CTX      gor__cancel     one at a time; done closes a channel
  *   OBJECT   channels, mutexes, tasks, pds  wakes goroutines; two channels by rising address
  *   SCHED    gor__rt.lock    global queues and idle lists: the last word of every wake-up

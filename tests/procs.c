@@ -5,6 +5,31 @@
 #include <sched.h>
 #include <sys/stat.h>
 
+/* Numbers in the place of goroutines; its counters wrap meanwhile. */
+TESTF(the_global_queue_keeps_its_order_while_it_grows)
+{
+    static gor__g any[3000];
+    gor__gring r = { .head = UINT32_MAX - 40, .tail = UINT32_MAX - 40 };
+    size_t in = 0, out = 0;
+    OK(gor__gr_take(&r) == NULL);
+    for (uint32_t cap = 64; cap <= 1024; cap *= 2) {
+        uint32_t c = cap;
+        gor__g **old = gor__gr_renew(&r, (gor__g **)malloc(cap * sizeof *old), &c);
+        OK(old ? c == cap / 2 : c == 0);
+        free(old);
+        while (r.tail - r.head < cap)
+            gor__gr_add(&r, &any[in++]);
+        for (uint32_t i = 0; i < cap / 3; i++)
+            OK(gor__gr_take(&r) == &any[out++]);
+        gor__gr_tell(&r);
+        IS(gor__au32_load_acq(&r.n), in - out);
+    }
+    while (out < in)
+        OK(gor__gr_take(&r) == &any[out++]);
+    OK(gor__gr_take(&r) == NULL);
+    free(r.slot);
+}
+
 TEST(procs_gives_the_previous_number)
 {
     int before = gor_procs(0);

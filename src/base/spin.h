@@ -9,8 +9,8 @@
  *                processor is between two gor calls. Till then an unlock may meet a word that was
  *                not set.
  *             I3 Ranks only rise; two channels at once are taken in the order of their addresses.
- *             I4 The word is 0, or GOR__TAKEN; that of a channel may name the P that owns the lock
- *                ([owned]), free or with GOR__TAKEN.
+ *             I4 The word is 0, or GOR__TAKEN; that of a channel or of timers may name the P that
+ *                owns the lock ([owned]), free or with GOR__TAKEN.
  * Runs on     Any thread. Spins, then lets other threads run: the holder may have lost its CPU.
  * Source      Test-and-test-and-set with plain-store unlock; elision as in biased locking; fewer
  *             at a time at a lock that is fought for: Dice and Kogan, "Avoiding Scalability

@@ -212,17 +212,22 @@ static void gor__watch_fresh(void)
         gor__crate *c = gor__rt.fresh.oldest;
         if (!c || now - gor__ai64_load_rlx(&gor__crate_at(c, 0)->since) < gor__rt.opt.quantum)
             break;
-        gor__global_push_locked(gor__gs_take(&gor__rt.fresh, c));
+        gor__gr_add(&gor__rt.global, gor__gs_take(&gor__rt.fresh, c));
     }
     gor__gs_tell(&gor__rt.fresh);
+    gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
 }
 
-/* A timer that was far off is near: [idle] I4. */
+/* A timer is near that the sleeper was not told of ([idle] I4), or for which he has left. */
 static void gor__watch_timers(void)
 {
-    int64_t first = gor__au32_load_sc(&gor__rt.n_idle_p) ? gor__timers_first() : GOR_FOREVER;
-    if (first != GOR_FOREVER && first < gor__os_now() + GOR__FAR_NS / 2)
+    bool sleeper = gor__aptr_load_sc(&gor__rt.sleeper) != NULL;
+    int64_t near = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+        return;
+    first = gor__timers_first();
+    if (first < gor__os_now() + near && (sleeper || gor__thread_to_be_had()))
         gor__sleeper_tell(first);
 }
 
@@ -233,8 +238,8 @@ static bool gor__poller_is_left(void)
            !gor__aptr_load_sc(&gor__rt.standby);
 }
 
-/* The sleeper minds fds and timers. When it has left with an event it is nobody's turn until its M
- * is idle again: not for long. Where no P is idle, who runs next polls. */
+/* The sleeper minds fds. When it has left with an event it is nobody's turn until its M is idle
+ * again: not for long. Where no P is idle, who runs next polls. */
 static void gor__watch_poller(void)
 {
     static uint32_t seen, stale;
@@ -244,7 +249,7 @@ static void gor__watch_poller(void)
         return;
     stale = polls == seen ? stale + 1 : 0;
     seen = polls;
-    if (idle_p && (stale >= 2 || gor__timers_first() < gor__os_now() + GOR__SYSMON_NS)) {
+    if (idle_p && stale >= 2) {
         gor__wake_p();
     } else if (stale >= 2) {
         gor__lock_sched();
@@ -261,7 +266,7 @@ static void gor__report_deadlock(void)
     gor__fatal("all goroutines are asleep - deadlock!", NULL);
 }
 
-/* Nobody has run since; activity is theirs by then. */
+/* Nobody has run since, nor called for sysmon; activity is theirs by then. */
 static struct {
     uint64_t activity;
     int64_t  since;
@@ -301,6 +306,8 @@ static void gor__sysmon_sleep(void)
     until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
+    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)
+        gor__rest.since = gor__os_now();
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }
 

@@ -197,8 +197,9 @@ typedef struct gor__timers {           /* see [due], [timer] */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
     uint32_t cap, mask;                /* mask: cap - 1                                        */
     uint32_t n;                        /* in the heap                                          */
-    uint32_t head, tail, gaps;         /* of the line: the first two run freely                */
+    uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
+    uint32_t gaps;                     /* in the line                                          */
     uint32_t early;                    /* added that were due before the last in the line      */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -481,16 +482,23 @@ GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
     return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
 }
 
-GOR__INLINE void gor__gr_tell(gor__gring *r) { gor__au32_store_sc(&r->n, r->tail - r->head); }
+GOR__INLINE void gor__gr_tell(gor__gring *r)
+{
+    if (r->head == r->tail)
+        r->head = r->tail = 0;                     /* where it is warm */
+    gor__au32_store_sc(&r->n, r->tail - r->head);
+}
 
 /* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
 static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
 {
     gor__g **old = r->slot;
-    uint32_t old_cap = r->cap;
-    for (uint32_t at = r->head; at != r->tail; at++)
-        slot[at & (*cap - 1)] = old[at & (old_cap - 1)];
+    uint32_t n = r->tail - r->head, old_cap = r->cap;
+    for (uint32_t i = 0; i < n; i++)
+        slot[i] = old[(r->head + i) & (old_cap - 1)];
     r->slot = slot;
+    r->head = 0;
+    r->tail = n;
     r->cap = *cap;
     *cap = old_cap;
     return old;

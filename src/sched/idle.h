@@ -10,7 +10,7 @@
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
  *                wakes it. It publishes its time before it looks at the timers a last time. A timer
  *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
- *                when it is near, and so does who gives that P up. Most are stopped before.
+ *                when it is near, and so does who gives that P up. Most are stopped before that.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -264,16 +264,21 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer for [sysmon] to tell of? Not one of a thread without a P: that of P 0 may be idle. */
-GOR__INLINE bool gor__timer_is_far(int64_t when)
+/* Is a timer, due at when, in ns or nobody knows, for [sysmon] to tell of? Not one of a thread
+ * without a P, which is P 0's: that may be idle. Nor by the coarse clock: when [sysmon] is held up,
+ * that stands still. */
+#define GOR__UNKNOWN_NS (-1)
+GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {
-    return gor__self() && when - gor__ai64_load_rlx(&gor__rt.coarse_ns) > GOR__FAR_NS;
+    gor__m *m = gor__self();
+    return m && gor__m_p(m) &&
+           (ns != GOR__UNKNOWN_NS ? ns > GOR__FAR_NS : when > gor__now_above() + GOR__FAR_NS);
 }
 
 /* Call after starting a timer that became the first of its processor. */
-GOR__INLINE void gor__timer_added(int64_t when)
+GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when))
+    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when, ns))
         return;                                    /* alone we hold the P, and see our own timers */
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */

@@ -4,7 +4,8 @@
  *             then takes the lock by a look and a plain store, in a window ([window]), instead of
  *             by a locked instruction. Another that wants it ends that first, which takes 2 us and
  *             disturbs the other processors. Parks are counted, and not locks: to count costs
- *             something, and a park costs much more.
+ *             something, and a park costs much more. The timers of a P become its own in the same
+ *             way, by starts that take the lock.
  * Invariants  O1 A lock becomes a P's own while that P holds it. Its word then names the owner,
  *                free or with GOR__TAKEN, until O2: each unlock leaves the owner there.
  *             O2 Who wants an owned lock bars it, closes the windows, and then takes it, once it is
@@ -14,12 +15,13 @@
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
- *                another processor has come for it meanwhile.
+ *                another processor has come for it meanwhile. But those of timers, and of what is
+ *                waited for, look: it may have changed in between, and others come seldom.
  * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
- * Tests       tests/sync.c; checks own after a few parks
+ * Tests       tests/sync.c; checks own after a few
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4

@@ -222,10 +222,12 @@ static bool gor__global_reserve(void)
     uint32_t cap;
     while (!gor__global_has_room(&cap)) {
         gor__g **slot;
+        uint32_t to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
+        memset(slot, 0, to_copy * sizeof *slot);   /* its pages' first touch, outside of the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);
@@ -238,8 +240,12 @@ static bool gor__global_reserve(void)
 /* The Gs of a new slab, linked; *n of them. NULL: out of memory. */
 static gor__g *gor__g_slab(uint32_t *n)
 {
-    gor__gslab *s = gor__global_reserve() ? (gor__gslab *)gor__zalloc(sizeof *s) : NULL;
+    gor__gslab *s = (gor__gslab *)gor__zalloc(sizeof *s);
     gor__g *list = NULL;
+    if (s && !gor__global_reserve()) {
+        gor__free(s, sizeof *s);
+        s = NULL;
+    }
     *n = s ? GOR__SLAB_CAP : 0;
     for (uint32_t i = 0; i < *n; i++) {
         gor__au32_store_rlx(&s->g[i].state, GOR__DEAD);

@@ -614,7 +614,8 @@ static void gor__p_left(void)
 }
 
 /* Publish how long we will sleep, then look at the timers a last time ([idle] I4). If there is a
- * sleeper already, it may not know of timers that were added while no P was idle; now one is. */
+ * sleeper already, it may not know of timers that are far off, or were added while no P was idle;
+ * now one is. */
 static int64_t gor__sleeper_until(gor__m *m)
 {
     int64_t until;

@@ -1,11 +1,11 @@
 /* ==== [timer] timers of one P ====================================================================
  * What        Timers start, stop and fire, in the order that [due] keeps.
- * Invariants  I1 The owner of a timer in h is h, under the lock.
+ * Invariants  I1 The owner of a timer in h is h, under the lock, or in a window of its P's own.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
- * Locks       timers.lock (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
+ * Locks       timers.own (TIMERS), held while firing. fire wakes, sends or spawns; it never waits
  *             and never starts or stops a timer. What has to is a goroutine's or, without memory
  *             for one, left to gor__timer_defer.
  * Tests       tests/time.c

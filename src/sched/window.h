@@ -1,7 +1,7 @@
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned], [lone] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
  *                taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,

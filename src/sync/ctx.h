@@ -232,7 +232,7 @@ static int gor__ctx_time(gor__cancel *base)
     c->timer.fn = gor__ctx_expire_here;
     c->timer.arg = c;
     c->timer.epoch = (uint32_t)gor__rt.epoch;
-    rc = gor__timer_begin(&c->timer);
+    rc = gor__timer_begin(&c->timer, GOR__UNKNOWN_NS);
     if (rc == 0)
         gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */
     else

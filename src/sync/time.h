@@ -95,8 +95,9 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
-    t->when = gor__due_in(ns > 0 ? ns : 0);
-    rc = gor__timer_begin(t);
+    ns = ns > 0 ? ns : 0;
+    t->when = gor__due_in(ns);
+    rc = gor__timer_begin(t, ns);
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;

@@ -256,24 +256,25 @@ static gor__timers *gor__some_timers(void)
     return p ? &p->timers : &gor__p_at(0)->timers;
 }
 
-static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t)
+static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
 {
     bool soonest;
     int64_t when = t->when;
     int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
     if (soonest)
-        gor__timer_added(when);
+        gor__timer_added(when, ns);
     return rc;
 }
 
-/* Start a timer whose when and fire are set, on the caller's P. 0 or -ENOMEM. */
-static GOR__NOINLINE int gor__timer_begin(gor_timer *t)
+/* Start a timer whose when and fire are set, on the caller's P. It is due in ns, if the caller
+ * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
+static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
     bool soonest;                                  /* alone, nobody else waits for it */
     if (gor__locks_are_nothing() &&
         gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
         return 0;
-    return gor__timer_begin_any(t);
+    return gor__timer_begin_any(t, ns);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -363,7 +364,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
     timer.run = NULL;
     timer.fire = gor__deadline_fire;
     timer.arg = w;
-    if (gor__timer_begin(&timer) != 0)
+    if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
         gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
         gor__block_watching(w, deadline, own);
