@@ -1961,6 +1961,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__COMPACT_NS     (1 * GOR_SEC)     /* [pack] */
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
+#define GOR__FAR_NS         (100 * GOR_MS)    /* of a timer: the watch looks often until then   */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
@@ -4818,8 +4819,8 @@ typedef struct gor__gring {            /* Gs in turn: a ring with room for all t
 
 typedef struct gor__gstack {           /* Gs by age, in crates                                 */
     gor__crate *newest, *oldest;       /* none is empty                                        */
-    uint32_t    count;                 /* Gs                                                   */
-    gor__au32   n;                     /* the same; as in gor__gqueue                          */
+    uint32_t    count;                 /* Gs; under the lock                                   */
+    gor__au32   n;                     /* the same, as published; as in gor__gqueue            */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -5027,15 +5028,16 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
-/* Add g; then, after one or many, tell all. */
+/* Append g. After one or many: gor__gr_tell. */
 GOR__INLINE void gor__gr_add(gor__gring *r, gor__g *g) { r->slot[r->tail++ & (r->cap - 1)] = g; }
 
-/* The oldest, or NULL; then the same. */
+/* Take the oldest, or NULL. After one or many: gor__gr_tell. */
 GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
 {
     return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
 }
 
+/* Publish how many there are. */
 GOR__INLINE void gor__gr_tell(gor__gring *r)
 {
     if (r->head == r->tail)
@@ -5043,7 +5045,8 @@ GOR__INLINE void gor__gr_tell(gor__gring *r)
     gor__au32_store_sc(&r->n, r->tail - r->head);
 }
 
-/* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
+/* Use slot from now on, which has room for *cap, more than there was. Returns the old memory, to be
+ * freed, and in *cap its room. */
 static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
 {
     gor__g **old = r->slot;
@@ -5110,7 +5113,7 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top; then, after one or many, tell all. False: there is no empty crate for it. */
+/* Put g on top. After one or many: gor__gs_tell. False: there is no empty crate for it. */
 GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
@@ -5124,9 +5127,10 @@ GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
     return true;
 }
 
+/* Publish how many there are. */
 GOR__INLINE void gor__gs_tell(gor__gstack *s) { gor__au32_store_sc(&s->n, s->count); }
 
-/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then the same. */
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then gor__gs_tell. */
 GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;
@@ -5488,13 +5492,14 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
- *                another processor has come for it meanwhile. But those of timers, and of what is
- *                waited for, look: it may have changed in between, and others come seldom.
+ *                another processor has come for it meanwhile. Where the holder may have made it its
+ *                P's own (gor__note_use), as with timers and in waits, the unlock looks all the
+ *                same: others come for those seldom.
  * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
- * Tests       tests/sync.c; checks own after a few
+ * Tests       tests/sync.c; with GOR_CHECK or ThreadSanitizer four uses in a row are enough
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4
@@ -5578,7 +5583,8 @@ static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
     return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
-/* l, which the caller holds, is used on the P with this word, in a way that counts. */
+/* Count a use of l, which the caller holds, on the P with this word. After enough in a row the P
+ * owns it. */
 GOR__INLINE void gor__note_use(gor__ownable *l, uint32_t own)
 {
     if (l->own != own) {
@@ -5642,7 +5648,8 @@ GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
 
 /* ==== [timer] timers of one P ====================================================================
  * What        Timers start, stop and fire, in the order that [due] keeps.
- * Invariants  I1 The owner of a timer in h is h, under the lock, or in a window of its P's own.
+ * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
+ *                that owns it.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
@@ -5816,15 +5823,15 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* Begin a window in which h is the caller's without the lock: a P's own goroutines get along so,
- * unless another has come for h a moment ago. */
+/* Begin a window in which h is the caller's without the lock; gor__own_shut ends it. False: h is
+ * not its P's own, or somebody has come for it. */
 GOR__INLINE bool gor__timers_open(gor__timers *h)
 {
     uint32_t own = gor__own_word(gor__self());
     return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
 }
 
-/* gor__timer_add */
+/* gor__timer_add; in a window, if t goes to the end of the line of the P's own. */
 GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
@@ -5836,7 +5843,7 @@ GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
     return gor__timer_add(h, t, soonest);
 }
 
-/* gor__timer_del of one that was in h just now. */
+/* gor__timer_del of one that was in h just now; in a window, if it is the last in the line. */
 GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
@@ -6056,9 +6063,9 @@ static void gor__lock_idle_p(void)
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the timers a last time. A timer
- *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
- *                when it is near, and so does who gives that P up. Most are stopped before that.
+ *                wakes it. It publishes its time before it looks at the timers a last time. Of a
+ *                timer that is far off, on a busy P, nobody is told when it starts, for most are
+ *                stopped long before: [sysmon] tells when it is near, or who gives that P up.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -6087,8 +6094,6 @@ static void gor__lock_idle_p(void)
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
-#define GOR__FAR_NS (100 * GOR_MS)     /* [sysmon] looks many times until then                   */
-
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -6312,9 +6317,9 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer, due at when, in ns or nobody knows, for [sysmon] to tell of? Not one of a thread
- * without a P, which is P 0's: that may be idle. Nor by the coarse clock: when [sysmon] is held up,
- * that stands still. */
+/* Is a timer, due at when, so far off that telling of it is left to [sysmon]? ns: from now, or
+ * GOR__UNKNOWN_NS. Not if a thread without a P has started it: it is P 0's, which may be idle. The
+ * coarse clock will not do: while [sysmon] is held up it stands still. */
 #define GOR__UNKNOWN_NS (-1)
 GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {
@@ -6781,9 +6786,9 @@ static void gor__crate_fill(gor__crate *c, gor__g **list)
         gor__crate_put(c, gor__g_pop(list));
 }
 
-/* Room in the global queue for the Gs of one more slab: all may come to be in it. False: there is
- * none. */
-static bool gor__global_has_room(uint32_t *cap)
+/* Take room in the global queue for the Gs of one more slab: all may come to be in it. False: there
+ * is none, in *cap. */
+static bool gor__global_try_reserve(uint32_t *cap)
 {
     bool has;
     gor__lock_sched();
@@ -6794,19 +6799,19 @@ static bool gor__global_has_room(uint32_t *cap)
     return has;
 }
 
-/* See to it. The memory is replaced outside of the lock: allocators may block. False: out of
- * memory. */
+/* The same, with more memory if need be, which is made and freed outside of the lock: allocators
+ * may block. False: out of memory. */
 static bool gor__global_reserve(void)
 {
     uint32_t cap;
-    while (!gor__global_has_room(&cap)) {
+    while (!gor__global_try_reserve(&cap)) {
         gor__g **slot;
         uint32_t to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
-        memset(slot, 0, to_copy * sizeof *slot);   /* its pages' first touch, outside of the lock */
+        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);
@@ -8265,8 +8270,10 @@ static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *cou
         else if (g)
             gor__runq_push(&p->runq, g);
     }
-    gor__gs_tell(&gor__rt.fresh);
-    gor__gr_tell(&gor__rt.global);
+    if (fresh)
+        gor__gs_tell(&gor__rt.fresh);
+    else
+        gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
     return first;
 }
@@ -16697,9 +16704,9 @@ static void gor__trace_forget(void)
 
 /* ==== [sysmon] the watch =====================================================================
  * What        A thread without a P. While goroutines run it looks around four times a quantum:
- *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
- *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
- *             made sure that this is no deadlock.
+ *             keeps the coarse clock, tells the sleeper of timers that are near, asks goroutines
+ *             past their quantum to yield, takes the P of those that do not hear ([retake]). While
+ *             all is asleep it sleeps too, after it has made sure that this is no deadlock.
  * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
  *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
  *             with what it finds, and may not take elided locks.
@@ -16916,15 +16923,17 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
-/* A timer is near that the sleeper was not told of ([idle] I4), or for which he has left. */
+/* Tell the sleeper of a timer that is near: who started it may not have ([idle] I4). If there is no
+ * sleeper, tell before the next look comes too late. Who stands by looks himself. */
 static void gor__watch_timers(void)
 {
     bool sleeper = gor__aptr_load_sc(&gor__rt.sleeper) != NULL;
-    int64_t near = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+    int64_t ahead = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0 ||
+        (!sleeper && gor__aptr_load_sc(&gor__rt.standby)))
         return;
     first = gor__timers_first();
-    if (first < gor__os_now() + near && (sleeper || gor__thread_to_be_had()))
+    if (first < gor__os_now() + ahead)
         gor__sleeper_tell(first);
 }
 
@@ -16963,24 +16972,29 @@ static void gor__report_deadlock(void)
     gor__fatal("all goroutines are asleep - deadlock!", NULL);
 }
 
-/* Nobody has run since, nor called for sysmon; activity is theirs by then. */
+/* Since when is the program at rest, as sysmon has seen it: nobody has run, nor called for it? */
 static struct {
-    uint64_t activity;
+    uint64_t activity;                             /* what it was then */
     int64_t  since;
 } gor__rest;
 
-/* When to ask whether all are asleep for ever, since it is not sure now. */
-static int64_t gor__ask_again_at(void)
+/* For how long has it been? */
+static int64_t gor__rested(int64_t now)
 {
-    int64_t now = gor__os_now(), rested;
     uint64_t activity = gor__activity();
     if (activity != gor__rest.activity) {
         gor__rest.activity = activity;
         gor__rest.since = now;
     }
-    rested = now - gor__rest.since;
-    return now + (rested < GOR__RECHECK_MIN_NS ? GOR__RECHECK_MIN_NS :
-                  rested > GOR__RECHECK_MAX_NS ? GOR__RECHECK_MAX_NS : rested);
+    return now - gor__rest.since;
+}
+
+/* When to ask again whether all are asleep for ever. */
+static int64_t gor__ask_again_at(void)
+{
+    int64_t now = gor__os_now(), ns = gor__rested(now);
+    return now + (ns < GOR__RECHECK_MIN_NS ? GOR__RECHECK_MIN_NS :
+                  ns > GOR__RECHECK_MAX_NS ? GOR__RECHECK_MAX_NS : ns);
 }
 
 /* Sleep until a P is taken; the flag first, then the question, or its answer would be old. */
@@ -17003,7 +17017,7 @@ static void gor__sysmon_sleep(void)
     until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
-    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)
+    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)      /* called; nobody need have run */
         gor__rest.since = gor__os_now();
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }
@@ -17758,6 +17772,8 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
 
 GOR__UNUSED static int gor__check_global_locked(const gor__gring *r)
 {
+    if (gor__rt.n_slabs * GOR__SLAB_CAP > r->cap)
+        return 14;                                 /* there is room for all */
     for (uint32_t at = r->head; at != r->tail; at++)
         if (gor__au32_load_rlx(&r->slot[at & (r->cap - 1)]->state) != GOR__RUNNABLE)
             return 4;                              /* queued: runnable */

@@ -30,7 +30,8 @@ static void read_a_byte(void *p)
 
 static void never(void *p)
 {
-    OK(p == NULL);
+    (void)p;
+    OK(false);
 }
 
 static void nap(int64_t ns)

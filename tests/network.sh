@@ -80,7 +80,7 @@ if built httpd httpd; then
     busy=$addr
     next_port
     serve quiet build/examples/httpd -a $addr
-    try '10,000 idle connections' $load idle $busy 10000 $httpd $addr
+    try '10,000 idle connections' $load idle $busy 10000 $httpd $addr $pid
     sed 's/^/# /' "$dir/log"
     kill -TERM $pid
     wait $pid

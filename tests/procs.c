@@ -5,28 +5,35 @@
 #include <sched.h>
 #include <sys/stat.h>
 
-/* Numbers in the place of goroutines; its counters wrap meanwhile. */
+/* Its numbers wrap in the first memory, and it is full, and goes round the end, when it grows. */
 TESTF(the_global_queue_keeps_its_order_while_it_grows)
 {
-    static gor__g any[3000];
-    gor__gring r = { .head = UINT32_MAX - 40, .tail = UINT32_MAX - 40 };
+    static gor__g any[3000];           /* for their addresses */
+    gor__gring r = { .cap = 0 };
     size_t in = 0, out = 0;
     OK(gor__gr_take(&r) == NULL);
     for (uint32_t cap = 64; cap <= 1024; cap *= 2) {
         uint32_t c = cap;
         gor__g **old = gor__gr_renew(&r, (gor__g **)malloc(cap * sizeof *old), &c);
         OK(old ? c == cap / 2 : c == 0);
+        if (!old)
+            r.head = r.tail = UINT32_MAX - 40;
         free(old);
         while (r.tail - r.head < cap)
             gor__gr_add(&r, &any[in++]);
         for (uint32_t i = 0; i < cap / 3; i++)
             OK(gor__gr_take(&r) == &any[out++]);
+        while (r.tail - r.head < cap)
+            gor__gr_add(&r, &any[in++]);
         gor__gr_tell(&r);
         IS(gor__au32_load_acq(&r.n), in - out);
     }
     while (out < in)
         OK(gor__gr_take(&r) == &any[out++]);
     OK(gor__gr_take(&r) == NULL);
+    gor__gr_tell(&r);
+    IS(gor__au32_load_acq(&r.n), 0);
+    IS(r.tail, 0);
     free(r.slot);
 }
 

@@ -430,10 +430,9 @@ static void due_add(struct due *d, int i, int64_t when)
 {
     bool soonest, is_first = when < gor__ai64_load_acq(&d->h.first);
     d->timer[i].when = when;
-    if (test_random() % 2 && gor__timers_append(&d->h, &d->timer[i], &soonest))
-        return;
-    IS(gor__timer_add(&d->h, &d->timer[i], &soonest), 0);
-    OK(soonest || !is_first);
+    if (test_random() % 2 == 0 || !gor__timers_append(&d->h, &d->timer[i], &soonest))
+        IS(gor__timer_add(&d->h, &d->timer[i], &soonest), 0);
+    IS(soonest, is_first);
 }
 
 static void due_del(struct due *d, int i)
@@ -577,33 +576,36 @@ TESTF(a_few_long_timers_do_not_keep_short_ones_out_of_the_line)
     due_free(d);
 }
 
-/* -- tickers ----------------------------------------------------------------------------------- */
-
-/* Without a gor call, until the timer's function has run, or 10 s are over. Who sleeps is not woken
- * for it when it is started, far off, but told of it by sysmon before it is due: [idle] I4. True:
- * he was; a thread may lose its CPU for long. */
-static bool compute_until_rung(struct alarm_clock *a)
+/* Without a gor call, until the timer's function has run, or 10 s are over. When was whoever sleeps
+ * told of it? GOR_FOREVER: not seen. */
+static int64_t compute_until_rung(struct alarm_clock *a)
 {
-    int64_t patience = gor_now() + 10 * GOR_SEC;
-    bool told = false;
+    int64_t patience = gor_now() + 10 * GOR_SEC, told_at = GOR_FOREVER;
     atomic_store(&a->n_rung, 0);
     for (int64_t begin = gor_now(); gor_now() < begin + 20 * GOR_MS;)
-        ;                              /* the other one sleeps, and minds no timer */
+        ;                              /* the other one goes to sleep, and minds no timer */
     IS(gor_timer_start(&a->timer, GOR__FAR_NS + 50 * GOR_MS, ring_plainly, a), 0);
-    OK(gor__ai64_load_sc(&gor__rt.sleep_until) != a->timer.when ||
-       gor_now() > a->timer.when - GOR__FAR_NS);
     while (!atomic_load(&a->n_rung) && gor_now() < patience)
-        told |= gor__ai64_load_sc(&gor__rt.sleep_until) == a->timer.when;
+        if (told_at == GOR_FOREVER && gor__ai64_load_sc(&gor__rt.sleep_until) == a->timer.when)
+            told_at = gor_now();
     IS(atomic_load(&a->n_rung), 1);
-    return told;
+    return told_at;
 }
 
+/* Nobody is told at the start, but by sysmon, when it is near: [idle] I4. Most rounds prove it; in
+ * some a thread may lose its CPU, or go to sleep only then. */
 static int compute_often(void *p)
 {
-    int n_told = 0;
-    for (int i = 0; i < 5; i++)
-        n_told += compute_until_rung((struct alarm_clock *)p);
-    OK(n_told > 0);
+    enum { TIMES = 5 };
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    int n_at_once = 0, n_in_time = 0;
+    for (int i = 0; i < TIMES; i++) {
+        int64_t told_at = compute_until_rung(a);
+        n_at_once += told_at < a->timer.when - GOR__FAR_NS;
+        n_in_time += told_at >= a->timer.when - GOR__FAR_NS && told_at != GOR_FOREVER;
+    }
+    OK(n_at_once < TIMES);
+    OK(n_in_time > 0);
     return 0;
 }
 
@@ -613,6 +615,8 @@ TESTF(a_far_timer_of_one_that_computes_is_run_by_another)
     struct alarm_clock a = { .due = 0 };
     IS(gor_run_with(&o, compute_often, &a), 0);
 }
+
+/* -- tickers ----------------------------------------------------------------------------------- */
 
 TEST(a_ticker_ticks)
 {

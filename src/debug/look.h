@@ -125,6 +125,8 @@ GOR__UNUSED static int gor__check_queue_locked(const gor__gqueue *q)
 
 GOR__UNUSED static int gor__check_global_locked(const gor__gring *r)
 {
+    if (gor__rt.n_slabs * GOR__SLAB_CAP > r->cap)
+        return 14;                                 /* there is room for all */
     for (uint32_t at = r->head; at != r->tail; at++)
         if (gor__au32_load_rlx(&r->slot[at & (r->cap - 1)]->state) != GOR__RUNNABLE)
             return 4;                              /* queued: runnable */

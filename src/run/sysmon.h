@@ -1,8 +1,8 @@
 /* ==== [sysmon] the watch =====================================================================
  * What        A thread without a P. While goroutines run it looks around four times a quantum:
- *             keeps the coarse clock, asks goroutines past their quantum to yield, takes the P of
- *             those that do not hear ([retake]). While all is asleep it sleeps too, after it has
- *             made sure that this is no deadlock.
+ *             keeps the coarse clock, tells the sleeper of timers that are near, asks goroutines
+ *             past their quantum to yield, takes the P of those that do not hear ([retake]). While
+ *             all is asleep it sleeps too, after it has made sure that this is no deadlock.
  * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
  *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
  *             with what it finds, and may not take elided locks.
@@ -219,15 +219,17 @@ static void gor__watch_fresh(void)
     gor__unlock_sched();
 }
 
-/* A timer is near that the sleeper was not told of ([idle] I4), or for which he has left. */
+/* Tell the sleeper of a timer that is near: who started it may not have ([idle] I4). If there is no
+ * sleeper, tell before the next look comes too late. Who stands by looks himself. */
 static void gor__watch_timers(void)
 {
     bool sleeper = gor__aptr_load_sc(&gor__rt.sleeper) != NULL;
-    int64_t near = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
-    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0)
+    int64_t ahead = sleeper ? GOR__FAR_NS / 2 : GOR__SYSMON_NS, first;
+    if (gor__au32_load_sc(&gor__rt.n_idle_p) == 0 ||
+        (!sleeper && gor__aptr_load_sc(&gor__rt.standby)))
         return;
     first = gor__timers_first();
-    if (first < gor__os_now() + near && (sleeper || gor__thread_to_be_had()))
+    if (first < gor__os_now() + ahead)
         gor__sleeper_tell(first);
 }
 
@@ -266,24 +268,29 @@ static void gor__report_deadlock(void)
     gor__fatal("all goroutines are asleep - deadlock!", NULL);
 }
 
-/* Nobody has run since, nor called for sysmon; activity is theirs by then. */
+/* Since when is the program at rest, as sysmon has seen it: nobody has run, nor called for it? */
 static struct {
-    uint64_t activity;
+    uint64_t activity;                             /* what it was then */
     int64_t  since;
 } gor__rest;
 
-/* When to ask whether all are asleep for ever, since it is not sure now. */
-static int64_t gor__ask_again_at(void)
+/* For how long has it been? */
+static int64_t gor__rested(int64_t now)
 {
-    int64_t now = gor__os_now(), rested;
     uint64_t activity = gor__activity();
     if (activity != gor__rest.activity) {
         gor__rest.activity = activity;
         gor__rest.since = now;
     }
-    rested = now - gor__rest.since;
-    return now + (rested < GOR__RECHECK_MIN_NS ? GOR__RECHECK_MIN_NS :
-                  rested > GOR__RECHECK_MAX_NS ? GOR__RECHECK_MAX_NS : rested);
+    return now - gor__rest.since;
+}
+
+/* When to ask again whether all are asleep for ever. */
+static int64_t gor__ask_again_at(void)
+{
+    int64_t now = gor__os_now(), ns = gor__rested(now);
+    return now + (ns < GOR__RECHECK_MIN_NS ? GOR__RECHECK_MIN_NS :
+                  ns > GOR__RECHECK_MAX_NS ? GOR__RECHECK_MAX_NS : ns);
 }
 
 /* Sleep until a P is taken; the flag first, then the question, or its answer would be old. */
@@ -306,7 +313,7 @@ static void gor__sysmon_sleep(void)
     until = until < tidy_at ? until : tidy_at;
     if (!gor__au32_load_sc(&gor__rt.stopping))
         gor__os_futex_wait(&gor__rt.sysmon_park, word, until);
-    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)
+    if (gor__au32_load_rlx(&gor__rt.sysmon_park) != word)      /* called; nobody need have run */
         gor__rest.since = gor__os_now();
     gor__au32_store_sc(&gor__rt.sysmon_idle, 0);
 }

@@ -264,8 +264,8 @@ typedef struct gor__gring {            /* Gs in turn: a ring with room for all t
 
 typedef struct gor__gstack {           /* Gs by age, in crates                                 */
     gor__crate *newest, *oldest;       /* none is empty                                        */
-    uint32_t    count;                 /* Gs                                                   */
-    gor__au32   n;                     /* the same; as in gor__gqueue                          */
+    uint32_t    count;                 /* Gs; under the lock                                   */
+    gor__au32   n;                     /* the same, as published; as in gor__gqueue            */
 } gor__gstack;
 
 typedef struct gor__m {
@@ -473,15 +473,16 @@ GOR__INLINE gor__g *gor__gq_pop(gor__gqueue *q)
     return g;
 }
 
-/* Add g; then, after one or many, tell all. */
+/* Append g. After one or many: gor__gr_tell. */
 GOR__INLINE void gor__gr_add(gor__gring *r, gor__g *g) { r->slot[r->tail++ & (r->cap - 1)] = g; }
 
-/* The oldest, or NULL; then the same. */
+/* Take the oldest, or NULL. After one or many: gor__gr_tell. */
 GOR__INLINE gor__g *gor__gr_take(gor__gring *r)
 {
     return r->head != r->tail ? r->slot[r->head++ & (r->cap - 1)] : NULL;
 }
 
+/* Publish how many there are. */
 GOR__INLINE void gor__gr_tell(gor__gring *r)
 {
     if (r->head == r->tail)
@@ -489,7 +490,8 @@ GOR__INLINE void gor__gr_tell(gor__gring *r)
     gor__au32_store_sc(&r->n, r->tail - r->head);
 }
 
-/* Use this memory, of a bigger cap, from now on. Returns what was used, of *cap. */
+/* Use slot from now on, which has room for *cap, more than there was. Returns the old memory, to be
+ * freed, and in *cap its room. */
 static gor__g **gor__gr_renew(gor__gring *r, gor__g **slot, uint32_t *cap)
 {
     gor__g **old = r->slot;
@@ -556,7 +558,7 @@ static void gor__gs_remove(gor__gstack *s, gor__crate *c)
     *(c->older ? &c->older->newer : &s->oldest) = c->newer;
 }
 
-/* Put g on top; then, after one or many, tell all. False: there is no empty crate for it. */
+/* Put g on top. After one or many: gor__gs_tell. False: there is no empty crate for it. */
 GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
 {
     if (!s->newest || gor__crate_n(s->newest) == GOR__CRATE_CAP) {
@@ -570,9 +572,10 @@ GOR__INLINE bool gor__gs_add(gor__gstack *s, gor__g *g)
     return true;
 }
 
+/* Publish how many there are. */
 GOR__INLINE void gor__gs_tell(gor__gstack *s) { gor__au32_store_sc(&s->n, s->count); }
 
-/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then the same. */
+/* Take the last of c, the newest crate or the oldest; NULL if that is NULL. Then gor__gs_tell. */
 GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
 {
     gor__g *g;

@@ -8,9 +8,9 @@
  *             I3 While gor__shared is 0 there is one P: who submits holds it, nobody is to be
  *                woken.
  *             I4 One idle M at most sleeps until the first timer of all; who adds an earlier one
- *                wakes it. It publishes its time before it looks at the timers a last time. A timer
- *                that is far off is nobody's to tell while the P that has it is busy: [sysmon] does
- *                when it is near, and so does who gives that P up. Most are stopped before that.
+ *                wakes it. It publishes its time before it looks at the timers a last time. Of a
+ *                timer that is far off, on a busy P, nobody is told when it starts, for most are
+ *                stopped long before: [sysmon] tells when it is near, or who gives that P up.
  *             I5 Once there is a poller, that M, the sleeper, sleeps in the poller: fds and timers
  *                in one sleep. It sets polling, then looks at park; who wakes it sets park, then
  *                looks at polling. So one of the two sees the other.
@@ -39,8 +39,6 @@
  * Locks       gor__rt.lock (SCHED) for the lists; counts are read without it.
  * Source      The comment "Worker thread parking/unparking" in the Go runtime's proc.go.
  */
-#define GOR__FAR_NS (100 * GOR_MS)     /* [sysmon] looks many times until then                   */
-
 static void gor__m_wake(gor__m *m)
 {
     gor__au32_xchg(&m->park, 1);                   /* rel m.park: next_p, spinning */
@@ -264,9 +262,9 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer, due at when, in ns or nobody knows, for [sysmon] to tell of? Not one of a thread
- * without a P, which is P 0's: that may be idle. Nor by the coarse clock: when [sysmon] is held up,
- * that stands still. */
+/* Is a timer, due at when, so far off that telling of it is left to [sysmon]? ns: from now, or
+ * GOR__UNKNOWN_NS. Not if a thread without a P has started it: it is P 0's, which may be idle. The
+ * coarse clock will not do: while [sysmon] is held up it stands still. */
 #define GOR__UNKNOWN_NS (-1)
 GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {

@@ -15,13 +15,14 @@
  *             O3 In the whole program one is given away in 20 us or so (gor__may_own): so the
  *                membarriers that take them back stay rare, whatever the program does.
  *             O4 Who unlocks knows from its lock what to leave: to look would wait for the line, if
- *                another processor has come for it meanwhile. But those of timers, and of what is
- *                waited for, look: it may have changed in between, and others come seldom.
+ *                another processor has come for it meanwhile. Where the holder may have made it its
+ *                P's own (gor__note_use), as with timers and in waits, the unlock looks all the
+ *                same: others come for those seldom.
  * Locks       Spins at the lock itself; gor__rt.lock (SCHED) in gor__windows_close.
  * Source      Biased locks: Kawachiya, Koseki and Onodera, "Lock Reservation" (2002); Dice, Moir
  *             and Scherer, "Quickly Reacquirable Locks" (2003). Here a processor owns, and a
  *             membarrier stands in for stopping the thread.
- * Tests       tests/sync.c; checks own after a few
+ * Tests       tests/sync.c; with GOR_CHECK or ThreadSanitizer four uses in a row are enough
  */
 #if GOR_CHECK || GOR__TSAN
 #define GOR__OWN_AFTER 4
@@ -105,7 +106,8 @@ static GOR__NOINLINE bool gor__lock_owned(gor__spin *lock, uint32_t free)
     return gor__lock_own(l, free) || gor__au32_cas(&lock->word, free, free | GOR__TAKEN);
 }
 
-/* l, which the caller holds, is used on the P with this word, in a way that counts. */
+/* Count a use of l, which the caller holds, on the P with this word. After enough in a row the P
+ * owns it. */
 GOR__INLINE void gor__note_use(gor__ownable *l, uint32_t own)
 {
     if (l->own != own) {

@@ -202,9 +202,9 @@ static void gor__crate_fill(gor__crate *c, gor__g **list)
         gor__crate_put(c, gor__g_pop(list));
 }
 
-/* Room in the global queue for the Gs of one more slab: all may come to be in it. False: there is
- * none. */
-static bool gor__global_has_room(uint32_t *cap)
+/* Take room in the global queue for the Gs of one more slab: all may come to be in it. False: there
+ * is none, in *cap. */
+static bool gor__global_try_reserve(uint32_t *cap)
 {
     bool has;
     gor__lock_sched();
@@ -215,19 +215,19 @@ static bool gor__global_has_room(uint32_t *cap)
     return has;
 }
 
-/* See to it. The memory is replaced outside of the lock: allocators may block. False: out of
- * memory. */
+/* The same, with more memory if need be, which is made and freed outside of the lock: allocators
+ * may block. False: out of memory. */
 static bool gor__global_reserve(void)
 {
     uint32_t cap;
-    while (!gor__global_has_room(&cap)) {
+    while (!gor__global_try_reserve(&cap)) {
         gor__g **slot;
         uint32_t to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
-        memset(slot, 0, to_copy * sizeof *slot);   /* its pages' first touch, outside of the lock */
+        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);

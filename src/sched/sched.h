@@ -206,8 +206,10 @@ static GOR__NOINLINE gor__g *gor__try_share_slow(gor__p *p, const gor__au32 *cou
         else if (g)
             gor__runq_push(&p->runq, g);
     }
-    gor__gs_tell(&gor__rt.fresh);
-    gor__gr_tell(&gor__rt.global);
+    if (fresh)
+        gor__gs_tell(&gor__rt.fresh);
+    else
+        gor__gr_tell(&gor__rt.global);
     gor__unlock_sched();
     return first;
 }

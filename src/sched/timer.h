@@ -1,6 +1,7 @@
 /* ==== [timer] timers of one P ====================================================================
  * What        Timers start, stop and fire, in the order that [due] keeps.
- * Invariants  I1 The owner of a timer in h is h, under the lock, or in a window of its P's own.
+ * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
+ *                that owns it.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
@@ -174,15 +175,15 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* Begin a window in which h is the caller's without the lock: a P's own goroutines get along so,
- * unless another has come for h a moment ago. */
+/* Begin a window in which h is the caller's without the lock; gor__own_shut ends it. False: h is
+ * not its P's own, or somebody has come for it. */
 GOR__INLINE bool gor__timers_open(gor__timers *h)
 {
     uint32_t own = gor__own_word(gor__self());
     return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
 }
 
-/* gor__timer_add */
+/* gor__timer_add; in a window, if t goes to the end of the line of the P's own. */
 GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
@@ -194,7 +195,7 @@ GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
     return gor__timer_add(h, t, soonest);
 }
 
-/* gor__timer_del of one that was in h just now. */
+/* gor__timer_del of one that was in h just now; in a window, if it is the last in the line. */
 GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
 {
     if (GOR__LIKELY(gor__timers_open(h))) {
