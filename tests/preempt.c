@@ -676,8 +676,9 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 /* Goroutines of which one computes, and the others want its processor all the time. */
 struct guarded {
     long        steps;                 /* many quanta */
-    _Atomic int stop;
-    uint64_t    twice, once, after;    /* switches so far, with off called so often; then after on */
+    _Atomic int stop, n_off;           /* n_off: of the others, who cannot be switched any more */
+    uint64_t    before;                /* switches in place so far, of any goroutine: before all are */
+    uint64_t    twice, once, after;    /* off; with off called so often; then after on */
     int         other;                 /* a signal whose handler must stay the default */
     bool        other_free;
 };
@@ -693,6 +694,7 @@ static void count_users_own(int sig)
 static void want_the_processor(void *p)
 {
     gor_preempt_off();                 /* its own, and none of the other's */
+    atomic_fetch_add(&((struct guarded *)p)->n_off, 1);
     while (!atomic_load(&((struct guarded *)p)->stop))
         gor_yield();
     gor_preempt_on();
@@ -709,13 +711,16 @@ static void compute_between_off_and_on(void *p)
     struct guarded *g = (struct guarded *)p;
     gor_preempt_off();
     gor_preempt_off();
+    while (atomic_load(&g->n_off) < gor_procs(0))
+        gor_yield();
+    g->before = test_stats().preempted;
     compute_steps(g->steps);
     g->twice = test_stats().preempted;
     gor_preempt_on();
     compute_steps(g->steps);
     g->once = test_stats().preempted;
     gor_preempt_on();
-    while ((g->after = test_stats().preempted) == 0)
+    while ((g->after = test_stats().preempted) == g->before)
         compute_steps(g->steps);
     atomic_store(&g->stop, 1);
 }
@@ -725,12 +730,14 @@ static int guard_one(void *p)
     struct guarded *g = (struct guarded *)p;
     struct sigaction now;
     gor_wg wg = { 0 };
+    gor_preempt_off();                 /* as the others, while one computes */
     IS(sigaction(g->other, NULL, &now), 0);
     g->other_free = now.sa_handler == SIG_DFL;
     START(&wg, compute_between_off_and_on, g);
     for (int i = 0; i < gor_procs(0); i++)
         START(&wg, want_the_processor, g);
     IS(gor_wg_wait(&wg), 0);
+    gor_preempt_on();
     if (g->other == SIGURG)
         IS(raise(SIGUSR2), 0);
     return 0;
@@ -743,9 +750,9 @@ static struct guarded guard_with(int procs, int preempt_signal)
     struct guarded g = { .steps = steps_of(20 * GOR_MS),
                          .other = preempt_signal ? SIGURG : SIGUSR2 };
     IS(gor_run_with(&o, guard_one, &g), 0);
-    IS(g.twice, 0);
-    IS(g.once, 0);
-    OK(g.after > 0);
+    IS(g.twice, g.before);
+    IS(g.once, g.before);
+    OK(g.after > g.before);
     OK(g.other_free);
     return g;
 }
