@@ -234,7 +234,8 @@ enum { PINGS = 1000, ROUNDS = 9 };
  * the CPU for one, on average; ns. */
 struct pings { int64_t p50[ROUNDS], p99[ROUNDS], cpu[ROUNDS]; };
 
-static int64_t cpu_ns_of(const char *pid)
+/* What a process has had of the CPU, in ns. */
+static int64_t cpu_of(const char *pid)
 {
     struct timespec t = { 0, 0 };
     clockid_t clock;
@@ -247,13 +248,13 @@ static int64_t cpu_ns_of(const char *pid)
 static void ping_some(struct pings *p, int round, const int *fd, int n, const char *pid)
 {
     static int64_t ns[PINGS];
-    int64_t cpu = cpu_ns_of(pid);
+    int64_t cpu = cpu_of(pid);
     for (int i = 0; i < PINGS; i++) {
         ns[i] = ping(fd[rand() % n]);
         if (!check(ns[i] >= 0, "a ping was not answered"))
             break;
     }
-    p->cpu[round] = (cpu_ns_of(pid) - cpu) / PINGS;
+    p->cpu[round] = (cpu_of(pid) - cpu) / PINGS;
     qsort(ns, PINGS, sizeof *ns, by_size);
     p->p50[round] = ns[PINGS / 2];
     p->p99[round] = ns[PINGS * 99 / 100];
@@ -320,20 +321,6 @@ static void do_idle(char **argv)
 }
 
 /* -- more clients than descriptors --------------------------------------------------------------- */
-
-/* What a process has had of the CPU, in ns. */
-static int64_t cpu_of(const char *pid)
-{
-    char path[64], stat[1000] = "", *p;
-    long user = 0, sys = 0;
-    snprintf(path, sizeof path, "/proc/%s/stat", pid);
-    FILE *f = fopen(path, "r");
-    if (f && fgets(stat, sizeof stat, f) && (p = strrchr(stat, ')')) != NULL)
-        sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &sys);
-    if (f)
-        fclose(f);
-    return (int64_t)(user + sys) * GOR_SEC / sysconf(_SC_CLK_TCK);
-}
 
 /* Keeps its place for a while, so that others have to wait for theirs. */
 static void take_a_place(void *arg)

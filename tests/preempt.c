@@ -676,9 +676,10 @@ TESTF(all_that_are_switched_in_place_end_within_twice_the_mean)
 /* Goroutines of which one computes, and the others want its processor all the time. */
 struct guarded {
     long        steps;                 /* many quanta */
-    _Atomic int stop, n_off;           /* n_off: of the others, who cannot be switched any more */
-    uint64_t    before;                /* switches in place so far, of any goroutine: before all are */
-    uint64_t    twice, once, after;    /* off; with off called so often; then after on */
+    _Atomic int stop;
+    _Atomic int n_off;                 /* of the others: they cannot be switched any more */
+    uint64_t    before;                /* switches in place, of anybody, until all were off */
+    uint64_t    twice, once, after;    /* the same, with off called so often; then after on */
     int         other;                 /* a signal whose handler must stay the default */
     bool        other_free;
 };
