@@ -1425,26 +1425,21 @@ GOR_API int gor__get_stats(gor_stats *s);
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 
-/* How an M and a G begin, for [core] to keep to. */
-typedef struct gor__near_g { void *ctx; } gor__near_g;
+/* How an M begins, for [core] to keep to. mine: what a free mutex looks like that its goroutine may
+ * take by plain stores, 0 while alone, else the P's own; or GOR__MX_NOBODY: the functions are to
+ * look first ([machine] gor__mine_begin). */
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 attention, detour;
-    gor__au32 *in_call;
+    gor__au32 attention, mine;
     gor__aptr p;
 } gor__near_m;
 GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
-/* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot; the
- * state of a free mutex, and the word of a free lock, that it owns: it never changes. */
+/* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot. */
 #define GOR__READER_SLOTS 32
-typedef struct gor__near_p {
-    gor__au64 readers[GOR__READER_SLOTS];
-    gor__au32 own;
-} gor__near_p;
+typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
-GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
 /* In a mutex's state, from the right: it is locked; somebody waits; somebody did lately; how often
  * it was taken in a row, by which P. RUN is full: that P owns it. The last number is nobody's. */
@@ -1547,21 +1542,21 @@ static inline void gor__near_end(uintptr_t at)
 }
 #endif
 
-/* Change a lock's state, if it is old: acq and rel state. While alone; ever, elided while alone. */
-static inline bool gor__near_swap_alone(gor__au32 *state, uint32_t old, uint32_t to)
+/* Change a lock's state, if it is old: acq and rel state. When others may be there; ever. */
+static inline bool gor__near_swap_shared(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
-        return false;
-    __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
-    return true;
+    return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
     if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
-        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
-                                           __ATOMIC_RELAXED);
-    return gor__near_swap_alone(state, old, to);
+        return gor__near_swap_shared(state, old, to);
+    if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
+        return false;
+    __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
+    return true;
 }
 
 /* May the call that has begun go on here? Not in a foreign thread, nor if somebody asks for m. Then
@@ -1572,17 +1567,10 @@ static inline bool gor__near_goes_on(gor__near_m *m)
     return __builtin_expect(__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0, 1);
 }
 
-/* Has m's goroutine a context? A lock heeds that. */
-static inline bool gor__near_ctx(gor__near_m *m)
+/* The same for a lock, which heeds a context, too: not if this is GOR__MX_NOBODY. */
+static inline uint32_t gor__near_mine(gor__near_m *m)
 {
-    return ((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx != NULL;
-}
-
-static inline bool gor__near_take(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
-{
-    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
-        return gor__near_swap_alone(state, old, to);
-    return !gor__near_ctx(m) && gor__near_swap(state, old, to);
+    return __atomic_load_n(&m->mine.v, __ATOMIC_RELAXED);
 }
 
 /* A lock whose state is old: take it, or give it back. */
@@ -1590,7 +1578,7 @@ static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(1, &at);
-    if (!gor__near_goes_on(m) || !gor__near_take(m, state, old, to))
+    if (gor__near_mine(m) == GOR__MX_NOBODY || !gor__near_swap(state, old, to))
         return false;
     gor__near_end(at);
     return true;
@@ -1609,31 +1597,25 @@ static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 static inline bool gor__near_mutex_take(gor__near_m *m, gor_mutex *mutex)
 {
     gor__au32 *state = &mutex->state;
-    bool unbarred;
-    uint32_t own, s, to;
-    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
-        return gor__near_swap_alone(state, 0, GOR__MX_LOCKED);
-    if (gor__near_ctx(m))
-        return false;
-    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own.v;
-    unbarred = gor__near_unbarred(mutex);
-    s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
-    if (s == own) {
-        if (unbarred)
-            __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
-        return unbarred;
+    uint32_t mine = gor__near_mine(m), to;
+    uint32_t barred = __atomic_load_n(&mutex->lock.word.v, __ATOMIC_ACQUIRE);
+    uint32_t s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
+    if (__builtin_expect((barred | (s ^ mine)) == 0, 1)) {
+        __atomic_store_n(&state->v, mine | GOR__MX_LOCKED, __ATOMIC_RELEASE);
+        return true;
     }
-    if (s & (GOR__MX_RUN_ONE - 1) || (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
+    if (mine == GOR__MX_NOBODY || mine == 0 || (s & (GOR__MX_RUN_ONE - 1)) ||
+        (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
         return false;
-    to = (s ^ own) < GOR__MX_P_ONE ? s + GOR__MX_RUN_ONE : own & GOR__MX_P;
-    return gor__near_swap(state, s, to | GOR__MX_LOCKED);
+    to = (s ^ mine) < GOR__MX_P_ONE ? s + GOR__MX_RUN_ONE : mine & GOR__MX_P;
+    return gor__near_swap_shared(state, s, to | GOR__MX_LOCKED);
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
+    if (__builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -1672,8 +1654,8 @@ static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
     uintptr_t at;
     bool met = false;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) &&
-        __builtin_expect(!gor__near_ctx(m) && gor__near_read(m, mutex, true, &met), 1)) {
+    if (__builtin_expect(gor__near_mine(m) != GOR__MX_NOBODY &&
+                         gor__near_read(m, mutex, true, &met), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -1802,6 +1784,7 @@ typedef gor_ctx     ctx_t;
  *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
  *                 again, and takes by a plain store in a window until somebody else wants it.
  *                 [locks] [owned]
+ *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
@@ -2233,7 +2216,8 @@ typedef gor__answer gor__arch_waiter(void *a, void *b, void *c, uint64_t d, int6
 __asm__(
     ".pushsection .rodata\n"
     ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,@object\n"
-    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".p2align 3\n.size gor__nobody,24\ngor__nobody:\n"
+    ".quad 0\n.long 1,0xfffff000\n.quad 0\n"
     ".popsection\n.pushsection .tdata,\"awT\",@progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,@tls_object\n"
     ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
@@ -2562,7 +2546,8 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 __asm__(
     ".pushsection .rodata\n"
     ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,%object\n"
-    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".p2align 3\n.size gor__nobody,24\ngor__nobody:\n"
+    ".quad 0\n.long 1,0xfffff000\n.quad 0\n"
     ".popsection\n.pushsection .tdata,\"awT\",%progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
     ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"
@@ -3859,14 +3844,12 @@ GOR__INLINE int64_t gor__due_in(int64_t ns)
  * Tests       every one, GOR_CHECK builds check I3
  */
 gor__au32 gor__shared = { 1 };
-gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* Others may be there from now on. The caller knows that nobody holds an elided lock; who enters
- * later sees this. */
+ * later sees this. An inlined lock does not look: the caller ends mine, too ([machine]). */
 static void gor__share(void)
 {
-    gor__au32_store_sc(&gor__wary, 1);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
 }
@@ -3875,16 +3858,8 @@ static void gor__share(void)
  * is settled, and shares anew ([machine] gor__go_shared). */
 static void gor__elide(void)
 {
-    gor__au32_store_sc(&gor__wary, 0);
     gor__au32_store_sc(&gor__settled, 0);
     gor__au32_store_sc(&gor__shared, 0);
-}
-
-/* Some goroutine has a context. */
-GOR__INLINE void gor__be_wary(void)
-{
-    if (gor__au32_load_rlx(&gor__wary) == 0)
-        gor__au32_store_rlx(&gor__wary, 1);
 }
 
 /* The lock order, lowest first; a reason each. */
@@ -4761,6 +4736,8 @@ typedef struct gor__timers {           /* see [due], [timer] */
 
 typedef struct gor__p {
     gor__near_p near;                  /* readers of rwmutexes: owner in a window, or who gathers */
+    gor__au32   own;                   /* what a free mutex, and the word of a free lock, has that
+                                          it owns; it never changes                            */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -4826,13 +4803,14 @@ typedef struct gor__gstack {           /* Gs by age, in crates                  
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__au32  attention;              /* or of gor__attention                                 */
-    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
-    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
+    gor__au32  mine;                   /* [fast]; GOR__MX_NOBODY without a P                   */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint   */
     int       *errno_at;
     void     **eh_at;
+    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
+    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
@@ -4853,6 +4831,7 @@ typedef struct gor__m {
     gor__au32  polled_in_vain;         /* who waits has, just now: g0 need not look: [poll]    */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
+    void      *memory;                 /* what to free                                         */
     bool       is_main;                /* the thread that called gor_run                       */
     gor__au32  tid;
     gor__au32  state;                  /* enum gor__m_state                                    */
@@ -4860,12 +4839,13 @@ typedef struct gor__m {
     gor__g     g0;
 } gor__m;
 
-GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
-                   offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+                   offsetof(gor__m, p) == offsetof(gor__near_m, p) &&
+                   offsetof(gor__m, mine) == offsetof(gor__near_m, mine), "[fast] knows M");
 GOR__STATIC_ASSERT(offsetof(gor__g, stack) == 64 && offsetof(gor__g, locked) == 128,
                    "a switch touches one line of G, a start two");
+GOR__STATIC_ASSERT(offsetof(gor__m, in_call) == 64, "and one of M");
 GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
@@ -5003,6 +4983,25 @@ GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
 GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
 GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
 GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+
+/* m's inlined locks begin with a look from now on: with [machine] gor__mine_begin. */
+GOR__INLINE void gor__mine_end(gor__m *m) { gor__au32_store_rel(&m->mine, GOR__MX_NOBODY); }
+
+/* May m's goroutine take what mine says? Other threads may be about to end it. */
+GOR__INLINE bool gor__mine_holds(const gor__m *m)
+{
+    uint32_t mine = gor__au32_load_rlx(&m->mine);
+    gor__p *p = gor__m_p(m);
+    return mine == GOR__MX_NOBODY ||
+           (p && !gor__m_g(m)->ctx && (mine == 0 || mine == gor__au32_load_rlx(&p->own)));
+}
+
+/* m's next call is to look at that; what is of enum gor__attention. */
+static void gor__call_on(gor__m *m, uint32_t what)
+{
+    gor__au32_or(&m->attention, what);
+    gor__mine_end(m);
+}
 GOR__INLINE gor__p *gor__p_at(uint32_t i) { return (gor__p *)gor__aptr_load_acq(&gor__rt.allp[i]); }
 
 GOR__INLINE void gor__gq_push(gor__gqueue *q, gor__g *g)
@@ -5424,8 +5423,8 @@ static bool gor__due_make_room(gor__timers *h)
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
- *                [lone] and [runq] ask gor__windows_matter.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast], by mine
+ *                and attention; [owned], [lone] and [runq] ask gor__windows_matter.
  * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }
@@ -5524,7 +5523,7 @@ static bool gor__may_own(void)
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
     const gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
+    return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
@@ -7717,6 +7716,8 @@ GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
+    if (GOR__UNLIKELY(to->ctx != NULL))
+        gor__mine_end(m);
     return to->sp;
 }
 
@@ -7896,10 +7897,8 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done_arg = s->done_arg;
     g->err = 0;
     g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL)) {
+    if (GOR__UNLIKELY(ctx != NULL))
         g->ctx_held = gor__cancel_retain(ctx);
-        gor__be_wary();
-    }
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -8054,10 +8053,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
     g->ctx = (gor__cancel *)t->ctx;
-    if (g->ctx) {
-        g->ctx_held = g->ctx;                      /* with the reference */
-        gor__be_wary();
-    }
+    g->ctx_held = g->ctx;                          /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
@@ -8664,6 +8660,7 @@ static void gor__p_give_back(gor__p *p)
 static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__p_give_back(p);
 }
@@ -8920,6 +8917,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
     gor__preempted_spill(m);
+    gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__aptr_store_rel(&p->m, &gor__in_transit);  /* rel p.m: to who ends elision */
     its->next_p = p;
@@ -9131,6 +9129,7 @@ static bool gor__turns_are_noted(void)
 /* The first things an M does on its own thread. */
 static void gor__m_begin(gor__m *m)
 {
+    gor__mine_end(m);
     m->in_call = gor__arch_in_call();
     gor__arch_call_begin();
     gor__arch_set_self(m);
@@ -9139,7 +9138,7 @@ static void gor__m_begin(gor__m *m)
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
-    gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
+    gor__call_on(m, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
@@ -9261,14 +9260,17 @@ static void *gor__m_thread(void *arg)
 static gor__m *gor__m_reuse_locked(void)
 {
     gor__m *m = gor__rt.all_m, *next;
+    void *memory;
     while (m && gor__au32_load_rlx(&m->state) != GOR__M_GONE)
         m = m->all_next;
     if (m) {
         next = m->all_next;
+        memory = m->memory;
         gor__san_quiet_begin();
         memset(m, 0, sizeof *m);
         gor__san_quiet_end();
         m->all_next = next;
+        m->memory = memory;
     }
     return m;
 }
@@ -9277,6 +9279,7 @@ static gor__m *gor__m_reuse_locked(void)
 static gor__m *gor__m_new(void)
 {
     gor__m *m = NULL;
+    void *memory;
     bool room;
     gor__lock_sched();
     room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
@@ -9286,9 +9289,10 @@ static gor__m *gor__m_new(void)
     gor__unlock_sched();
     if (!room || m)
         return m;
-    m = (gor__m *)gor__zalloc(sizeof *m);
+    m = (gor__m *)gor__zalloc_aligned(sizeof *m, &memory);
     gor__lock_sched();
     if (m) {
+        m->memory = memory;
         m->all_next = gor__rt.all_m;
         gor__rt.all_m = m;
     } else {
@@ -9326,7 +9330,7 @@ static void gor__wake_everyone(uint32_t attention)
     gor__lock_sched();
     for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
         if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
-            gor__au32_or(&m->attention, attention);
+            gor__call_on(m, attention);
             gor__m_wake(m);
         }
     gor__unlock_sched();
@@ -9354,6 +9358,37 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
+/* [fast] May m's goroutine, which is in a call, take free mutexes by plain stores, and which? Who
+ * calls on m, or ends elision, does that first and then ends this; here it is the other way round,
+ * with a fence: so one of us sees the other. */
+static GOR__NOINLINE void gor__mine_find(gor__m *m)
+{
+    uint32_t own = gor__au32_load_acq(&gor__shared) ? gor__own_word(m) : 0;
+    if (own == GOR__MX_NOBODY)
+        return;
+    gor__au32_store_rlx(&m->mine, own);
+    gor__arch_fence();
+    if (gor__au32_load_rlx(&m->attention) || (!own && gor__au32_load_rlx(&gor__shared)))
+        gor__mine_end(m);
+}
+
+/* At a lock that was not inlined: the next one may be, unless its goroutine has a context. */
+GOR__INLINE void gor__mine_begin(gor__m *m)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->mine) == GOR__MX_NOBODY) && !gor__m_g(m)->ctx &&
+        !gor__au32_load_rlx(&m->attention))
+        gor__mine_find(m);
+}
+
+/* Elision has ended. */
+static void gor__mine_end_all(void)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        gor__mine_end(m);
+    gor__unlock_sched();
+}
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
@@ -9365,7 +9400,7 @@ static GOR__NOINLINE void gor__go_shared(void)
             gor__os_yield();
             continue;
         }
-        gor__be_wary();
+        gor__mine_end_all();
         gor__fence_all();
         p = gor__p_at(0);
         while (p && gor__p_holder(p, &in_call) && in_call && !gor__au32_load_acq(&gor__settled))
@@ -9479,6 +9514,7 @@ GOR__INLINE gor__m *gor__enter(void)
 GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
+    gor__check(!m || gor__mine_holds(m), "what is mine is free to take");
     if (GOR__LIKELY(m != NULL))
         gor__call_end();
     else
@@ -9652,6 +9688,13 @@ GOR__INLINE gor__cancel *gor__own_ctx(void)
 {
     gor__m *m = gor__self();
     return m ? gor__m_g(m)->ctx : NULL;
+}
+
+/* c, or none, is that of m's goroutine from now on, which inlined locks heed. */
+GOR__INLINE void gor__set_own_ctx(gor__m *m, gor__cancel *c)
+{
+    gor__m_g(m)->ctx = c;
+    gor__mine_end(m);
 }
 
 /* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
@@ -12208,9 +12251,9 @@ int gor_select_n(gor_case *cases, size_t n)
  *                the windows before it looks at the state for the last time. That takes 0.6 us and
  *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
  *                compare-and-swaps meanwhile. The bits alone would bar nothing: [window] W2.
- *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
- *                HEAT as in I4, empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes
- *                to own it.
+ *             I5 Only its owner locks an owned mutex; inlined, by the M's mine, which is ended when
+ *                it loses that P. Who else wants it takes it away first: sets HEAT as in I4,
+ *                empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
  *                A mutex that was left owned by a P which is gone, or by one of an earlier run, is
  *                owned all the same.
@@ -12492,6 +12535,8 @@ int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
+    if (GOR__LIKELY(self != NULL))
+        gor__mine_begin(self);
     if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_take(m))) {
         gor__leave(self);
         return 0;
@@ -12730,8 +12775,11 @@ static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
 
 static int gor__rw_lock(gor_rwmutex *m, bool write, bool met)
 {
+    gor__m *self = gor__enter();
     int rc;
-    if (!gor__enter() && !write)
+    if (self)
+        gor__mine_begin(self);
+    else if (!write)
         gor__rw_outside(m, true);
     if (met || gor__stress_hit(8))
         gor__rw_spread(m);
@@ -13936,10 +13984,8 @@ void gor_ctx_release(gor_ctx *c)
 gor_ctx *gor_ctx_enter(gor_ctx *c)
 {
     gor__m *m = gor__need_goroutine(gor__enter(), "gor_ctx_enter");
-    gor__g *g = gor__m_g(m);
-    gor_ctx *old = (gor_ctx *)(void *)g->ctx;
-    g->ctx = c && !c->constant ? &c->base : NULL;
-    gor__be_wary();
+    gor_ctx *old = (gor_ctx *)(void *)gor__m_g(m)->ctx;
+    gor__set_own_ctx(m, c && !c->constant ? &c->base : NULL);
     gor__leave(m);
     return old;
 }
@@ -14014,17 +14060,13 @@ int (gor_group_go)(gor_group *g, int (*fn)(void *), void *arg)
 
 int gor_group_wait(gor_group *g)
 {
-    gor__g *self;
-    gor__cancel *own = NULL;
-    gor__enter();
-    self = gor__this_g();
-    if (self) {                                    /* waits for all, whatever happens to it */
-        own = self->ctx;
-        self->ctx = NULL;
-    }
+    gor__m *m = gor__enter();
+    gor__cancel *own = m ? gor__m_g(m)->ctx : NULL;
+    if (own)                                       /* waits for all, whatever happens to it */
+        gor__set_own_ctx(m, NULL);
     gor__wg_wait(&g->wg, GOR_FOREVER);
-    if (self)
-        self->ctx = own;
+    if (own)
+        gor__set_own_ctx(gor__self(), own);
     gor__leave(gor__self());
     gor_ctx_cancel(g->ctx, 0);
     gor_ctx_release(g->ctx);
@@ -16452,7 +16494,7 @@ static bool gor__p_of_user(gor__p *p, gor__m *m)
 static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
-    gor__au32_or(&m->attention, GOR__RETAKE);
+    gor__call_on(m, GOR__RETAKE);
     gor__fence_all();
     ours = gor__p_of_user(p, m);
     if (ours) {
@@ -16461,7 +16503,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
         gor__preempted_spill(m);
-        gor__au32_or(&m->attention, GOR__RETAKEN);
+        gor__call_on(m, GOR__RETAKEN);
     }
     gor__au32_and(&m->attention, ~(uint32_t)GOR__RETAKE);
     return ours;
@@ -16859,7 +16901,7 @@ static void gor__ask(gor__p *p, gor__m *m)
     p->signals = 0;
     p->seen_refused = gor__au32_load_rlx(&m->refused);
     p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
-    gor__au32_or(&m->attention, GOR__ASK);
+    gor__call_on(m, GOR__ASK);
 }
 
 /* Ask the goroutine of a P that has run for a quantum; the next times, switch it off by signal, or
@@ -17030,7 +17072,7 @@ static void gor__call_main_home(void)
                                "goroutine that makes no gor call on its thread\n";
     gor__m *m = gor__rt.main_m;
     for (int i = 0; m && gor__au32_load_sc(&gor__rt.main_home) == 0; i++) {
-        gor__au32_or(&m->attention, GOR__ASK);
+        gor__call_on(m, GOR__ASK);
         if (gor__computes(m))
             gor__preempt_send(m);
         if (i == 1000 && write(2, text, sizeof text - 1) < 0)
@@ -17186,7 +17228,8 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    gor__au32_store_rlx(&p->near.own, gor__p_own_word((uint32_t)i));
+    p->seen_ns = gor__os_now();
+    gor__au32_store_rlx(&p->own, gor__p_own_word((uint32_t)i));
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
@@ -17248,8 +17291,10 @@ int gor_procs(int n)
     if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0)
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
             gor__share();                          /* we hold the only P, and no elided lock */
+            gor__mine_end(m);
+        }
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -17451,7 +17496,7 @@ static void gor__free_all(void)
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;
-        gor__free(m, sizeof *m);
+        gor__free_aligned(m->memory, sizeof *m);
     }
     gor__free(gor__rt.global.slot, gor__rt.global.cap * sizeof *gor__rt.global.slot);
     gor__poll_free();
@@ -17520,6 +17565,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__share();
+    gor__mine_end_all();
     orphans = gor__threads_left() > 0;
     if (orphans)
         gor__make_orphans();

@@ -65,6 +65,7 @@
  *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
  *                 again, and takes by a plain store in a window until somebody else wants it.
  *                 [locks] [owned]
+ *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
  *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.

@@ -21,26 +21,21 @@
 
 #define GOR__HIDDEN __attribute__((visibility("hidden")))
 
-/* How an M and a G begin, for [core] to keep to. */
-typedef struct gor__near_g { void *ctx; } gor__near_g;
+/* How an M begins, for [core] to keep to. mine: what a free mutex looks like that its goroutine may
+ * take by plain stores, 0 while alone, else the P's own; or GOR__MX_NOBODY: the functions are to
+ * look first ([machine] gor__mine_begin). */
 typedef struct gor__near_m {
     gor__aptr g;
-    gor__au32 attention, detour;
-    gor__au32 *in_call;
+    gor__au32 attention, mine;
     gor__aptr p;
 } gor__near_m;
 GOR_API GOR__HIDDEN const gor__near_m gor__nobody;     /* a foreign thread's */
 
-/* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot; the
- * state of a free mutex, and the word of a free lock, that it owns: it never changes. */
+/* How a P begins: who reads under spread rwmutexes ([locks]), (address << 16) + readers a slot. */
 #define GOR__READER_SLOTS 32
-typedef struct gor__near_p {
-    gor__au64 readers[GOR__READER_SLOTS];
-    gor__au32 own;
-} gor__near_p;
+typedef struct gor__near_p { gor__au64 readers[GOR__READER_SLOTS]; } gor__near_p;
 
 GOR_API GOR__HIDDEN gor__au32 gor__shared;     /* 0: one processor, no foreign thread: [spin] */
-GOR_API GOR__HIDDEN gor__au32 gor__wary;       /* 0: nor has any goroutine a context          */
 
 /* In a mutex's state, from the right: it is locked; somebody waits; somebody did lately; how often
  * it was taken in a row, by which P. RUN is full: that P owns it. The last number is nobody's. */
@@ -143,21 +138,21 @@ static inline void gor__near_end(uintptr_t at)
 }
 #endif
 
-/* Change a lock's state, if it is old: acq and rel state. While alone; ever, elided while alone. */
-static inline bool gor__near_swap_alone(gor__au32 *state, uint32_t old, uint32_t to)
+/* Change a lock's state, if it is old: acq and rel state. When others may be there; ever. */
+static inline bool gor__near_swap_shared(gor__au32 *state, uint32_t old, uint32_t to)
 {
-    if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
-        return false;
-    __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
-    return true;
+    return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 static inline bool gor__near_swap(gor__au32 *state, uint32_t old, uint32_t to)
 {
     if (__builtin_expect(__atomic_load_n(&gor__shared.v, __ATOMIC_RELAXED) != 0, 0))
-        return __atomic_compare_exchange_n(&state->v, &old, to, false, __ATOMIC_ACQ_REL,
-                                           __ATOMIC_RELAXED);
-    return gor__near_swap_alone(state, old, to);
+        return gor__near_swap_shared(state, old, to);
+    if (__atomic_load_n(&state->v, __ATOMIC_ACQUIRE) != old)
+        return false;
+    __atomic_store_n(&state->v, to, __ATOMIC_RELEASE);
+    return true;
 }
 
 /* May the call that has begun go on here? Not in a foreign thread, nor if somebody asks for m. Then
@@ -168,17 +163,10 @@ static inline bool gor__near_goes_on(gor__near_m *m)
     return __builtin_expect(__atomic_load_n(&m->attention.v, __ATOMIC_RELAXED) == 0, 1);
 }
 
-/* Has m's goroutine a context? A lock heeds that. */
-static inline bool gor__near_ctx(gor__near_m *m)
+/* The same for a lock, which heeds a context, too: not if this is GOR__MX_NOBODY. */
+static inline uint32_t gor__near_mine(gor__near_m *m)
 {
-    return ((gor__near_g *)__atomic_load_n(&m->g.v, __ATOMIC_RELAXED))->ctx != NULL;
-}
-
-static inline bool gor__near_take(gor__near_m *m, gor__au32 *state, uint32_t old, uint32_t to)
-{
-    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
-        return gor__near_swap_alone(state, old, to);
-    return !gor__near_ctx(m) && gor__near_swap(state, old, to);
+    return __atomic_load_n(&m->mine.v, __ATOMIC_RELAXED);
 }
 
 /* A lock whose state is old: take it, or give it back. */
@@ -186,7 +174,7 @@ static inline bool gor__near_lock(gor__au32 *state, uint32_t old, uint32_t to)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(1, &at);
-    if (!gor__near_goes_on(m) || !gor__near_take(m, state, old, to))
+    if (gor__near_mine(m) == GOR__MX_NOBODY || !gor__near_swap(state, old, to))
         return false;
     gor__near_end(at);
     return true;
@@ -205,31 +193,25 @@ static inline bool gor__near_unlock(gor__au32 *state, uint32_t old, uint32_t to)
 static inline bool gor__near_mutex_take(gor__near_m *m, gor_mutex *mutex)
 {
     gor__au32 *state = &mutex->state;
-    bool unbarred;
-    uint32_t own, s, to;
-    if (__builtin_expect(__atomic_load_n(&gor__wary.v, __ATOMIC_RELAXED) == 0, 1))
-        return gor__near_swap_alone(state, 0, GOR__MX_LOCKED);
-    if (gor__near_ctx(m))
-        return false;
-    own = ((gor__near_p *)__atomic_load_n(&m->p.v, __ATOMIC_RELAXED))->own.v;
-    unbarred = gor__near_unbarred(mutex);
-    s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
-    if (s == own) {
-        if (unbarred)
-            __atomic_store_n(&state->v, own | GOR__MX_LOCKED, __ATOMIC_RELEASE);
-        return unbarred;
+    uint32_t mine = gor__near_mine(m), to;
+    uint32_t barred = __atomic_load_n(&mutex->lock.word.v, __ATOMIC_ACQUIRE);
+    uint32_t s = __atomic_load_n(&state->v, __ATOMIC_ACQUIRE);
+    if (__builtin_expect((barred | (s ^ mine)) == 0, 1)) {
+        __atomic_store_n(&state->v, mine | GOR__MX_LOCKED, __ATOMIC_RELEASE);
+        return true;
     }
-    if (s & (GOR__MX_RUN_ONE - 1) || (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
+    if (mine == GOR__MX_NOBODY || mine == 0 || (s & (GOR__MX_RUN_ONE - 1)) ||
+        (s & GOR__MX_RUN) >= GOR__MX_RUN - GOR__MX_RUN_ONE)
         return false;
-    to = (s ^ own) < GOR__MX_P_ONE ? s + GOR__MX_RUN_ONE : own & GOR__MX_P;
-    return gor__near_swap(state, s, to | GOR__MX_LOCKED);
+    to = (s ^ mine) < GOR__MX_P_ONE ? s + GOR__MX_RUN_ONE : mine & GOR__MX_P;
+    return gor__near_swap_shared(state, s, to | GOR__MX_LOCKED);
 }
 
 static inline int gor__mutex_lock_near(gor_mutex *mutex)
 {
     uintptr_t at;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) && __builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
+    if (__builtin_expect(gor__near_mutex_take(m, mutex), 1)) {
         gor__near_end(at);
         return 0;
     }
@@ -268,8 +250,8 @@ static inline int gor__rwmutex_rlock_near(gor_rwmutex *mutex)
     uintptr_t at;
     bool met = false;
     gor__near_m *m = gor__near_begin(gor__near_mark(&mutex->state), &at);
-    if (gor__near_goes_on(m) &&
-        __builtin_expect(!gor__near_ctx(m) && gor__near_read(m, mutex, true, &met), 1)) {
+    if (__builtin_expect(gor__near_mine(m) != GOR__MX_NOBODY &&
+                         gor__near_read(m, mutex, true, &met), 1)) {
         gor__near_end(at);
         return 0;
     }

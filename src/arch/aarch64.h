@@ -6,7 +6,8 @@
 __asm__(
     ".pushsection .rodata\n"
     ".globl gor__nobody\n.hidden gor__nobody\n.type gor__nobody,%object\n"
-    ".p2align 3\n.size gor__nobody,32\ngor__nobody:\n.quad 0\n.long 1,0\n.quad 0,0\n"
+    ".p2align 3\n.size gor__nobody,24\ngor__nobody:\n"
+    ".quad 0\n.long 1,0xfffff000\n.quad 0\n"
     ".popsection\n.pushsection .tdata,\"awT\",%progbits\n"
     ".globl gor__tls_word\n.hidden gor__tls_word\n.type gor__tls_word,%object\n"
     ".p2align 4\n.size gor__tls_word,24\ngor__tls_word:\n.zero 16\n.quad gor__nobody\n"

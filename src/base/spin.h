@@ -18,14 +18,12 @@
  * Tests       every one, GOR_CHECK builds check I3
  */
 gor__au32 gor__shared = { 1 };
-gor__au32 gor__wary = { 1 };                   /* shared, or some goroutine has had a context */
 static gor__au32 gor__settled = { 1 };         /* shared, and no elided holder is left */
 
 /* Others may be there from now on. The caller knows that nobody holds an elided lock; who enters
- * later sees this. */
+ * later sees this. An inlined lock does not look: the caller ends mine, too ([machine]). */
 static void gor__share(void)
 {
-    gor__au32_store_sc(&gor__wary, 1);
     gor__au32_store_sc(&gor__shared, 1);
     gor__au32_store_sc(&gor__settled, 1);
 }
@@ -34,16 +32,8 @@ static void gor__share(void)
  * is settled, and shares anew ([machine] gor__go_shared). */
 static void gor__elide(void)
 {
-    gor__au32_store_sc(&gor__wary, 0);
     gor__au32_store_sc(&gor__settled, 0);
     gor__au32_store_sc(&gor__shared, 0);
-}
-
-/* Some goroutine has a context. */
-GOR__INLINE void gor__be_wary(void)
-{
-    if (gor__au32_load_rlx(&gor__wary) == 0)
-        gor__au32_store_rlx(&gor__wary, 1);
 }
 
 /* The lock order, lowest first; a reason each. */

@@ -64,7 +64,7 @@ static bool gor__p_of_user(gor__p *p, gor__m *m)
 static bool gor__take_p(gor__p *p, gor__m *m)
 {
     bool ours;
-    gor__au32_or(&m->attention, GOR__RETAKE);
+    gor__call_on(m, GOR__RETAKE);
     gor__fence_all();
     ours = gor__p_of_user(p, m);
     if (ours) {
@@ -73,7 +73,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
         gor__preempted_spill(m);
-        gor__au32_or(&m->attention, GOR__RETAKEN);
+        gor__call_on(m, GOR__RETAKEN);
     }
     gor__au32_and(&m->attention, ~(uint32_t)GOR__RETAKE);
     return ours;

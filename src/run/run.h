@@ -87,7 +87,8 @@ static gor__p *gor__p_new(int i)
         return NULL;
     }
     p->id = i;
-    gor__au32_store_rlx(&p->near.own, gor__p_own_word((uint32_t)i));
+    p->seen_ns = gor__os_now();
+    gor__au32_store_rlx(&p->own, gor__p_own_word((uint32_t)i));
     gor__aptr_store_rlx(&p->dead, &p->crate[0]);
     gor__aptr_store_rlx(&p->spare, &p->crate[1]);
     gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
@@ -149,8 +150,10 @@ int gor_procs(int n)
     if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0)
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
             gor__share();                          /* we hold the only P, and no elided lock */
+            gor__mine_end(m);
+        }
         if (n > 0)
             gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
         gor__unlock_sched();
@@ -352,7 +355,7 @@ static void gor__free_all(void)
     }
     for (m = gor__rt.all_m; m; m = next_m) {
         next_m = m->all_next;
-        gor__free(m, sizeof *m);
+        gor__free_aligned(m->memory, sizeof *m);
     }
     gor__free(gor__rt.global.slot, gor__rt.global.cap * sizeof *gor__rt.global.slot);
     gor__poll_free();
@@ -421,6 +424,7 @@ static void gor__shut_down(gor__m *self)
     if (self)
         gor__m_end(self);
     gor__share();
+    gor__mine_end_all();
     orphans = gor__threads_left() > 0;
     if (orphans)
         gor__make_orphans();

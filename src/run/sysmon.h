@@ -155,7 +155,7 @@ static void gor__ask(gor__p *p, gor__m *m)
     p->signals = 0;
     p->seen_refused = gor__au32_load_rlx(&m->refused);
     p->seen_cpu = gor__rt.preempt_signal ? gor__cpu_time(m) : 0;
-    gor__au32_or(&m->attention, GOR__ASK);
+    gor__call_on(m, GOR__ASK);
 }
 
 /* Ask the goroutine of a P that has run for a quantum; the next times, switch it off by signal, or
@@ -326,7 +326,7 @@ static void gor__call_main_home(void)
                                "goroutine that makes no gor call on its thread\n";
     gor__m *m = gor__rt.main_m;
     for (int i = 0; m && gor__au32_load_sc(&gor__rt.main_home) == 0; i++) {
-        gor__au32_or(&m->attention, GOR__ASK);
+        gor__call_on(m, GOR__ASK);
         if (gor__computes(m))
             gor__preempt_send(m);
         if (i == 1000 && write(2, text, sizeof text - 1) < 0)

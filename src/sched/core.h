@@ -206,6 +206,8 @@ typedef struct gor__timers {           /* see [due], [timer] */
 
 typedef struct gor__p {
     gor__near_p near;                  /* readers of rwmutexes: owner in a window, or who gathers */
+    gor__au32   own;                   /* what a free mutex, and the word of a free lock, has that
+                                          it owns; it never changes                            */
     gor__runq   runq;
     gor__au32   tick;                  /* goroutines run; owner writes                         */
     gor__au32   streak;                /* taken from runq.next in a row                        */
@@ -271,13 +273,14 @@ typedef struct gor__gstack {           /* Gs by age, in crates                  
 typedef struct gor__m {
     gor__aptr  g;                      /* running; &g0 while scheduling                        */
     gor__au32  attention;              /* or of gor__attention                                 */
-    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
-    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
+    gor__au32  mine;                   /* [fast]; GOR__MX_NOBODY without a P                   */
     gor__aptr  p;                      /* held, or NULL                                        */
     gor__aptr  prev;                   /* just left: after_switch finishes with it             */
     gor__aptr  left_at;                /* where the gor__arch_wait left last goes on: a hint   */
     int       *errno_at;
     void     **eh_at;
+    gor__au32  detour;                 /* or of gor__detour: what is next, only g0 can say     */
+    gor__au32 *in_call;                /* its thread's: 1 in a gor call, 0 in the user's code  */
     gor__aptr  handed;                 /* run this next: popped on a goroutine's stack         */
     gor__aptr  locked_g;               /* runs nothing else                                    */
     gor__gqueue preempted;             /* switched off in place: they go on here; [preempt]    */
@@ -298,6 +301,7 @@ typedef struct gor__m {
     gor__au32  polled_in_vain;         /* who waits has, just now: g0 need not look: [poll]    */
     gor__p    *next_p;                 /* the P that the waker gives                           */
     struct gor__m *idle_next, *all_next;
+    void      *memory;                 /* what to free                                         */
     bool       is_main;                /* the thread that called gor_run                       */
     gor__au32  tid;
     gor__au32  state;                  /* enum gor__m_state                                    */
@@ -305,12 +309,13 @@ typedef struct gor__m {
     gor__g     g0;
 } gor__m;
 
-GOR__STATIC_ASSERT(offsetof(gor__g, ctx) == offsetof(gor__near_g, ctx), "[fast] knows G");
 GOR__STATIC_ASSERT(offsetof(gor__m, g) == offsetof(gor__near_m, g) &&
                    offsetof(gor__m, attention) == offsetof(gor__near_m, attention) &&
-                   offsetof(gor__m, p) == offsetof(gor__near_m, p), "[fast] knows M");
+                   offsetof(gor__m, p) == offsetof(gor__near_m, p) &&
+                   offsetof(gor__m, mine) == offsetof(gor__near_m, mine), "[fast] knows M");
 GOR__STATIC_ASSERT(offsetof(gor__g, stack) == 64 && offsetof(gor__g, locked) == 128,
                    "a switch touches one line of G, a start two");
+GOR__STATIC_ASSERT(offsetof(gor__m, in_call) == 64, "and one of M");
 GOR__STATIC_ASSERT(offsetof(gor__p, near) == 0, "[fast] knows P");
 
 /* ENDING: its loop is to leave. GONE: its thread does not know it any more. */
@@ -448,6 +453,25 @@ GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
 GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
 GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
 GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+
+/* m's inlined locks begin with a look from now on: with [machine] gor__mine_begin. */
+GOR__INLINE void gor__mine_end(gor__m *m) { gor__au32_store_rel(&m->mine, GOR__MX_NOBODY); }
+
+/* May m's goroutine take what mine says? Other threads may be about to end it. */
+GOR__INLINE bool gor__mine_holds(const gor__m *m)
+{
+    uint32_t mine = gor__au32_load_rlx(&m->mine);
+    gor__p *p = gor__m_p(m);
+    return mine == GOR__MX_NOBODY ||
+           (p && !gor__m_g(m)->ctx && (mine == 0 || mine == gor__au32_load_rlx(&p->own)));
+}
+
+/* m's next call is to look at that; what is of enum gor__attention. */
+static void gor__call_on(gor__m *m, uint32_t what)
+{
+    gor__au32_or(&m->attention, what);
+    gor__mine_end(m);
+}
 GOR__INLINE gor__p *gor__p_at(uint32_t i) { return (gor__p *)gor__aptr_load_acq(&gor__rt.allp[i]); }
 
 GOR__INLINE void gor__gq_push(gor__gqueue *q, gor__g *g)

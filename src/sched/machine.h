@@ -11,6 +11,7 @@
 /* The first things an M does on its own thread. */
 static void gor__m_begin(gor__m *m)
 {
+    gor__mine_end(m);
     m->in_call = gor__arch_in_call();
     gor__arch_call_begin();
     gor__arch_set_self(m);
@@ -19,7 +20,7 @@ static void gor__m_begin(gor__m *m)
     m->eh_at = __cxa_get_globals ? (void **)__cxa_get_globals() : NULL;
     gor__aptr_store_rlx(&m->g, &m->g0);
     gor__au32_store_rlx(&m->g0.hold, GOR__ON_CPU);
-    gor__au32_or(&m->attention, gor__rt.membarrier ? 0 : GOR__FENCE);
+    gor__call_on(m, gor__rt.membarrier ? 0 : GOR__FENCE);
     gor__au64_store_rlx(&m->rng, ((uint64_t)(uintptr_t)m ^ (uint64_t)gor__os_now()) | 1);
     gor__g_set_fiber(&m->g0, gor__san_this_fiber());
     m->alt_stack = gor__os_alt_stack_on(m->alt_stack);
@@ -141,14 +142,17 @@ static void *gor__m_thread(void *arg)
 static gor__m *gor__m_reuse_locked(void)
 {
     gor__m *m = gor__rt.all_m, *next;
+    void *memory;
     while (m && gor__au32_load_rlx(&m->state) != GOR__M_GONE)
         m = m->all_next;
     if (m) {
         next = m->all_next;
+        memory = m->memory;
         gor__san_quiet_begin();
         memset(m, 0, sizeof *m);
         gor__san_quiet_end();
         m->all_next = next;
+        m->memory = memory;
     }
     return m;
 }
@@ -157,6 +161,7 @@ static gor__m *gor__m_reuse_locked(void)
 static gor__m *gor__m_new(void)
 {
     gor__m *m = NULL;
+    void *memory;
     bool room;
     gor__lock_sched();
     room = gor__rt.n_m < gor__rt.opt.max_threads && !gor__au32_load_rlx(&gor__rt.stopping);
@@ -166,9 +171,10 @@ static gor__m *gor__m_new(void)
     gor__unlock_sched();
     if (!room || m)
         return m;
-    m = (gor__m *)gor__zalloc(sizeof *m);
+    m = (gor__m *)gor__zalloc_aligned(sizeof *m, &memory);
     gor__lock_sched();
     if (m) {
+        m->memory = memory;
         m->all_next = gor__rt.all_m;
         gor__rt.all_m = m;
     } else {
@@ -206,7 +212,7 @@ static void gor__wake_everyone(uint32_t attention)
     gor__lock_sched();
     for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
         if (gor__au32_load_rlx(&m->state) != GOR__M_GONE) {
-            gor__au32_or(&m->attention, attention);
+            gor__call_on(m, attention);
             gor__m_wake(m);
         }
     gor__unlock_sched();
@@ -234,6 +240,37 @@ static void gor__fence_all(void)
         gor__arch_fence();
 }
 
+/* [fast] May m's goroutine, which is in a call, take free mutexes by plain stores, and which? Who
+ * calls on m, or ends elision, does that first and then ends this; here it is the other way round,
+ * with a fence: so one of us sees the other. */
+static GOR__NOINLINE void gor__mine_find(gor__m *m)
+{
+    uint32_t own = gor__au32_load_acq(&gor__shared) ? gor__own_word(m) : 0;
+    if (own == GOR__MX_NOBODY)
+        return;
+    gor__au32_store_rlx(&m->mine, own);
+    gor__arch_fence();
+    if (gor__au32_load_rlx(&m->attention) || (!own && gor__au32_load_rlx(&gor__shared)))
+        gor__mine_end(m);
+}
+
+/* At a lock that was not inlined: the next one may be, unless its goroutine has a context. */
+GOR__INLINE void gor__mine_begin(gor__m *m)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->mine) == GOR__MX_NOBODY) && !gor__m_g(m)->ctx &&
+        !gor__au32_load_rlx(&m->attention))
+        gor__mine_find(m);
+}
+
+/* Elision has ended. */
+static void gor__mine_end_all(void)
+{
+    gor__lock_sched();
+    for (gor__m *m = gor__rt.all_m; m; m = m->all_next)
+        gor__mine_end(m);
+    gor__unlock_sched();
+}
+
 /* The first † call of a foreign thread ends elision ([spin] I2): wait until the one processor is
  * between two gor calls, or asleep; every lock taken after the fence is a real one. */
 static GOR__NOINLINE void gor__go_shared(void)
@@ -245,7 +282,7 @@ static GOR__NOINLINE void gor__go_shared(void)
             gor__os_yield();
             continue;
         }
-        gor__be_wary();
+        gor__mine_end_all();
         gor__fence_all();
         p = gor__p_at(0);
         while (p && gor__p_holder(p, &in_call) && in_call && !gor__au32_load_acq(&gor__settled))
@@ -359,6 +396,7 @@ GOR__INLINE gor__m *gor__enter(void)
 GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
+    gor__check(!m || gor__mine_holds(m), "what is mine is free to take");
     if (GOR__LIKELY(m != NULL))
         gor__call_end();
     else

@@ -47,7 +47,7 @@ static bool gor__may_own(void)
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
     const gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? gor__au32_load_rlx(&p->near.own) : GOR__MX_NOBODY;
+    return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor

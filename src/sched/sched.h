@@ -600,6 +600,7 @@ static void gor__p_give_back(gor__p *p)
 static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__p_give_back(p);
 }
@@ -856,6 +857,7 @@ static void gor__run_locked_elsewhere(gor__m *m, gor__g *g)
     gor__m *its = (gor__m *)gor__aptr_load_rlx(&g->locked);
     gor__p *p = gor__m_p(m);
     gor__preempted_spill(m);
+    gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__aptr_store_rel(&p->m, &gor__in_transit);  /* rel p.m: to who ends elision */
     its->next_p = p;

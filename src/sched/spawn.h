@@ -143,10 +143,8 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done_arg = s->done_arg;
     g->err = 0;
     g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL)) {
+    if (GOR__UNLIKELY(ctx != NULL))
         g->ctx_held = gor__cancel_retain(ctx);
-        gor__be_wary();
-    }
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }

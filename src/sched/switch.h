@@ -113,6 +113,8 @@ GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
     gor__aptr_store_rlx(&m->g, to);
+    if (GOR__UNLIKELY(to->ctx != NULL))
+        gor__mine_end(m);
     return to->sp;
 }
 

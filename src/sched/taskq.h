@@ -102,10 +102,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
     g->ctx = (gor__cancel *)t->ctx;
-    if (g->ctx) {
-        g->ctx_held = g->ctx;                      /* with the reference */
-        gor__be_wary();
-    }
+    g->ctx_held = g->ctx;                          /* with the reference */
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }

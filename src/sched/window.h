@@ -11,8 +11,8 @@
  *             W3 Nothing is touched after the last store but the thread's own mark: so the object
  *                may be freed by who comes next. The usual answer, to look for waiters after the
  *                store, would read freed memory.
- *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast]; [owned],
- *                [lone] and [runq] ask gor__windows_matter.
+ *             W4 Without membarrier there are none: GOR__FENCE keeps calls out of [fast], by mine
+ *                and attention; [owned], [lone] and [runq] ask gor__windows_matter.
  * Locks       gor__windows_close takes gor__rt.lock (SCHED); not from within a window.
  */
 static void gor__lock_sched(void) { gor__lock_always(&gor__rt.lock, GOR__RANK_SCHED); }

@@ -421,10 +421,8 @@ void gor_ctx_release(gor_ctx *c)
 gor_ctx *gor_ctx_enter(gor_ctx *c)
 {
     gor__m *m = gor__need_goroutine(gor__enter(), "gor_ctx_enter");
-    gor__g *g = gor__m_g(m);
-    gor_ctx *old = (gor_ctx *)(void *)g->ctx;
-    g->ctx = c && !c->constant ? &c->base : NULL;
-    gor__be_wary();
+    gor_ctx *old = (gor_ctx *)(void *)gor__m_g(m)->ctx;
+    gor__set_own_ctx(m, c && !c->constant ? &c->base : NULL);
     gor__leave(m);
     return old;
 }
@@ -499,17 +497,13 @@ int (gor_group_go)(gor_group *g, int (*fn)(void *), void *arg)
 
 int gor_group_wait(gor_group *g)
 {
-    gor__g *self;
-    gor__cancel *own = NULL;
-    gor__enter();
-    self = gor__this_g();
-    if (self) {                                    /* waits for all, whatever happens to it */
-        own = self->ctx;
-        self->ctx = NULL;
-    }
+    gor__m *m = gor__enter();
+    gor__cancel *own = m ? gor__m_g(m)->ctx : NULL;
+    if (own)                                       /* waits for all, whatever happens to it */
+        gor__set_own_ctx(m, NULL);
     gor__wg_wait(&g->wg, GOR_FOREVER);
-    if (self)
-        self->ctx = own;
+    if (own)
+        gor__set_own_ctx(gor__self(), own);
     gor__leave(gor__self());
     gor_ctx_cancel(g->ctx, 0);
     gor_ctx_release(g->ctx);

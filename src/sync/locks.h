@@ -20,9 +20,9 @@
  *                the windows before it looks at the state for the last time. That takes 0.6 us and
  *                disturbs the other processors; HEAT spreads it over 1000 unlocks, which are
  *                compare-and-swaps meanwhile. The bits alone would bar nothing: [window] W2.
- *             I5 Only its owner locks an owned mutex. Who else wants it takes it away first: sets
- *                HEAT as in I4, empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes
- *                to own it.
+ *             I5 Only its owner locks an owned mutex; inlined, by the M's mine, which is ended when
+ *                it loses that P. Who else wants it takes it away first: sets HEAT as in I4,
+ *                empties RUN, and takes HEAT off. With QUEUED or HEAT nobody comes to own it.
  *             I6 An owner is a P, not a goroutine: what it did last is seen by who holds it next.
  *                A mutex that was left owned by a P which is gone, or by one of an earlier run, is
  *                owned all the same.
@@ -304,6 +304,8 @@ int (gor_mutex_lock)(gor_mutex *m)
 {
     gor__m *self = gor__enter();
     int rc = 0;
+    if (GOR__LIKELY(self != NULL))
+        gor__mine_begin(self);
     if (GOR__LIKELY(self && !gor__m_g(self)->ctx && gor__mutex_take(m))) {
         gor__leave(self);
         return 0;
@@ -542,8 +544,11 @@ static GOR__NOINLINE int gor__rw_lock_slow(gor_rwmutex *m, bool write)
 
 static int gor__rw_lock(gor_rwmutex *m, bool write, bool met)
 {
+    gor__m *self = gor__enter();
     int rc;
-    if (!gor__enter() && !write)
+    if (self)
+        gor__mine_begin(self);
+    else if (!write)
         gor__rw_outside(m, true);
     if (met || gor__stress_hit(8))
         gor__rw_spread(m);

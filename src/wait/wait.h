@@ -167,6 +167,13 @@ GOR__INLINE gor__cancel *gor__own_ctx(void)
     return m ? gor__m_g(m)->ctx : NULL;
 }
 
+/* c, or none, is that of m's goroutine from now on, which inlined locks heed. */
+GOR__INLINE void gor__set_own_ctx(gor__m *m, gor__cancel *c)
+{
+    gor__m_g(m)->ctx = c;
+    gor__mine_end(m);
+}
+
 /* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
  * fired. */
 static int gor__cancel_err(gor__cancel *c)
