@@ -282,7 +282,8 @@ TESTF(waves_of_millions_leave_memory_where_it_was_after_the_first)
 
 static void never(void *p)
 {
-    OK(p == NULL);
+    (void)p;
+    OK(!"a timer of ten minutes has fired");
 }
 
 /* In another order than they were started: 7919 is prime, so each has its turn. */
