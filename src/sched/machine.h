@@ -396,7 +396,8 @@ GOR__INLINE gor__m *gor__enter(void)
 GOR__INLINE void gor__leave(gor__m *m)
 {
     GOR__COMPILER_BARRIER();
-    gor__check(!m || gor__mine_holds(m), "what is mine is free to take");
+    if (GOR_CHECK)
+        gor__check(!m || gor__mine_holds(m), "what is mine is free to take");
     if (GOR__LIKELY(m != NULL))
         gor__call_end();
     else
