@@ -4,6 +4,8 @@
     table.py [NAME]            print one; default: ratios
     table.py --into FILE       replace what stands in FILE between
                                <!-- table NAME --> and <!-- end -->
+    table.py --into FILE --of COMPUTER      the same for <!-- table NAME COMPUTER -->: another
+                                            computer's results beside those of the first
 
     about      where and when the measurement was made
     ratios     gor's time and Go ÷ gor, at 1 and 2 processors
@@ -167,21 +169,28 @@ TABLES = {"about": about, "ratios": ratios, "targets": targets,
           "growth1": lambda r: growth(r, 1), "growth2": lambda r: growth(r, 2), "floor": floor, "late": late}
 
 
-def write_into(path, r):
-    with open(path) as f:
-        text = f.read()
+MARKED = re.compile(r"(<!-- table (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def write_into(path, r, computer):
+    written = []
 
     def table(match):
-        if match[2] not in TABLES:
-            sys.exit(f"table.py: {path}: no table {match[2]}; there are: {' '.join(TABLES)}")
-        text = list(TABLES[match[2]](r))
-        if len(text) == 2 and text[1].startswith("|--"):   # a head: these cases were not measured
+        head, name, of, end = match.groups()
+        if name not in TABLES:
+            sys.exit(f"table.py: {path}: no table {name}; there are: {' '.join(TABLES)}")
+        text = list(TABLES[name](r))
+        measured = len(text) != 2 or not text[1].startswith("|--")     # more than a head
+        if of != computer or not measured:
             return match[0]
-        return match[1] + "\n".join(text) + "\n" + match[3]
-    new, n = re.subn(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", table, text, flags=re.DOTALL)
+        written.append(name)
+        return head + "\n".join(text) + "\n" + end
+
+    with open(path) as f:
+        new = MARKED.sub(table, f.read())
     with open(path, "w") as f:
         f.write(new)
-    print(f"{path}: {n} tables")
+    print(f"{path}: {len(written)} tables")
 
 
 def main():
@@ -189,6 +198,7 @@ def main():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("table", nargs="?", default="ratios", choices=TABLES)
     p.add_argument("--into", metavar="FILE")
+    p.add_argument("--of", metavar="COMPUTER")
     p.add_argument("--in", dest="source", default=os.path.join(HERE, "results", "latest.json"))
     args = p.parse_args()
     try:
@@ -196,7 +206,7 @@ def main():
     except FileNotFoundError:
         sys.exit(f"table.py: no {args.source}; run.py makes it")
     if args.into:
-        write_into(args.into, r)
+        write_into(args.into, r, args.of)
     else:
         print("\n".join(TABLES[args.table](r)))
 
