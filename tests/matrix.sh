@@ -173,8 +173,8 @@ run() {                                 # run FILE: its TAP on stdout and in $TA
     fi
 }
 
-# Run the files through prove: those that measure how late something is alone, then the others
-# side by side, the long ones first, one more than there are cores, for each waits now and then.
+# Run the files through prove: alone those that measure how late something is, or for which the
+# runtime measures how long a turn takes (order), then the others side by side, the long ones first, one more than there are cores, for each waits now and then.
 # Without prove, say what failed and go on.
 harness() {
     mkdir -p "$TAP"
@@ -182,7 +182,7 @@ harness() {
     timed= long= others=
     for file in "$@"; do
         case ${file##*/} in
-        preempt | time | idle) timed="$timed $file" ;;
+        preempt | time | idle | order) timed="$timed $file" ;;
         servers.sh | faults.sh | report.sh | two_tus.sh | warnings.sh | examples.sh | scale | \
             stack | io) long="$long $file" ;;
         *)              others="$others $file" ;;
