@@ -6805,13 +6805,14 @@ static bool gor__global_reserve(void)
     uint32_t cap;
     while (!gor__global_try_reserve(&cap)) {
         gor__g **slot;
-        uint32_t to_copy = gor__au32_load_rlx(&gor__rt.global.n);      /* at most cap */
+        uint32_t to_copy = gor__au32_load_rlx(&gor__rt.global.n);
+        if (to_copy > cap)                         /* others have made room, and used it */
+            to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
-        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock; */
-                                                   /* the rest when a crowd comes to be in it     */
+        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);
@@ -8957,8 +8958,8 @@ static void gor__wait_for_locked(gor__m *m)
  */
 #define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did               */
 #define GOR__WAY_CROWD  8192           /* goroutines with stacks                                */
-#define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS)            /* a short turn: the first */
-                                       /* touch of a page takes 2 to 5 us */
+#define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS)            /* a short turn: the first    */
+                                                               /* touch of a page is 2 to 5 us */
 #define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others: that was a detour                   */
 #define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                         */
 #define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins        */

@@ -222,13 +222,14 @@ static bool gor__global_reserve(void)
     uint32_t cap;
     while (!gor__global_try_reserve(&cap)) {
         gor__g **slot;
-        uint32_t to_copy = gor__au32_load_rlx(&gor__rt.global.n);      /* at most cap */
+        uint32_t to_copy = gor__au32_load_rlx(&gor__rt.global.n);
+        if (to_copy > cap)                         /* others have made room, and used it */
+            to_copy = cap;
         cap = cap ? 2 * cap : GOR__SLAB_CAP;
         slot = (gor__g **)gor__alloc(cap * sizeof *slot);
         if (!slot)
             return false;
-        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock; */
-                                                   /* the rest when a crowd comes to be in it     */
+        memset(slot, 0, to_copy * sizeof *slot);   /* touched first here, and not under the lock */
         gor__lock_sched();
         if (cap > gor__rt.global.cap)
             slot = gor__gr_renew(&gor__rt.global, slot, &cap);

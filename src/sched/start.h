@@ -11,8 +11,8 @@
  */
 #define GOR__FEW_PARKED 16             /* so many may park, whatever the rest did               */
 #define GOR__WAY_CROWD  8192           /* goroutines with stacks                                */
-#define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS)            /* a short turn: the first */
-                                       /* touch of a page takes 2 to 5 us */
+#define GOR__WAY_TICKS  ((uint64_t)GOR__ARCH_TICKS)            /* a short turn: the first    */
+                                                               /* touch of a page is 2 to 5 us */
 #define GOR__WAY_TURNS  (4 * GOR__WAY_CROWD)   /* of others: that was a detour                   */
 #define GOR__WAY_SOON   (GOR__RUNQ_CAP / 2)                    /* starts                         */
 #define GOR__WAY_LATE   (256 * GOR__RUNQ_CAP)  /* hardly any of a crowd that parks begins        */
