@@ -174,7 +174,8 @@ run() {                                 # run FILE: its TAP on stdout and in $TA
 }
 
 # Run the files through prove: alone those that measure how late something is, or for which the
-# runtime measures how long a turn takes (order), then the others side by side, the long ones first, one more than there are cores, for each waits now and then.
+# runtime measures how long a turn takes (order); then the others side by side, the long ones first,
+# one more than there are cores, for each waits now and then.
 # Without prove, say what failed and go on.
 harness() {
     mkdir -p "$TAP"

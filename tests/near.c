@@ -153,13 +153,15 @@ static void *pay_in_thread(void *arg)
 /* Elided, and used to it; false: it is not elided. */
 static bool lock_alone(struct doors *d)
 {
+    uint32_t mine = GOR__MX_NOBODY;
     if (gor__au32_load_rlx(&gor__shared) != 0)
         return false;
-    for (int i = 0; i < 1000 && gor__au32_load_rlx(&gor__self()->mine) != 0; i++) {
-        gor_yield();                   /* somebody may have asked for that */
+    for (int i = 0; i < 1000 && mine != 0; i++) {
+        gor_yield();                   /* somebody may have asked for that, and may at any moment */
         get_used_to(d);
+        mine = gor__au32_load_rlx(&gor__self()->mine);
     }
-    IS(gor__au32_load_rlx(&gor__self()->mine), 0);
+    IS(mine, 0);
     return true;
 }
 
