@@ -1155,17 +1155,18 @@ typedef struct gor_timer {
     void     *arg;
     gor__aptr owner;                   /* whose timers it is among, or NULL                      */
     uint32_t  index;                   /* its place there                                        */
-    uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
-    void     *run;                     /* the goroutine that its last firing started; or it is
+    gor__au32 epoch;                   /* the start of the runtime that `run` belongs to         */
+    gor__aptr run;                     /* the goroutine that its last firing started; or it is
                                           periodic                                               */
     union {
-        uint64_t run_id;               /* that goroutine's number                                */
-        int64_t  period;               /* ns                                                     */
+        gor__au64 run_id;              /* that goroutine's number                                */
+        int64_t   period;              /* ns                                                     */
     } u;
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
- * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread. O(log n). Parks: never. */
+ * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a timer comes
+ * before all other use of it, as AfterFunc does in Go. O(log n). Parks: never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
@@ -2155,10 +2156,11 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
 
 /* ==== [arch] the contract of a processor architecture ==========================================
  * gor__arch_self()            the word of this OS thread, set by gor__arch_set_self(); NULL before.
- *                             A third word is the same for [fast], but &gor__nobody for NULL, an M
- *                             that needs attention: so that both take one look there
+ * gor__arch_near()            its third word: the same, but &gor__nobody for NULL, an M that needs
+ *                             attention: so one look there tells both. [fast] reads it, too
  * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
+ * gor__arch_call_mark(mark)   this, not 0, into it, in a call; after all that was stored before
  * gor__arch_in_call()         where that word is
  * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
@@ -2230,6 +2232,13 @@ GOR__INLINE void *gor__arch_self(void)
     return p;
 }
 
+GOR__INLINE void *gor__arch_near(void)
+{
+    void *p;
+    __asm__ volatile(GOR__X86_FIND("%0") "movq " GOR__X86_WORD("%0", 16) ",%0" : "=r"(p));
+    return p;
+}
+
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p;
@@ -2246,19 +2255,15 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
     return (gor__au32 *)(void *)(p + 8);
 }
 
-GOR__INLINE void gor__arch_call_begin(void)
+GOR__INLINE void gor__arch_call_mark(uint32_t mark)
 {
     uintptr_t at;
-    __asm__ volatile(GOR__X86_FIND("%0") "movl $1," GOR__X86_WORD("%0", 8)
-                     : "=&r"(at) : : "memory");
+    __asm__ volatile(GOR__X86_FIND("%0") "movl %1," GOR__X86_WORD("%0", 8)
+                     : "=&r"(at) : "ri"(mark) : "memory");
 }
 
-GOR__INLINE void gor__arch_call_end(void)
-{
-    uintptr_t at;
-    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
-                     : "=&r"(at) : : "memory");
-}
+GOR__INLINE void gor__arch_call_begin(void) { gor__arch_call_mark(1); }
+GOR__INLINE void gor__arch_call_end(void) { gor__arch_call_mark(0); }
 
 typedef struct gor__arch_control { uint32_t mxcsr; uint16_t x87; } gor__arch_control;
 
@@ -2562,6 +2567,16 @@ GOR__INLINE void *gor__arch_self(void)
     return p;
 }
 
+GOR__INLINE void *gor__arch_near(void)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1\n\t"
+                     "ldr %0,[%0,#16]"
+                     : "=&r"(p), "=&r"(q));
+    return p;
+}
+
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p, *q;
@@ -2600,6 +2615,11 @@ GOR__INLINE void gor__arch_call_end(void)
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tstlr wzr,[%1]"
                      : "=&r"(thread), "=&r"(at) : : "memory");
+}
+
+GOR__INLINE void gor__arch_call_mark(uint32_t mark)
+{
+    gor__au32_store_rel(gor__arch_in_call(), mark);
 }
 
 typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;
@@ -3800,16 +3820,23 @@ static GOR__NOINLINE int64_t gor__clock_read(void)
     return ns;
 }
 
-/* A time that is not before the moment of the call. */
-GOR__INLINE int64_t gor__now_above(void)
+/* A time that is not before the moment of the call, if the last reading is recent enough. */
+GOR__INLINE bool gor__now_quick(int64_t *now)
 {
     uint64_t until = gor__au64_load_acq(&gor__clock.until);    /* acq clock.until */
     uint64_t at = gor__au64_load_rlx(&gor__clock.at), ticks;
     GOR__COMPILER_BARRIER();
     ticks = gor__arch_ticks();
     if (GOR__UNLIKELY(until - ticks - 1 >= gor__au64_load_rlx(&gor__clock.span)))
-        return gor__clock_read();
-    return (int64_t)(at + gor__clock_ns(ticks, gor__au64_load_rlx(&gor__clock.rate)));
+        return false;
+    *now = (int64_t)(at + gor__clock_ns(ticks, gor__au64_load_rlx(&gor__clock.rate)));
+    return true;
+}
+
+GOR__INLINE int64_t gor__now_above(void)
+{
+    int64_t now;
+    return GOR__LIKELY(gor__now_quick(&now)) ? now : gor__clock_read();
 }
 
 /* Has t come? */
@@ -5447,16 +5474,14 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
     return m;
 }
 
-GOR__INLINE void gor__window_open(const gor__au32 *word)
-{
-    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
-    GOR__COMPILER_BARRIER();
-}
+#if GOR__TSAN
+GOR__INLINE void gor__window_mark(uint32_t mark) { gor__au32_store_rel(gor__arch_in_call(), mark); }
+#else
+GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }
+#endif
 
-GOR__INLINE void gor__window_shut(void)
-{
-    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
-}
+GOR__INLINE void gor__window_open(const gor__au32 *word) { gor__window_mark(gor__near_mark(word)); }
+GOR__INLINE void gor__window_shut(void) { gor__window_mark(1); }    /* rel window: what it stored */
 
 /* Can there be a window on another P? While locks are elided there is no other. */
 GOR__INLINE bool gor__windows_matter(void)
@@ -5530,10 +5555,11 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
  * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
+    uint32_t barred;
     gor__window_open(&l->lock.word);
-    if (GOR__LIKELY(gor__au32_load_acq(&l->barred) == 0 &&
-                    gor__au32_load_acq(&l->lock.word) == own))         /* acq spin.word */
-        return true;
+    barred = gor__au32_load_acq(&l->barred);
+    if (GOR__LIKELY((barred | (gor__au32_load_acq(&l->lock.word) ^ own)) == 0))    /* acq */
+        return true;                                                           /* spin.word */
     gor__window_shut();
     return false;
 }
@@ -5822,36 +5848,38 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* Begin a window in which h is the caller's without the lock; gor__own_shut ends it. False: h is
- * not its P's own, or somebody has come for it. */
-GOR__INLINE bool gor__timers_open(gor__timers *h)
+/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
+ * nobody has to be told that it is the first. */
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
 {
-    uint32_t own = gor__own_word(gor__self());
-    return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
+    gor__timers *h = &p->timers;
+    bool added;
+    if (gor__locks_are_nothing()) {
+        added = gor__timers_append(h, t, soonest);
+        *soonest = false;
+        return added;
+    }
+    if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
+        return false;
+    added = gor__timers_append(h, t, soonest);
+    gor__own_shut(&h->own);
+    return added;
 }
 
-/* gor__timer_add; in a window, if t goes to the end of the line of the P's own. */
-GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
+/* gor__timer_del of one that was in h just now, if that locks nothing and it is the last in the
+ * line of the P's own. */
+GOR__INLINE bool gor__timer_del_near(const gor__m *m, gor__timers *h, gor_timer *t)
 {
-    if (GOR__LIKELY(gor__timers_open(h))) {
-        bool added = gor__timers_append(h, t, soonest);
-        gor__own_shut(&h->own);
-        if (GOR__LIKELY(added))
-            return 0;
-    }
-    return gor__timer_add(h, t, soonest);
-}
-
-/* gor__timer_del of one that was in h just now; in a window, if it is the last in the line. */
-GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
-{
-    if (GOR__LIKELY(gor__timers_open(h))) {
-        bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
-        gor__own_shut(&h->own);
-        if (GOR__LIKELY(was))
-            return true;
-    }
-    return gor__timer_del(t);
+    uint32_t own;
+    bool was;
+    if (gor__locks_are_nothing())
+        return gor__timer_del_last(h, t);
+    own = gor__own_word(m);
+    if (own == GOR__MX_NOBODY || !gor__own_open(&h->own, own))
+        return false;
+    was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
+    gor__own_shut(&h->own);
+    return was;
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -5884,7 +5912,7 @@ static void gor__timer_again(gor__timers *h, gor_timer *t, int64_t when)
  * memory, is tried again in 1 ms. */
 static void gor__timer_fire(gor__timers *h, gor_timer *t, int64_t now)
 {
-    bool periodic = t->run == gor__timer_periodic;
+    bool periodic = gor__aptr_load_rlx(&t->run) == gor__timer_periodic;
     gor__due_remove(h, t);
     if (periodic)
         gor__timer_again(h, t, t->when + t->u.period * (1 + (now - t->when) / t->u.period));
@@ -6316,22 +6344,21 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer, due at when, so far off that telling of it is left to [sysmon]? ns: from now, or
- * GOR__UNKNOWN_NS. Not if a thread without a P has started it: it is P 0's, which may be idle. The
- * coarse clock will not do: while [sysmon] is held up it stands still. */
+/* Is a timer of the caller's P, due at when, so far off that telling of it is left to [sysmon]?
+ * ns: from now, or GOR__UNKNOWN_NS. The coarse clock will not do: while [sysmon] is held up it
+ * stands still. */
 #define GOR__UNKNOWN_NS (-1)
 GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {
-    gor__m *m = gor__self();
-    return m && gor__m_p(m) &&
-           (ns != GOR__UNKNOWN_NS ? ns > GOR__FAR_NS : when > gor__now_above() + GOR__FAR_NS);
+    return ns > GOR__FAR_NS ||
+           (ns == GOR__UNKNOWN_NS && when > gor__now_above() + GOR__FAR_NS);
 }
 
-/* Call after starting a timer that became the first of its processor. */
-GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
+/* A timer has become the first of its P, which may be idle. */
+static GOR__NOINLINE void gor__timer_tell(int64_t when)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when, ns))
-        return;                                    /* alone we hold the P, and see our own timers */
+    if (gor__au32_load_rlx(&gor__shared) == 0)     /* alone we see our own */
+        return;
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
@@ -6339,9 +6366,9 @@ GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
 
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
  * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
-    bool was = gor__timer_del_any(h, t);
+    bool was = gor__timer_del(t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
@@ -6350,8 +6377,7 @@ static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
     gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
-    return h &&
-           ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(h, t));
+    return h && (GOR__LIKELY(gor__timer_del_near(gor__self(), h, t)) || gor__timer_end_any(t));
 }
 
 /* ==== [runq] runnable goroutines of one P =======================================================
@@ -9498,18 +9524,27 @@ GOR__INLINE gor__m *gor__reenter(void)
     return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
 }
 
+/* A foreign thread's call; or one that has something to do first. */
+GOR__SWITCHES static gor__m *gor__enter_slow(gor__m *m)
+{
+    if (m != (const void *)&gor__nobody)
+        return gor__attend(m);
+    gor__call_end();
+    gor__foreign_enter();
+    return NULL;
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
     gor__m *m;
     gor__call_begin();
-    m = gor__self();
-    if (GOR__UNLIKELY(!m)) {
-        gor__call_end();
-        gor__foreign_enter();
-        return NULL;
-    }
-    return gor__begun(m);
+    m = (gor__m *)gor__arch_near();
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__enter_slow(m);
+    if (!m)
+        __builtin_unreachable();
+    return m;
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */
@@ -9782,20 +9817,14 @@ GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
     return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
 }
 
-static gor__timers *gor__some_timers(void)
-{
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? &p->timers : &gor__p_at(0)->timers;
-}
-
-static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
+/* Without a P: on the first. */
+static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
-    if (soonest)
-        gor__timer_added(when, ns);
+    int rc = gor__timer_add(p ? &p->timers : &gor__p_at(0)->timers, t, &soonest);
+    if (soonest && !(p && gor__timer_is_far(when, ns)))
+        gor__timer_tell(when);
     return rc;
 }
 
@@ -9803,11 +9832,15 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
-    bool soonest;                                  /* alone, nobody else waits for it */
-    if (gor__locks_are_nothing() &&
-        gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
-        return 0;
-    return gor__timer_begin_any(t, ns);
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    int64_t when = t->when;                        /* once added it may be gone */
+    bool soonest;
+    if (GOR__UNLIKELY(!p || !gor__timer_add_near(p, t, &soonest)))
+        return gor__timer_begin_any(p, t, ns);
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return 0;
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -9894,7 +9927,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
     gor_timer timer;
     gor__aptr_store_rlx(&timer.owner, NULL);
     timer.when = deadline;
-    timer.run = NULL;
+    gor__aptr_store_rlx(&timer.run, NULL);
     timer.fire = gor__deadline_fire;
     timer.arg = w;
     if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
@@ -11322,8 +11355,7 @@ GOR__INLINE bool gor__chan_size_ok(gor_chan *c, const void *v, size_t n)
 GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_t deadline)
 {
     gor__m *m = gor__enter();
-    gor__g *g = m ? gor__m_g(m) : NULL;
-    int rc = GOR__UNLIKELY(g && g->ctx) ? gor__cancel_err(g->ctx) : 0;
+    int rc = GOR__UNLIKELY(m && gor__m_g(m)->ctx) ? gor__cancel_err(gor__m_g(m)->ctx) : 0;
     if (GOR__UNLIKELY(rc != 0))
         ;
     else if (GOR__UNLIKELY(!c))
@@ -11373,8 +11405,8 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
-    m = gor__self();
-    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+    m = (gor__m *)gor__arch_near();
+    if (!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
         gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);
@@ -13303,11 +13335,13 @@ static void gor__timer_run(void *p)
 }
 
 /* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
- * of the runtime has: what its `run` says is no G. */
+ * of the runtime has: what its `run` says is no G. Another thread may be starting t: epoch, read
+ * first, tells that `run` is of this runtime; if run_id is another's, it is not its ticket. */
 GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
-    return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
+    bool ran = gor__au32_load_acq(&t->epoch) == (uint32_t)gor__rt.epoch;        /* acq t.epoch */
+    gor__g *g = ran ? (gor__g *)gor__aptr_load_rlx(&t->run) : NULL;
+    return g && gor__au64_cas(&g->ticket, gor__au64_load_rlx(&t->u.run_id), 0);
 }
 
 /* True: t was pending, or had fired and its run had not begun; now neither. */
@@ -13337,15 +13371,17 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     gor__timer_call call = { t->fn, t->arg };
     gor__m *m = gor__self();
     gor__g *g;
+    uint64_t id;
     gor__spec s = { gor__timer_run, NULL, "timer\0", &call, sizeof call, NULL, NULL, NULL, NULL };
     (void)now;
     if (gor__g_make(m, &s, &g) != 0)
         return false;
     gor__count_start(m);
-    t->run = g;
-    t->u.run_id = gor__au64_load_rlx(&g->id);
-    t->epoch = (uint32_t)gor__rt.epoch;
-    gor__au64_store_rlx(&g->ticket, t->u.run_id);
+    id = gor__au64_load_rlx(&g->id);
+    gor__aptr_store_rlx(&t->run, g);
+    gor__au64_store_rlx(&t->u.run_id, id);
+    gor__au32_store_rel(&t->epoch, (uint32_t)gor__rt.epoch);       /* rel t.epoch */
+    gor__au64_store_rlx(&g->ticket, id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);
     return true;
@@ -13369,7 +13405,18 @@ GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
     return rc;
 }
 
-int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+/* What t is to run. fire is set by its first start, and stays: who starts it anew reads that before
+ * he claims it. */
+GOR__INLINE void gor__timer_go(gor_timer *t, void (*fn)(void *), void *arg)
+{
+    gor__aptr_store_rlx(&t->run, NULL);
+    if (!t->fire)
+        t->fire = gor__timer_fire_go;
+    t->fn = fn;
+    t->arg = arg;
+}
+
+static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
     int rc;
@@ -13380,22 +13427,70 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
-        t->run = NULL;
-        t->fire = gor__timer_fire_go;
-        t->fn = fn;
-        t->arg = arg;
+        gor__timer_go(t, fn, arg);
         rc = gor__timer_set(t, ns);
     }
     gor__leave(m);
     return rc;
 }
 
-bool gor_timer_stop(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
 {
     gor__m *m = gor__enter();
     bool pending = gor__timer_cancel(t);
     gor__leave(m);
     return pending;
+}
+
+/* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
+ * is called here, so that few registers are saved. False: nothing has begun. The first start is one
+ * thread's: so nothing is claimed. */
+GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    gor__m *m;
+    int64_t now;
+    bool soonest, done = false;
+    if (!fn || t->fire || ns <= 0)
+        return false;
+    gor__call_begin();
+    m = (gor__m *)gor__arch_near();
+    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
+                    gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
+        int64_t when = t->when = gor__later(now, ns);
+        gor__timer_go(t, fn, arg);
+        done = gor__timer_add_near(gor__m_p(m), t, &soonest);
+        if (done && soonest && !gor__timer_is_far(when, ns))
+            gor__timer_tell(when);
+    }
+    gor__call_end();
+    return done;
+}
+
+GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
+{
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    gor__m *m;
+    bool done;
+    if (!h)
+        return false;
+    gor__call_begin();
+    m = (gor__m *)gor__arch_near();
+    done = !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) &&
+           gor__timer_del_near(m, h, t);
+    gor__call_end();
+    return done;
+}
+
+int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    if (GOR__LIKELY(gor__timer_start_quick(t, ns, fn, arg)))
+        return 0;
+    return gor__timer_start(t, ns, fn, arg);
+}
+
+bool gor_timer_stop(gor_timer *t)
+{
+    return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
 bool gor_timer_reset(gor_timer *t, int64_t ns)
@@ -13463,7 +13558,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
     gor__timer_claim(&t->timer);
     t->c = c;
     t->timer.arg = c;
-    t->timer.run = gor__timer_periodic;
+    gor__aptr_store_rlx(&t->timer.run, gor__timer_periodic);
     t->timer.u.period = period;
     t->timer.fire = gor__timer_fire_send;
     if (gor__timer_set(&t->timer, period) != 0) {
@@ -13779,7 +13874,7 @@ static bool gor__ctx_claim_timer(gor_ctx *c)
             gor__os_yield();
             continue;
         }
-        if (owner && c->timer.epoch == (uint32_t)gor__rt.epoch)
+        if (owner && gor__au32_load_rlx(&c->timer.epoch) == (uint32_t)gor__rt.epoch)
             return false;
         if (gor__aptr_cas(&c->timer.owner, owner, &gor__timer_busy))
             return true;
@@ -13797,7 +13892,7 @@ static int gor__ctx_time(gor__cancel *base)
     c->timer.fire = gor__ctx_fire;
     c->timer.fn = gor__ctx_expire_here;
     c->timer.arg = c;
-    c->timer.epoch = (uint32_t)gor__rt.epoch;
+    gor__au32_store_rlx(&c->timer.epoch, (uint32_t)gor__rt.epoch);
     rc = gor__timer_begin(&c->timer, GOR__UNKNOWN_NS);
     if (rc == 0)
         gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */

@@ -842,7 +842,7 @@ TEST(an_owned_channel_is_taken_away_at_any_moment)
 static gor__timers *own_timers(void)
 {
     gor__m *self = gor__enter();
-    gor__timers *h = gor__some_timers();
+    gor__timers *h = &gor__m_p(self)->timers;
     gor__leave(self);
     return h;
 }
@@ -904,14 +904,14 @@ TEST1(who_stops_a_timer_waits_for_a_window_that_is_under_way)
     IS(gor_timer_start(&t, 600 * GOR_SEC, never, NULL), 0);
     self = gor__enter();
     gor__au32_store_rel(&h->own.lock.word, gor__own_word(self));
-    OK(gor__timers_open(h));
+    OK(gor__own_open(&h->own, gor__own_word(self)));
     send_thread(&e, stop_timer, &t);
     while (!gor__au32_load_rlx(&h->own.barred))
         sched_yield();
     usleep(20000);
     IS(atomic_load(&e.done), 0);
     gor__own_shut(&h->own);
-    OK(!gor__timers_open(h));                      /* barred, or not his any more */
+    OK(!gor__own_open(&h->own, gor__own_word(self)));  /* barred, or not his any more */
     gor__leave(self);
     IS(pthread_join(e.thread, NULL), 0);
     IS(check_timers(h), 0);
@@ -945,6 +945,36 @@ TEST(timers_of_a_processors_own_are_stopped_by_a_thread_at_any_moment)
     OK(over);
     stop_duel_timer(&d);
     IS(d.n_ended, n_set);
+    atomic_store(&d.round, -1);
+    IS(pthread_join(e.thread, NULL), 0);
+}
+
+static void start_duel_timer(struct duel *d)
+{
+    IS(gor_timer_start(&d->timer, 600 * GOR_SEC, never, NULL), 0);
+}
+
+/* Whoever comes first, it is pending once. */
+TEST(a_timer_is_started_anew_by_two_threads_at_any_moment)
+{
+    struct duel d = { .round = 0 };
+    struct errand e;
+    bool over = true;
+    duel_begin(&d, &e, start_duel_timer);
+    start_duel_timer(&d);
+    for (int i = 1; i <= scaled(5000) && over && gor_now() < d.end; i++) {
+        duel_round(&d, i);
+        for (int k = 0; k < 30; k++) {
+            start_duel_timer(&d);
+            if (k % 4 == 0)
+                gor_timer_stop(&d.timer);
+        }
+        over = duel_over(&d, i);
+        IS(check_timers(own_timers()), 0);
+        gor_timer_stop(&d.timer);
+        OK(!gor_timer_stop(&d.timer));
+    }
+    OK(over);
     atomic_store(&d.round, -1);
     IS(pthread_join(e.thread, NULL), 0);
 }

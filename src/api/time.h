@@ -19,17 +19,18 @@ typedef struct gor_timer {
     void     *arg;
     gor__aptr owner;                   /* whose timers it is among, or NULL                      */
     uint32_t  index;                   /* its place there                                        */
-    uint32_t  epoch;                   /* the start of the runtime that `run` belongs to         */
-    void     *run;                     /* the goroutine that its last firing started; or it is
+    gor__au32 epoch;                   /* the start of the runtime that `run` belongs to         */
+    gor__aptr run;                     /* the goroutine that its last firing started; or it is
                                           periodic                                               */
     union {
-        uint64_t run_id;               /* that goroutine's number                                */
-        int64_t  period;               /* ns                                                     */
+        gor__au64 run_id;              /* that goroutine's number                                */
+        int64_t   period;              /* ns                                                     */
     } u;
 } gor_timer;
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
- * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread. O(log n). Parks: never. */
+ * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a timer comes
+ * before all other use of it, as AfterFunc does in Go. O(log n). Parks: never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,

@@ -22,6 +22,16 @@ GOR__INLINE void *gor__arch_self(void)
     return p;
 }
 
+GOR__INLINE void *gor__arch_near(void)
+{
+    void *p, *q;
+    __asm__ volatile("mrs %0,tpidr_el0\n\tadrp %1,:gottprel:gor__tls_word\n\t"
+                     "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %0,%0,%1\n\t"
+                     "ldr %0,[%0,#16]"
+                     : "=&r"(p), "=&r"(q));
+    return p;
+}
+
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p, *q;
@@ -60,6 +70,11 @@ GOR__INLINE void gor__arch_call_end(void)
                      "ldr %1,[%1,#:gottprel_lo12:gor__tls_word]\n\tadd %1,%0,%1\n\t"
                      "add %1,%1,#8\n\tstlr wzr,[%1]"
                      : "=&r"(thread), "=&r"(at) : : "memory");
+}
+
+GOR__INLINE void gor__arch_call_mark(uint32_t mark)
+{
+    gor__au32_store_rel(gor__arch_in_call(), mark);
 }
 
 typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;

@@ -20,6 +20,13 @@ GOR__INLINE void *gor__arch_self(void)
     return p;
 }
 
+GOR__INLINE void *gor__arch_near(void)
+{
+    void *p;
+    __asm__ volatile(GOR__X86_FIND("%0") "movq " GOR__X86_WORD("%0", 16) ",%0" : "=r"(p));
+    return p;
+}
+
 GOR__INLINE void gor__arch_set_self(void *word)
 {
     void *p;
@@ -36,19 +43,15 @@ GOR__INLINE gor__au32 *gor__arch_in_call(void)
     return (gor__au32 *)(void *)(p + 8);
 }
 
-GOR__INLINE void gor__arch_call_begin(void)
+GOR__INLINE void gor__arch_call_mark(uint32_t mark)
 {
     uintptr_t at;
-    __asm__ volatile(GOR__X86_FIND("%0") "movl $1," GOR__X86_WORD("%0", 8)
-                     : "=&r"(at) : : "memory");
+    __asm__ volatile(GOR__X86_FIND("%0") "movl %1," GOR__X86_WORD("%0", 8)
+                     : "=&r"(at) : "ri"(mark) : "memory");
 }
 
-GOR__INLINE void gor__arch_call_end(void)
-{
-    uintptr_t at;
-    __asm__ volatile(GOR__X86_FIND("%0") "movl $0," GOR__X86_WORD("%0", 8)
-                     : "=&r"(at) : : "memory");
-}
+GOR__INLINE void gor__arch_call_begin(void) { gor__arch_call_mark(1); }
+GOR__INLINE void gor__arch_call_end(void) { gor__arch_call_mark(0); }
 
 typedef struct gor__arch_control { uint32_t mxcsr; uint16_t x87; } gor__arch_control;
 

@@ -131,16 +131,23 @@ static GOR__NOINLINE int64_t gor__clock_read(void)
     return ns;
 }
 
-/* A time that is not before the moment of the call. */
-GOR__INLINE int64_t gor__now_above(void)
+/* A time that is not before the moment of the call, if the last reading is recent enough. */
+GOR__INLINE bool gor__now_quick(int64_t *now)
 {
     uint64_t until = gor__au64_load_acq(&gor__clock.until);    /* acq clock.until */
     uint64_t at = gor__au64_load_rlx(&gor__clock.at), ticks;
     GOR__COMPILER_BARRIER();
     ticks = gor__arch_ticks();
     if (GOR__UNLIKELY(until - ticks - 1 >= gor__au64_load_rlx(&gor__clock.span)))
-        return gor__clock_read();
-    return (int64_t)(at + gor__clock_ns(ticks, gor__au64_load_rlx(&gor__clock.rate)));
+        return false;
+    *now = (int64_t)(at + gor__clock_ns(ticks, gor__au64_load_rlx(&gor__clock.rate)));
+    return true;
+}
+
+GOR__INLINE int64_t gor__now_above(void)
+{
+    int64_t now;
+    return GOR__LIKELY(gor__now_quick(&now)) ? now : gor__clock_read();
 }
 
 /* Has t come? */

@@ -262,22 +262,21 @@ static void gor__sleeper_tell(int64_t when)
         gor__wake_p();
 }
 
-/* Is a timer, due at when, so far off that telling of it is left to [sysmon]? ns: from now, or
- * GOR__UNKNOWN_NS. Not if a thread without a P has started it: it is P 0's, which may be idle. The
- * coarse clock will not do: while [sysmon] is held up it stands still. */
+/* Is a timer of the caller's P, due at when, so far off that telling of it is left to [sysmon]?
+ * ns: from now, or GOR__UNKNOWN_NS. The coarse clock will not do: while [sysmon] is held up it
+ * stands still. */
 #define GOR__UNKNOWN_NS (-1)
 GOR__INLINE bool gor__timer_is_far(int64_t when, int64_t ns)
 {
-    gor__m *m = gor__self();
-    return m && gor__m_p(m) &&
-           (ns != GOR__UNKNOWN_NS ? ns > GOR__FAR_NS : when > gor__now_above() + GOR__FAR_NS);
+    return ns > GOR__FAR_NS ||
+           (ns == GOR__UNKNOWN_NS && when > gor__now_above() + GOR__FAR_NS);
 }
 
-/* Call after starting a timer that became the first of its processor. */
-GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
+/* A timer has become the first of its P, which may be idle. */
+static GOR__NOINLINE void gor__timer_tell(int64_t when)
 {
-    if (gor__au32_load_rlx(&gor__shared) == 0 || gor__timer_is_far(when, ns))
-        return;                                    /* alone we hold the P, and see our own timers */
+    if (gor__au32_load_rlx(&gor__shared) == 0)     /* alone we see our own */
+        return;
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
@@ -285,9 +284,9 @@ GOR__INLINE void gor__timer_added(int64_t when, int64_t ns)
 
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
  * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
-static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
+static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)
 {
-    bool was = gor__timer_del_any(h, t);
+    bool was = gor__timer_del(t);
     if (was && !gor__self())
         gor__sysmon_wake();
     return was;
@@ -296,6 +295,5 @@ static GOR__NOINLINE bool gor__timer_end_any(gor__timers *h, gor_timer *t)
 GOR__INLINE bool gor__timer_end(gor_timer *t)
 {
     gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
-    return h &&
-           ((gor__locks_are_nothing() && gor__timer_del_last(h, t)) || gor__timer_end_any(h, t));
+    return h && (GOR__LIKELY(gor__timer_del_near(gor__self(), h, t)) || gor__timer_end_any(t));
 }

@@ -378,18 +378,27 @@ GOR__INLINE gor__m *gor__reenter(void)
     return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
 }
 
+/* A foreign thread's call; or one that has something to do first. */
+GOR__SWITCHES static gor__m *gor__enter_slow(gor__m *m)
+{
+    if (m != (const void *)&gor__nobody)
+        return gor__attend(m);
+    gor__call_end();
+    gor__foreign_enter();
+    return NULL;
+}
+
 /* Begin a gor call. The M, or NULL for a foreign thread. */
 GOR__INLINE gor__m *gor__enter(void)
 {
     gor__m *m;
     gor__call_begin();
-    m = gor__self();
-    if (GOR__UNLIKELY(!m)) {
-        gor__call_end();
-        gor__foreign_enter();
-        return NULL;
-    }
-    return gor__begun(m);
+    m = (gor__m *)gor__arch_near();
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__enter_slow(m);
+    if (!m)
+        __builtin_unreachable();
+    return m;
 }
 
 /* End it. m is where we are now: gor__self() if the call may have parked. */

@@ -54,10 +54,11 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
  * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
+    uint32_t barred;
     gor__window_open(&l->lock.word);
-    if (GOR__LIKELY(gor__au32_load_acq(&l->barred) == 0 &&
-                    gor__au32_load_acq(&l->lock.word) == own))         /* acq spin.word */
-        return true;
+    barred = gor__au32_load_acq(&l->barred);
+    if (GOR__LIKELY((barred | (gor__au32_load_acq(&l->lock.word) ^ own)) == 0))    /* acq */
+        return true;                                                           /* spin.word */
     gor__window_shut();
     return false;
 }

@@ -175,36 +175,38 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
     return true;
 }
 
-/* Begin a window in which h is the caller's without the lock; gor__own_shut ends it. False: h is
- * not its P's own, or somebody has come for it. */
-GOR__INLINE bool gor__timers_open(gor__timers *h)
+/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
+ * nobody has to be told that it is the first. */
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
 {
-    uint32_t own = gor__own_word(gor__self());
-    return gor__au32_load_rlx(&h->own.lock.word) == own && gor__own_open(&h->own, own);
+    gor__timers *h = &p->timers;
+    bool added;
+    if (gor__locks_are_nothing()) {
+        added = gor__timers_append(h, t, soonest);
+        *soonest = false;
+        return added;
+    }
+    if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
+        return false;
+    added = gor__timers_append(h, t, soonest);
+    gor__own_shut(&h->own);
+    return added;
 }
 
-/* gor__timer_add; in a window, if t goes to the end of the line of the P's own. */
-GOR__INLINE int gor__timer_add_any(gor__timers *h, gor_timer *t, bool *soonest)
+/* gor__timer_del of one that was in h just now, if that locks nothing and it is the last in the
+ * line of the P's own. */
+GOR__INLINE bool gor__timer_del_near(const gor__m *m, gor__timers *h, gor_timer *t)
 {
-    if (GOR__LIKELY(gor__timers_open(h))) {
-        bool added = gor__timers_append(h, t, soonest);
-        gor__own_shut(&h->own);
-        if (GOR__LIKELY(added))
-            return 0;
-    }
-    return gor__timer_add(h, t, soonest);
-}
-
-/* gor__timer_del of one that was in h just now; in a window, if it is the last in the line. */
-GOR__INLINE bool gor__timer_del_any(gor__timers *h, gor_timer *t)
-{
-    if (GOR__LIKELY(gor__timers_open(h))) {
-        bool was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
-        gor__own_shut(&h->own);
-        if (GOR__LIKELY(was))
-            return true;
-    }
-    return gor__timer_del(t);
+    uint32_t own;
+    bool was;
+    if (gor__locks_are_nothing())
+        return gor__timer_del_last(h, t);
+    own = gor__own_word(m);
+    if (own == GOR__MX_NOBODY || !gor__own_open(&h->own, own))
+        return false;
+    was = gor__aptr_load_rlx(&t->owner) == h && gor__timer_del_last(h, t);
+    gor__own_shut(&h->own);
+    return was;
 }
 
 /* For a fire: the P that fires calls t->fn(t->arg) as soon as it has released the lock. */
@@ -237,7 +239,7 @@ static void gor__timer_again(gor__timers *h, gor_timer *t, int64_t when)
  * memory, is tried again in 1 ms. */
 static void gor__timer_fire(gor__timers *h, gor_timer *t, int64_t now)
 {
-    bool periodic = t->run == gor__timer_periodic;
+    bool periodic = gor__aptr_load_rlx(&t->run) == gor__timer_periodic;
     gor__due_remove(h, t);
     if (periodic)
         gor__timer_again(h, t, t->when + t->u.period * (1 + (now - t->when) / t->u.period));

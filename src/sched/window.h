@@ -35,16 +35,14 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
     return m;
 }
 
-GOR__INLINE void gor__window_open(const gor__au32 *word)
-{
-    gor__au32_store_rlx(gor__arch_in_call(), gor__near_mark(word));
-    GOR__COMPILER_BARRIER();
-}
+#if GOR__TSAN
+GOR__INLINE void gor__window_mark(uint32_t mark) { gor__au32_store_rel(gor__arch_in_call(), mark); }
+#else
+GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }
+#endif
 
-GOR__INLINE void gor__window_shut(void)
-{
-    gor__au32_store_rel(gor__arch_in_call(), 1);   /* rel window: what was stored in it */
-}
+GOR__INLINE void gor__window_open(const gor__au32 *word) { gor__window_mark(gor__near_mark(word)); }
+GOR__INLINE void gor__window_shut(void) { gor__window_mark(1); }    /* rel window: what it stored */
 
 /* Can there be a window on another P? While locks are elided there is no other. */
 GOR__INLINE bool gor__windows_matter(void)

@@ -238,8 +238,7 @@ GOR__INLINE bool gor__chan_size_ok(gor_chan *c, const void *v, size_t n)
 GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_t deadline)
 {
     gor__m *m = gor__enter();
-    gor__g *g = m ? gor__m_g(m) : NULL;
-    int rc = GOR__UNLIKELY(g && g->ctx) ? gor__cancel_err(g->ctx) : 0;
+    int rc = GOR__UNLIKELY(m && gor__m_g(m)->ctx) ? gor__cancel_err(gor__m_g(m)->ctx) : 0;
     if (GOR__UNLIKELY(rc != 0))
         ;
     else if (GOR__UNLIKELY(!c))
@@ -289,8 +288,8 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
     gor__call_begin();
-    m = gor__self();
-    if (m && !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+    m = (gor__m *)gor__arch_near();
+    if (!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
         gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);

@@ -213,7 +213,7 @@ static bool gor__ctx_claim_timer(gor_ctx *c)
             gor__os_yield();
             continue;
         }
-        if (owner && c->timer.epoch == (uint32_t)gor__rt.epoch)
+        if (owner && gor__au32_load_rlx(&c->timer.epoch) == (uint32_t)gor__rt.epoch)
             return false;
         if (gor__aptr_cas(&c->timer.owner, owner, &gor__timer_busy))
             return true;
@@ -231,7 +231,7 @@ static int gor__ctx_time(gor__cancel *base)
     c->timer.fire = gor__ctx_fire;
     c->timer.fn = gor__ctx_expire_here;
     c->timer.arg = c;
-    c->timer.epoch = (uint32_t)gor__rt.epoch;
+    gor__au32_store_rlx(&c->timer.epoch, (uint32_t)gor__rt.epoch);
     rc = gor__timer_begin(&c->timer, GOR__UNKNOWN_NS);
     if (rc == 0)
         gor__au64_store_rel(&base->timed, gor__rt.epoch);                   /* rel cancel.timed */

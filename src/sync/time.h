@@ -37,11 +37,13 @@ static void gor__timer_run(void *p)
 }
 
 /* Take back a run that has been started and has not begun. A ticker's epoch stays 0, which no run
- * of the runtime has: what its `run` says is no G. */
+ * of the runtime has: what its `run` says is no G. Another thread may be starting t: epoch, read
+ * first, tells that `run` is of this runtime; if run_id is another's, it is not its ticket. */
 GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
-    gor__g *g = t->run && t->epoch == (uint32_t)gor__rt.epoch ? (gor__g *)t->run : NULL;
-    return g && gor__au64_cas(&g->ticket, t->u.run_id, 0);
+    bool ran = gor__au32_load_acq(&t->epoch) == (uint32_t)gor__rt.epoch;        /* acq t.epoch */
+    gor__g *g = ran ? (gor__g *)gor__aptr_load_rlx(&t->run) : NULL;
+    return g && gor__au64_cas(&g->ticket, gor__au64_load_rlx(&t->u.run_id), 0);
 }
 
 /* True: t was pending, or had fired and its run had not begun; now neither. */
@@ -71,15 +73,17 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     gor__timer_call call = { t->fn, t->arg };
     gor__m *m = gor__self();
     gor__g *g;
+    uint64_t id;
     gor__spec s = { gor__timer_run, NULL, "timer\0", &call, sizeof call, NULL, NULL, NULL, NULL };
     (void)now;
     if (gor__g_make(m, &s, &g) != 0)
         return false;
     gor__count_start(m);
-    t->run = g;
-    t->u.run_id = gor__au64_load_rlx(&g->id);
-    t->epoch = (uint32_t)gor__rt.epoch;
-    gor__au64_store_rlx(&g->ticket, t->u.run_id);
+    id = gor__au64_load_rlx(&g->id);
+    gor__aptr_store_rlx(&t->run, g);
+    gor__au64_store_rlx(&t->u.run_id, id);
+    gor__au32_store_rel(&t->epoch, (uint32_t)gor__rt.epoch);       /* rel t.epoch */
+    gor__au64_store_rlx(&g->ticket, id);
     gor__aptr_store_rel(&t->owner, NULL);
     gor__ready_at(m, g, GOR__LAST);
     return true;
@@ -103,7 +107,18 @@ GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
     return rc;
 }
 
-int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+/* What t is to run. fire is set by its first start, and stays: who starts it anew reads that before
+ * he claims it. */
+GOR__INLINE void gor__timer_go(gor_timer *t, void (*fn)(void *), void *arg)
+{
+    gor__aptr_store_rlx(&t->run, NULL);
+    if (!t->fire)
+        t->fire = gor__timer_fire_go;
+    t->fn = fn;
+    t->arg = arg;
+}
+
+static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
     int rc;
@@ -114,22 +129,70 @@ int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
-        t->run = NULL;
-        t->fire = gor__timer_fire_go;
-        t->fn = fn;
-        t->arg = arg;
+        gor__timer_go(t, fn, arg);
         rc = gor__timer_set(t, ns);
     }
     gor__leave(m);
     return rc;
 }
 
-bool gor_timer_stop(gor_timer *t)
+static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
 {
     gor__m *m = gor__enter();
     bool pending = gor__timer_cancel(t);
     gor__leave(m);
     return pending;
+}
+
+/* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
+ * is called here, so that few registers are saved. False: nothing has begun. The first start is one
+ * thread's: so nothing is claimed. */
+GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    gor__m *m;
+    int64_t now;
+    bool soonest, done = false;
+    if (!fn || t->fire || ns <= 0)
+        return false;
+    gor__call_begin();
+    m = (gor__m *)gor__arch_near();
+    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
+                    gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
+        int64_t when = t->when = gor__later(now, ns);
+        gor__timer_go(t, fn, arg);
+        done = gor__timer_add_near(gor__m_p(m), t, &soonest);
+        if (done && soonest && !gor__timer_is_far(when, ns))
+            gor__timer_tell(when);
+    }
+    gor__call_end();
+    return done;
+}
+
+GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
+{
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    gor__m *m;
+    bool done;
+    if (!h)
+        return false;
+    gor__call_begin();
+    m = (gor__m *)gor__arch_near();
+    done = !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) &&
+           gor__timer_del_near(m, h, t);
+    gor__call_end();
+    return done;
+}
+
+int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
+{
+    if (GOR__LIKELY(gor__timer_start_quick(t, ns, fn, arg)))
+        return 0;
+    return gor__timer_start(t, ns, fn, arg);
+}
+
+bool gor_timer_stop(gor_timer *t)
+{
+    return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
 bool gor_timer_reset(gor_timer *t, int64_t ns)
@@ -197,7 +260,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
     gor__timer_claim(&t->timer);
     t->c = c;
     t->timer.arg = c;
-    t->timer.run = gor__timer_periodic;
+    gor__aptr_store_rlx(&t->timer.run, gor__timer_periodic);
     t->timer.u.period = period;
     t->timer.fire = gor__timer_fire_send;
     if (gor__timer_set(&t->timer, period) != 0) {

@@ -256,20 +256,14 @@ GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
     return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
 }
 
-static gor__timers *gor__some_timers(void)
-{
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
-    return p ? &p->timers : &gor__p_at(0)->timers;
-}
-
-static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
+/* Without a P: on the first. */
+static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
     int64_t when = t->when;
-    int rc = gor__timer_add_any(gor__some_timers(), t, &soonest);
-    if (soonest)
-        gor__timer_added(when, ns);
+    int rc = gor__timer_add(p ? &p->timers : &gor__p_at(0)->timers, t, &soonest);
+    if (soonest && !(p && gor__timer_is_far(when, ns)))
+        gor__timer_tell(when);
     return rc;
 }
 
@@ -277,11 +271,15 @@ static GOR__NOINLINE int gor__timer_begin_any(gor_timer *t, int64_t ns)
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
-    bool soonest;                                  /* alone, nobody else waits for it */
-    if (gor__locks_are_nothing() &&
-        gor__timers_append(&gor__m_p(gor__self())->timers, t, &soonest))
-        return 0;
-    return gor__timer_begin_any(t, ns);
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    int64_t when = t->when;                        /* once added it may be gone */
+    bool soonest;
+    if (GOR__UNLIKELY(!p || !gor__timer_add_near(p, t, &soonest)))
+        return gor__timer_begin_any(p, t, ns);
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return 0;
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -368,7 +366,7 @@ static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__
     gor_timer timer;
     gor__aptr_store_rlx(&timer.owner, NULL);
     timer.when = deadline;
-    timer.run = NULL;
+    gor__aptr_store_rlx(&timer.run, NULL);
     timer.fire = gor__deadline_fire;
     timer.arg = w;
     if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
