@@ -5441,8 +5441,8 @@ static bool gor__due_make_room(gor__timers *h)
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
  *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
- * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
- *                taken off after the last store.
+ * Invariants  W1 In a window *m->in_call is the word's mark, or GOR__WINDOW_ANY, for several words:
+ *                set before they are looked at, and taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
  *                finds that each of them is over, or has seen it: a membarrier stands between the
  *                change and the look at the marks. It is a word that no window stores to: one that
@@ -5474,8 +5474,13 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
     return m;
 }
 
+#define GOR__WINDOW_ANY 3
+
 #if GOR__TSAN
-GOR__INLINE void gor__window_mark(uint32_t mark) { gor__au32_store_rel(gor__arch_in_call(), mark); }
+GOR__INLINE void gor__window_mark(uint32_t mark)
+{
+    gor__au32_store_rel(gor__arch_in_call(), mark);
+}
 #else
 GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }
 #endif
@@ -5495,8 +5500,9 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
     uint32_t mark;
     gor__os_membarrier();
     for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
-        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
-            gor__os_yield();                       /* acq window, in gor__p_holder */
+        while (gor__p_holder(gor__p_at(i), &mark) &&       /* acq window */
+               (mark == gor__near_mark(word) || mark == GOR__WINDOW_ANY))
+            gor__os_yield();
 }
 
 /* ==== [owned] locks that one processor takes again and again =====================================
@@ -5551,23 +5557,36 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
     return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 
+/* In a window: is it free, and of the P with this word? Then it stays so. */
+GOR__INLINE bool gor__own_is_free(const gor__ownable *l, uint32_t own)
+{
+    uint32_t barred = gor__au32_load_acq(&l->barred);
+    uint32_t word = gor__au32_load_acq(&l->lock.word);     /* acq spin.word */
+    return GOR__LIKELY((barred | (word ^ own)) == 0);
+}
+
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
  * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
-    uint32_t barred;
     gor__window_open(&l->lock.word);
-    barred = gor__au32_load_acq(&l->barred);
-    if (GOR__LIKELY((barred | (gor__au32_load_acq(&l->lock.word) ^ own)) == 0))    /* acq */
-        return true;                                                           /* spin.word */
+    if (gor__own_is_free(l, own))
+        return true;
     gor__window_shut();
     return false;
 }
 
+/* What was done in the window is for the next who opens one: the P's goroutines are threads to
+ * ThreadSanitizer. */
+GOR__INLINE void gor__own_release(gor__ownable *l)
+{
+    if (GOR__TSAN)
+        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+}
+
 GOR__INLINE void gor__own_shut(gor__ownable *l)
 {
-    if (GOR__TSAN)                                 /* the P's goroutines are threads to it */
-        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+    gor__own_release(l);
     gor__window_shut();
 }
 
@@ -9644,7 +9663,14 @@ GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
 /* True: the caller is the one who ends the wait. */
 GOR__INLINE bool gor__wait_claim(gor__wait *w)
 {
-    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
+    if (!w->many)
+        return true;
+    if (gor__au32_load_rlx(&w->fired) != 0)
+        return false;
+    if (!gor__locks_are_nothing())
+        return gor__au32_cas(&w->fired, 0, 1);
+    gor__au32_store_rlx(&w->fired, 1);
+    return true;
 }
 
 /* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
@@ -11207,9 +11233,16 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
-GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
+/* own: the caller's P's word, or GOR__MX_NOBODY. */
+GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n, uint32_t own)
 {
-    uint32_t leave = gor__chan_lock(c);
+    uint32_t leave;
+    if (own != GOR__MX_NOBODY && gor__own_open(&c->own, own)) {
+        gor__wq_leave_locked(n);
+        gor__own_shut(&c->own);
+        return;
+    }
+    leave = gor__chan_lock(c);
     gor__wq_leave_locked(n);
     gor__chan_unlock(c, leave);
 }
@@ -11676,7 +11709,8 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
  * Steps       1 check, and draw one of the channel cases that look as if they could run; ask for
  *             fds, and let what has no channel take part in the draw; 2 run the one that was drawn,
  *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
- *             by rising address; 4 draw one of the cases that can run; 5 default; 6 queue at the
+ *             by rising address; if none was drawn and all are the P's own, a window at all of them
+ *             does ([window]); 4 draw one of the cases that can run; 5 default; 6 queue at the
  *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
  *             leave all queues. What woke an fd's case may have gone again: then 1, and 3 on.
  * Frame       gor_select_n does 1, 2 and mostly 5, and calls gor__arch_wait last: its frame is
@@ -11727,7 +11761,7 @@ typedef struct gor__selection {
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
     uint64_t     owned;                /* bit i: chan[i], of the first 64, is this P's own      */
-    bool         locked;               /* the channels are, or else nobody else is there        */
+    bool         locked, in_window;    /* the channels are; neither: nobody else is there       */
     gor__wait    wait;
 } gor__selection;
 
@@ -12001,7 +12035,7 @@ static void gor__select_lock(gor__selection *s)
             s->owned |= (uint64_t)1 << i;
 }
 
-static void gor__select_unlock(gor__selection *s)
+static void gor__select_unlock(const gor__selection *s)
 {
     uint32_t own = gor__own_word(gor__self());
     for (size_t i = s->n_chans; i-- > 0;) {
@@ -12014,15 +12048,47 @@ static void gor__select_unlock(gor__selection *s)
     }
 }
 
-/* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
+/* Steps 3 and 4 in a window, in which all channels are the P's own and free, and no case that has
+ * one can run. It stays open if this returns true. */
+static bool gor__select_open(const gor__selection *s)
+{
+    uint32_t own = gor__own_word(gor__self());
+    bool open = own != GOR__MX_NOBODY && s->shape.n <= GOR__SELECT_INLINE;
+    if (!open)
+        return false;
+    gor__window_mark(GOR__WINDOW_ANY);
+    for (size_t i = 0; open && i < s->shape.n; i++) {
+        const gor_case *k = &s->cases[i];
+        if (gor__case_is_chan(k))
+            open = gor__own_is_free(&((gor_chan *)k->object)->own, own) &&
+                   !gor__chan_case_ready(k);
+    }
+    if (!open)
+        gor__window_shut();
+    return open;
+}
+
+static void gor__select_shut(const gor__selection *s)
+{
+    for (size_t i = 0; GOR__TSAN && i < s->shape.n; i++)
+        if (gor__case_is_chan(&s->cases[i]))
+            gor__own_release(&((gor_chan *)s->cases[i].object)->own);
+    gor__window_shut();
+}
+
+/* Steps 3 to 5. True: *result is the answer. False: nobody else gets at the channels till
+ * gor__select_release. */
 GOR__INLINE bool gor__select_at_once(gor__selection *s, int *result)
 {
+    bool as_seen = s->draw.chosen < 0 && s->shape.fallback == GOR__NO_CASE;    /* by step 1 */
     gor__node *woken = NULL;
     s->locked = !gor__locks_are_nothing();
+    s->in_window = s->locked && as_seen && gor__select_open(s);
+    s->locked &= !s->in_window;
     if (s->locked)
         gor__select_lock(s);
-    else if (s->draw.chosen < 0 && s->shape.fallback == GOR__NO_CASE)
-        return false;                              /* it is as step 1 saw it */
+    else if (as_seen)
+        return false;
     if (!gor__select_try(s, &woken, result))
         return false;
     if (s->locked)
@@ -12030,6 +12096,14 @@ GOR__INLINE bool gor__select_at_once(gor__selection *s, int *result)
     if (woken)
         gor__wake(woken);
     return true;
+}
+
+GOR__INLINE void gor__select_release(const gor__selection *s)
+{
+    if (s->locked)
+        gor__select_unlock(s);
+    else if (s->in_window)
+        gor__select_shut(s);
 }
 
 /* Steps 3 to 5 with a default among few cases. */
@@ -12108,11 +12182,12 @@ static void gor__select_watch(gor__selection *s)
 /* Step 9. Not the case that ended the wait: its object may be gone. */
 GOR__INLINE void gor__select_leave(gor__selection *s)
 {
+    uint32_t own = gor__locks_are_nothing() ? GOR__MX_NOBODY : gor__own_word(gor__self());
     const gor_case *k = s->cases;
     gor__node *n = s->node;
     for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         if (gor__case_is_chan(k) && (int)i != s->wait.which)
-            gor__chan_leave((gor_chan *)k->object, n);
+            gor__chan_leave((gor_chan *)k->object, n, own);
         else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)
@@ -12162,8 +12237,7 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     gor__wait_clear(&s->wait);                     /* gor__wait_init, of g */
     gor__wait_begin(&s->wait, g, s->shape.n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
     gor__select_queue(s);
-    if (s->locked)
-        gor__select_unlock(s);
+    gor__select_release(s);
     if (GOR__LIKELY(g && !s->own && !gor__shape_is_mixed(&s->shape)))
         gor__park_here(g);
     else

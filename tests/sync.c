@@ -779,6 +779,47 @@ TEST(who_takes_an_owned_channel_away_waits_for_a_lock_that_is_under_way)
     gor_chan_release(c);
 }
 
+/* By hand: a select that waits looks at all its channels, and queues at them, in one window. */
+TEST1(who_takes_an_owned_channel_away_waits_for_the_window_of_a_select)
+{
+    gor_chan *c = gor_chan_new(sizeof(int), 1), *other = gor_chan_new(sizeof(int), 1);
+    int v;
+    gor_case k[] = { gor_on_recv(other, &v), gor_on_recv(NULL, &v), gor_on_recv(c, &v) };
+    gor__selection s;
+    struct errand e;
+    gor__m *self;
+    end_elision();
+    memset(&s, 0, sizeof s);
+    s.cases = k;
+    s.shape.n = 3;
+    if (!gor__rt.membarrier) {
+        gor_chan_release(c);
+        gor_chan_release(other);
+        SKIP("kernel: no membarrier");
+    }
+    self = gor__enter();
+    gor__au32_store_rel(&other->own.lock.word, gor__own_word(self));
+    OK(!gor__select_open(&s));                     /* c is nobody's */
+    gor__au32_store_rel(&c->own.lock.word, gor__own_word(self));
+    OK(gor__select_open(&s));
+    send_thread(&e, try_send, c);
+    while (!gor__au32_load_rlx(&c->own.barred))
+        sched_yield();
+    usleep(20000);
+    IS(atomic_load(&e.done), 0);
+    gor__select_shut(&s);
+    OK(!gor__select_open(&s));                     /* barred, or not the P's own any more */
+    gor__leave(self);
+    IS(pthread_join(e.thread, NULL), 0);
+    gor__au32_store_rel(&c->own.lock.word, own_state());
+    self = gor__enter();
+    OK(!gor__select_open(&s));                     /* its own again, but there is a value */
+    gor__leave(self);
+    IS(gor_select_n(k, 3), 2);
+    gor_chan_release(c);
+    gor_chan_release(other);
+}
+
 /* In a select too, which has it twice, and in one of many. */
 TEST(an_owned_channel_stays_owned)
 {
@@ -835,6 +876,42 @@ TEST(an_owned_channel_is_taken_away_at_any_moment)
     atomic_store(&d.round, -1);
     IS(pthread_join(e.thread, NULL), 0);
     gor_chan_release(d.c);
+}
+
+static void send_to_select(struct duel *d)
+{
+    int v = 7;
+    IS(gor_send(d->c, &v), 0);
+}
+
+/* Each time both channels are owned anew, and a select waits, or comes a moment later. */
+TEST(the_channels_of_a_select_are_taken_away_at_any_moment)
+{
+    struct duel d = { .c = gor_chan_new(sizeof(int), 0) };
+    gor_chan *other = gor_chan_new(sizeof(int), 0);
+    struct errand e;
+    bool over = true;
+    int v;
+    duel_begin(&d, &e, send_to_select);
+    for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
+        gor_case k[] = { gor_on_recv(other, &v), gor_on_recv(d.c, &v) };
+        uint32_t own = gor__rt.membarrier ? own_state() : 0;
+        gor__au32_store_rel(&other->own.lock.word, own);
+        gor__au32_store_rel(&d.c->own.lock.word, own);
+        duel_round(&d, i);
+        for (int n = i % 97 * 100; n > 0; n--)     /* till it closes the windows, which takes 2 us */
+            GOR__COMPILER_BARRIER();
+        v = 0;
+        IS(gor_select_n(k, 2), 1);
+        IS(v, 7);
+        over = duel_over(&d, i);
+        OK(!gor__wq_first(&other->receivers) && !gor__wq_first(&d.c->receivers));
+    }
+    OK(over);
+    atomic_store(&d.round, -1);
+    IS(pthread_join(e.thread, NULL), 0);
+    gor_chan_release(d.c);
+    gor_chan_release(other);
 }
 
 /* -- locks of timers that a processor owns ([owned]) --------------------------------------------- */

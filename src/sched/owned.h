@@ -50,23 +50,36 @@ GOR__INLINE uint32_t gor__own_word(const gor__m *m)
     return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 
+/* In a window: is it free, and of the P with this word? Then it stays so. */
+GOR__INLINE bool gor__own_is_free(const gor__ownable *l, uint32_t own)
+{
+    uint32_t barred = gor__au32_load_acq(&l->barred);
+    uint32_t word = gor__au32_load_acq(&l->lock.word);     /* acq spin.word */
+    return GOR__LIKELY((barred | (word ^ own)) == 0);
+}
+
 /* By its owner, in a window that stays open if this returns true: then nobody has the lock, nor
  * gets it before gor__own_shut. False: it is taken, or barred, or not his any more. */
 GOR__INLINE bool gor__own_open(gor__ownable *l, uint32_t own)
 {
-    uint32_t barred;
     gor__window_open(&l->lock.word);
-    barred = gor__au32_load_acq(&l->barred);
-    if (GOR__LIKELY((barred | (gor__au32_load_acq(&l->lock.word) ^ own)) == 0))    /* acq */
-        return true;                                                           /* spin.word */
+    if (gor__own_is_free(l, own))
+        return true;
     gor__window_shut();
     return false;
 }
 
+/* What was done in the window is for the next who opens one: the P's goroutines are threads to
+ * ThreadSanitizer. */
+GOR__INLINE void gor__own_release(gor__ownable *l)
+{
+    if (GOR__TSAN)
+        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+}
+
 GOR__INLINE void gor__own_shut(gor__ownable *l)
 {
-    if (GOR__TSAN)                                 /* the P's goroutines are threads to it */
-        gor__au32_store_rel(&l->lock.word, gor__au32_load_rlx(&l->lock.word));
+    gor__own_release(l);
     gor__window_shut();
 }
 

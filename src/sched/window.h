@@ -2,8 +2,8 @@
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
  *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
- * Invariants  W1 In a window *m->in_call is the word's mark: set before the word is looked at, and
- *                taken off after the last store.
+ * Invariants  W1 In a window *m->in_call is the word's mark, or GOR__WINDOW_ANY, for several words:
+ *                set before they are looked at, and taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
  *                finds that each of them is over, or has seen it: a membarrier stands between the
  *                change and the look at the marks. It is a word that no window stores to: one that
@@ -35,8 +35,13 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
     return m;
 }
 
+#define GOR__WINDOW_ANY 3
+
 #if GOR__TSAN
-GOR__INLINE void gor__window_mark(uint32_t mark) { gor__au32_store_rel(gor__arch_in_call(), mark); }
+GOR__INLINE void gor__window_mark(uint32_t mark)
+{
+    gor__au32_store_rel(gor__arch_in_call(), mark);
+}
 #else
 GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }
 #endif
@@ -56,6 +61,7 @@ static GOR__NOINLINE void gor__windows_close(const gor__au32 *word)
     uint32_t mark;
     gor__os_membarrier();
     for (uint32_t i = 0; i < gor__au32_load_sc(&gor__rt.n_allp); i++)
-        while (gor__p_holder(gor__p_at(i), &mark) && mark == gor__near_mark(word))
-            gor__os_yield();                       /* acq window, in gor__p_holder */
+        while (gor__p_holder(gor__p_at(i), &mark) &&       /* acq window */
+               (mark == gor__near_mark(word) || mark == GOR__WINDOW_ANY))
+            gor__os_yield();
 }

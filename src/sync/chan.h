@@ -90,9 +90,16 @@ GOR__INLINE uint32_t gor__chan_lock_to_wait(gor_chan *c, uint32_t own)
     return gor__au32_load_rlx(&c->own.lock.word) & ~GOR__TAKEN;
 }
 
-GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n)
+/* own: the caller's P's word, or GOR__MX_NOBODY. */
+GOR__INLINE void gor__chan_leave(gor_chan *c, gor__node *n, uint32_t own)
 {
-    uint32_t leave = gor__chan_lock(c);
+    uint32_t leave;
+    if (own != GOR__MX_NOBODY && gor__own_open(&c->own, own)) {
+        gor__wq_leave_locked(n);
+        gor__own_shut(&c->own);
+        return;
+    }
+    leave = gor__chan_lock(c);
     gor__wq_leave_locked(n);
     gor__chan_unlock(c, leave);
 }

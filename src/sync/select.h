@@ -4,7 +4,8 @@
  * Steps       1 check, and draw one of the channel cases that look as if they could run; ask for
  *             fds, and let what has no channel take part in the draw; 2 run the one that was drawn,
  *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
- *             by rising address; 4 draw one of the cases that can run; 5 default; 6 queue at the
+ *             by rising address; if none was drawn and all are the P's own, a window at all of them
+ *             does ([window]); 4 draw one of the cases that can run; 5 default; 6 queue at the
  *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
  *             leave all queues. What woke an fd's case may have gone again: then 1, and 3 on.
  * Frame       gor_select_n does 1, 2 and mostly 5, and calls gor__arch_wait last: its frame is
@@ -55,7 +56,7 @@ typedef struct gor__selection {
     gor_chan   **chan;                 /* n_chans, by rising address, once they are locked      */
     size_t       n_chans;
     uint64_t     owned;                /* bit i: chan[i], of the first 64, is this P's own      */
-    bool         locked;               /* the channels are, or else nobody else is there        */
+    bool         locked, in_window;    /* the channels are; neither: nobody else is there       */
     gor__wait    wait;
 } gor__selection;
 
@@ -329,7 +330,7 @@ static void gor__select_lock(gor__selection *s)
             s->owned |= (uint64_t)1 << i;
 }
 
-static void gor__select_unlock(gor__selection *s)
+static void gor__select_unlock(const gor__selection *s)
 {
     uint32_t own = gor__own_word(gor__self());
     for (size_t i = s->n_chans; i-- > 0;) {
@@ -342,15 +343,47 @@ static void gor__select_unlock(gor__selection *s)
     }
 }
 
-/* Steps 3 to 5. True: *result is the answer. False: the channels are locked still. */
+/* Steps 3 and 4 in a window, in which all channels are the P's own and free, and no case that has
+ * one can run. It stays open if this returns true. */
+static bool gor__select_open(const gor__selection *s)
+{
+    uint32_t own = gor__own_word(gor__self());
+    bool open = own != GOR__MX_NOBODY && s->shape.n <= GOR__SELECT_INLINE;
+    if (!open)
+        return false;
+    gor__window_mark(GOR__WINDOW_ANY);
+    for (size_t i = 0; open && i < s->shape.n; i++) {
+        const gor_case *k = &s->cases[i];
+        if (gor__case_is_chan(k))
+            open = gor__own_is_free(&((gor_chan *)k->object)->own, own) &&
+                   !gor__chan_case_ready(k);
+    }
+    if (!open)
+        gor__window_shut();
+    return open;
+}
+
+static void gor__select_shut(const gor__selection *s)
+{
+    for (size_t i = 0; GOR__TSAN && i < s->shape.n; i++)
+        if (gor__case_is_chan(&s->cases[i]))
+            gor__own_release(&((gor_chan *)s->cases[i].object)->own);
+    gor__window_shut();
+}
+
+/* Steps 3 to 5. True: *result is the answer. False: nobody else gets at the channels till
+ * gor__select_release. */
 GOR__INLINE bool gor__select_at_once(gor__selection *s, int *result)
 {
+    bool as_seen = s->draw.chosen < 0 && s->shape.fallback == GOR__NO_CASE;    /* by step 1 */
     gor__node *woken = NULL;
     s->locked = !gor__locks_are_nothing();
+    s->in_window = s->locked && as_seen && gor__select_open(s);
+    s->locked &= !s->in_window;
     if (s->locked)
         gor__select_lock(s);
-    else if (s->draw.chosen < 0 && s->shape.fallback == GOR__NO_CASE)
-        return false;                              /* it is as step 1 saw it */
+    else if (as_seen)
+        return false;
     if (!gor__select_try(s, &woken, result))
         return false;
     if (s->locked)
@@ -358,6 +391,14 @@ GOR__INLINE bool gor__select_at_once(gor__selection *s, int *result)
     if (woken)
         gor__wake(woken);
     return true;
+}
+
+GOR__INLINE void gor__select_release(const gor__selection *s)
+{
+    if (s->locked)
+        gor__select_unlock(s);
+    else if (s->in_window)
+        gor__select_shut(s);
 }
 
 /* Steps 3 to 5 with a default among few cases. */
@@ -436,11 +477,12 @@ static void gor__select_watch(gor__selection *s)
 /* Step 9. Not the case that ended the wait: its object may be gone. */
 GOR__INLINE void gor__select_leave(gor__selection *s)
 {
+    uint32_t own = gor__locks_are_nothing() ? GOR__MX_NOBODY : gor__own_word(gor__self());
     const gor_case *k = s->cases;
     gor__node *n = s->node;
     for (size_t i = 0, end = s->shape.n; i < end; i++, k++, n++) {
         if (gor__case_is_chan(k) && (int)i != s->wait.which)
-            gor__chan_leave((gor_chan *)k->object, n);
+            gor__chan_leave((gor_chan *)k->object, n, own);
         else if (gor__case_is_fd(k))
             gor__pd_leave((gor__pd *)k->object, n);
         else if ((int)i == s->wait.which || !k->object)
@@ -490,8 +532,7 @@ GOR__INLINE int gor__select_wait(gor__selection *s, gor__g *g)
     gor__wait_clear(&s->wait);                     /* gor__wait_init, of g */
     gor__wait_begin(&s->wait, g, s->shape.n ? GOR__WHY_SELECT : GOR__WHY_SELECT_NONE, NULL, true);
     gor__select_queue(s);
-    if (s->locked)
-        gor__select_unlock(s);
+    gor__select_release(s);
     if (GOR__LIKELY(g && !s->own && !gor__shape_is_mixed(&s->shape)))
         gor__park_here(g);
     else

@@ -83,7 +83,14 @@ GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
 /* True: the caller is the one who ends the wait. */
 GOR__INLINE bool gor__wait_claim(gor__wait *w)
 {
-    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
+    if (!w->many)
+        return true;
+    if (gor__au32_load_rlx(&w->fired) != 0)
+        return false;
+    if (!gor__locks_are_nothing())
+        return gor__au32_cas(&w->fired, 0, 1);
+    gor__au32_store_rlx(&w->fired, 1);
+    return true;
 }
 
 /* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
