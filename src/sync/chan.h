@@ -199,7 +199,8 @@ GOR__SWITCHES static gor__answer gor__chan_wait(void *g, void *channel, void *v,
     gor__answer answer;
     int rc;
     gor__left_at(m, back);
-    gor__note_use(&c->own, gor__own_word(m));
+    if (gor__au32_load_rlx(&c->own.lock.word) == GOR__TAKEN)   /* neither owned nor elided */
+        gor__note_use(&c->own, gor__own_word(m));
     rc = gor__wait_of((gor__g *)g, &c->own.lock, send ? &c->senders : &c->receivers, v, 0, deadline,
                       send ? GOR__WHY_SEND : GOR__WHY_RECV, c);
     m = gor__self();
