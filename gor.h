@@ -1166,7 +1166,7 @@ typedef struct gor_timer {
 
 /* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
  * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a timer comes
- * before all other use of it, as AfterFunc does in Go. O(log n). Parks: never. */
+ * before every other start and reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
@@ -2160,7 +2160,8 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  *                             attention: so one look there tells both. [fast] reads it, too
  * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
- * gor__arch_call_mark(mark)   this, not 0, into it, in a call; after all that was stored before
+ * gor__arch_call_mark(mark)   this into it, in a call; after all that was stored before, and before
+ *                             whatever comes next in the program is compiled to come
  * gor__arch_in_call()         where that word is
  * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.
@@ -2620,6 +2621,7 @@ GOR__INLINE void gor__arch_call_end(void)
 GOR__INLINE void gor__arch_call_mark(uint32_t mark)
 {
     gor__au32_store_rel(gor__arch_in_call(), mark);
+    GOR__COMPILER_BARRIER();                       /* [window] W1: what comes next stays there */
 }
 
 typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;
@@ -5440,7 +5442,8 @@ static bool gor__due_make_room(gor__timers *h)
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned], [timer], [select], [lone] and [runq], by Ms that
+ *             have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark, or GOR__WINDOW_ANY, for several words:
  *                set before they are looked at, and taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -5480,6 +5483,7 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
 GOR__INLINE void gor__window_mark(uint32_t mark)
 {
     gor__au32_store_rel(gor__arch_in_call(), mark);
+    GOR__COMPILER_BARRIER();
 }
 #else
 GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }
@@ -5885,8 +5889,8 @@ GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
     return added;
 }
 
-/* gor__timer_del of one that was in h just now, if that locks nothing and it is the last in the
- * line of the P's own. */
+/* gor__timer_del of one that was in h at a moment of this call, if that locks nothing and it is the
+ * last in the line of the P's own. While nothing is locked it still is in h: no other call ran. */
 GOR__INLINE bool gor__timer_del_near(const gor__m *m, gor__timers *h, gor_timer *t)
 {
     uint32_t own;
@@ -9526,24 +9530,18 @@ GOR__INLINE void gor__call_begin(void) { gor__arch_call_begin(); }
 GOR__INLINE void gor__call_end(void) { gor__arch_call_end(); }
 #endif
 
-/* In a call: do what was asked meanwhile. Returns the M, perhaps another one. */
-GOR__INLINE gor__m *gor__begun(gor__m *m)
-{
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
-        return gor__attend(m);
-    return m;
-}
-
 /* Back from the user's code, within a gor call. NULL in the child of a fork. */
 GOR__INLINE gor__m *gor__reenter(void)
 {
     gor__m *m;
     gor__call_begin();
     m = gor__self();
-    return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
+    if (m && GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
 }
 
-/* A foreign thread's call; or one that has something to do first. */
+/* A foreign thread's call; or one that first does what was asked of m meanwhile. */
 GOR__SWITCHES static gor__m *gor__enter_slow(gor__m *m)
 {
     if (m != (const void *)&gor__nobody)
@@ -9561,7 +9559,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = (gor__m *)gor__arch_near();
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__enter_slow(m);
-    if (!m)
+    if (!m)                                        /* so the caller need not ask */
         __builtin_unreachable();
     return m;
 }
@@ -9660,17 +9658,10 @@ GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
     n->queue = NULL;
 }
 
-/* True: the caller is the one who ends the wait. */
+/* True: the caller is the one who ends the wait. Never elided: the sleeper has no P ([poll] I7). */
 GOR__INLINE bool gor__wait_claim(gor__wait *w)
 {
-    if (!w->many)
-        return true;
-    if (gor__au32_load_rlx(&w->fired) != 0)
-        return false;
-    if (!gor__locks_are_nothing())
-        return gor__au32_cas(&w->fired, 0, 1);
-    gor__au32_store_rlx(&w->fired, 1);
-    return true;
+    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
 }
 
 /* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
@@ -9843,7 +9834,7 @@ GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
     return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
 }
 
-/* Without a P: on the first. */
+/* On p, the caller's; without one, on the first. */
 static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
@@ -11710,10 +11701,11 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
  * Steps       1 check, and draw one of the channel cases that look as if they could run; ask for
  *             fds, and let what has no channel take part in the draw; 2 run the one that was drawn,
  *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
- *             by rising address; if none was drawn and all are the P's own, a window at all of them
- *             does ([window]); 4 draw one of the cases that can run; 5 default; 6 queue at the
- *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
- *             leave all queues. What woke an fd's case may have gone again: then 1, and 3 on.
+ *             by rising address; if none was drawn, there is no default, and they are few and all
+ *             the P's own, a window at all of them does ([window]); 4 draw one of the cases that
+ *             can run; 5 default; 6 queue at the channels, unlock; 7 queue at contexts, tasks and
+ *             fds, arm the deadline; 8 block; 9 leave all queues. What woke an fd's case may have
+ *             gone again: then 1, and 3 on.
  * Frame       gor_select_n does 1, 2 and mostly 5, and calls gor__arch_wait last: its frame is
  *             gone by then, so the one jump of [arch] leads to where the user called it. What it
  *             has found goes along in two words. gor__select_full does the rest; what that needs
@@ -13482,7 +13474,7 @@ GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 
 /* What t is to run. fire is set by its first start, and stays: who starts it anew reads that before
  * he claims it. */
-GOR__INLINE void gor__timer_go(gor_timer *t, void (*fn)(void *), void *arg)
+GOR__INLINE void gor__timer_prepare(gor_timer *t, void (*fn)(void *), void *arg)
 {
     gor__aptr_store_rlx(&t->run, NULL);
     if (!t->fire)
@@ -13502,7 +13494,7 @@ static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(v
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
-        gor__timer_go(t, fn, arg);
+        gor__timer_prepare(t, fn, arg);
         rc = gor__timer_set(t, ns);
     }
     gor__leave(m);
@@ -13518,13 +13510,13 @@ static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
 }
 
 /* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
- * is called here, so that few registers are saved. False: nothing has begun. The first start is one
- * thread's: so nothing is claimed. */
+ * is called here, so that few registers are saved. False: it is not pending. The first start comes
+ * before any other: so nothing is claimed. */
 GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
     int64_t now;
-    bool soonest, done = false;
+    bool soonest = false, done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
     gor__call_begin();
@@ -13532,7 +13524,9 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
     if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
                     gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
         int64_t when = t->when = gor__later(now, ns);
-        gor__timer_go(t, fn, arg);
+        if (GOR_CHECK)
+            gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
+        gor__timer_prepare(t, fn, arg);
         done = gor__timer_add_near(gor__m_p(m), t, &soonest);
         if (done && soonest && !gor__timer_is_far(when, ns))
             gor__timer_tell(when);
@@ -13543,15 +13537,15 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
 
 GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
 {
-    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    gor__timers *h;
     gor__m *m;
-    bool done;
-    if (!h)
-        return false;
+    bool done = false;
     gor__call_begin();
     m = (gor__m *)gor__arch_near();
-    done = !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) &&
-           gor__timer_del_near(m, h, t);
+    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2))) {
+        h = (gor__timers *)gor__aptr_load_acq(&t->owner);              /* acq t.owner */
+        done = h && gor__timer_del_near(m, h, t);
+    }
     gor__call_end();
     return done;
 }
@@ -13770,7 +13764,7 @@ struct gor_ctx {
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL, { 0 } },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL, 0,
-    { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
+    { 0, NULL, NULL, NULL, { NULL }, 0, { 0 }, { NULL }, { { 0 } } }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }

@@ -75,6 +75,7 @@ GOR__INLINE void gor__arch_call_end(void)
 GOR__INLINE void gor__arch_call_mark(uint32_t mark)
 {
     gor__au32_store_rel(gor__arch_in_call(), mark);
+    GOR__COMPILER_BARRIER();                       /* [window] W1: what comes next stays there */
 }
 
 typedef struct gor__arch_control { uint64_t fpcr; } gor__arch_control;

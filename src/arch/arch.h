@@ -4,7 +4,8 @@
  *                             attention: so one look there tells both. [fast] reads it, too
  * gor__arch_call_begin()      1 into this thread's second word: it is in a gor call
  * gor__arch_call_end()        0 into it, after all that was stored before (release)
- * gor__arch_call_mark(mark)   this, not 0, into it, in a call; after all that was stored before
+ * gor__arch_call_mark(mark)   this into it, in a call; after all that was stored before, and before
+ *                             whatever comes next in the program is compiled to come
  * gor__arch_in_call()         where that word is
  * gor__arch_switch(from, to)  save the callee-saved state on the stack, *from = its stack pointer,
  *                             go on at stack pointer `to`. Returns when someone switches back.

@@ -361,24 +361,18 @@ GOR__INLINE void gor__call_begin(void) { gor__arch_call_begin(); }
 GOR__INLINE void gor__call_end(void) { gor__arch_call_end(); }
 #endif
 
-/* In a call: do what was asked meanwhile. Returns the M, perhaps another one. */
-GOR__INLINE gor__m *gor__begun(gor__m *m)
-{
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
-        return gor__attend(m);
-    return m;
-}
-
 /* Back from the user's code, within a gor call. NULL in the child of a fork. */
 GOR__INLINE gor__m *gor__reenter(void)
 {
     gor__m *m;
     gor__call_begin();
     m = gor__self();
-    return GOR__LIKELY(m != NULL) ? gor__begun(m) : NULL;
+    if (m && GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
+        return gor__attend(m);
+    return m;
 }
 
-/* A foreign thread's call; or one that has something to do first. */
+/* A foreign thread's call; or one that first does what was asked of m meanwhile. */
 GOR__SWITCHES static gor__m *gor__enter_slow(gor__m *m)
 {
     if (m != (const void *)&gor__nobody)
@@ -396,7 +390,7 @@ GOR__INLINE gor__m *gor__enter(void)
     m = (gor__m *)gor__arch_near();
     if (GOR__UNLIKELY(gor__au32_load_rlx(&m->attention) || gor__stress_hit(16)))
         return gor__enter_slow(m);
-    if (!m)
+    if (!m)                                        /* so the caller need not ask */
         __builtin_unreachable();
     return m;
 }

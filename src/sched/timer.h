@@ -193,8 +193,8 @@ GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
     return added;
 }
 
-/* gor__timer_del of one that was in h just now, if that locks nothing and it is the last in the
- * line of the P's own. */
+/* gor__timer_del of one that was in h at a moment of this call, if that locks nothing and it is the
+ * last in the line of the P's own. While nothing is locked it still is in h: no other call ran. */
 GOR__INLINE bool gor__timer_del_near(const gor__m *m, gor__timers *h, gor_timer *t)
 {
     uint32_t own;

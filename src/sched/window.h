@@ -1,7 +1,8 @@
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
- *             Opened in [fast], [locks], [owned], [timer], [lone] and [runq], by Ms that have a P.
+ *             Opened in [fast], [locks], [owned], [timer], [select], [lone] and [runq], by Ms that
+ *             have a P.
  * Invariants  W1 In a window *m->in_call is the word's mark, or GOR__WINDOW_ANY, for several words:
  *                set before they are looked at, and taken off after the last store.
  *             W2 Who changes a word so that it bars windows, and then calls gor__windows_close,
@@ -41,6 +42,7 @@ static gor__m *gor__p_holder(gor__p *p, uint32_t *in_call)
 GOR__INLINE void gor__window_mark(uint32_t mark)
 {
     gor__au32_store_rel(gor__arch_in_call(), mark);
+    GOR__COMPILER_BARRIER();
 }
 #else
 GOR__INLINE void gor__window_mark(uint32_t mark) { gor__arch_call_mark(mark); }

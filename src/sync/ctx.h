@@ -34,7 +34,7 @@ struct gor_ctx {
 static gor_ctx gor__background = {
     { { { 0 } }, { 0 }, { { NULL }, NULL }, { GOR_FOREVER }, { 1 }, NULL, { 0 } },
     NULL, NULL, NULL, NULL, false, true, true, 0, NULL, NULL, NULL, NULL, 0,
-    { 0, NULL, NULL, NULL, { NULL }, 0, 0, NULL, { 0 } }
+    { 0, NULL, NULL, NULL, { NULL }, 0, { 0 }, { NULL }, { { 0 } } }
 };
 
 static void gor__ctx_lock(gor_ctx *c) { gor__lock(&c->base.lock, GOR__RANK_CTX); }

@@ -4,10 +4,11 @@
  * Steps       1 check, and draw one of the channel cases that look as if they could run; ask for
  *             fds, and let what has no channel take part in the draw; 2 run the one that was drawn,
  *             under its channel's lock. There was none, or it cannot any more: 3 lock all channels,
- *             by rising address; if none was drawn and all are the P's own, a window at all of them
- *             does ([window]); 4 draw one of the cases that can run; 5 default; 6 queue at the
- *             channels, unlock; 7 queue at contexts, tasks and fds, arm the deadline; 8 block; 9
- *             leave all queues. What woke an fd's case may have gone again: then 1, and 3 on.
+ *             by rising address; if none was drawn, there is no default, and they are few and all
+ *             the P's own, a window at all of them does ([window]); 4 draw one of the cases that
+ *             can run; 5 default; 6 queue at the channels, unlock; 7 queue at contexts, tasks and
+ *             fds, arm the deadline; 8 block; 9 leave all queues. What woke an fd's case may have
+ *             gone again: then 1, and 3 on.
  * Frame       gor_select_n does 1, 2 and mostly 5, and calls gor__arch_wait last: its frame is
  *             gone by then, so the one jump of [arch] leads to where the user called it. What it
  *             has found goes along in two words. gor__select_full does the rest; what that needs

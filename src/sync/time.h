@@ -109,7 +109,7 @@ GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 
 /* What t is to run. fire is set by its first start, and stays: who starts it anew reads that before
  * he claims it. */
-GOR__INLINE void gor__timer_go(gor_timer *t, void (*fn)(void *), void *arg)
+GOR__INLINE void gor__timer_prepare(gor_timer *t, void (*fn)(void *), void *arg)
 {
     gor__aptr_store_rlx(&t->run, NULL);
     if (!t->fire)
@@ -129,7 +129,7 @@ static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(v
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
-        gor__timer_go(t, fn, arg);
+        gor__timer_prepare(t, fn, arg);
         rc = gor__timer_set(t, ns);
     }
     gor__leave(m);
@@ -145,13 +145,13 @@ static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
 }
 
 /* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
- * is called here, so that few registers are saved. False: nothing has begun. The first start is one
- * thread's: so nothing is claimed. */
+ * is called here, so that few registers are saved. False: it is not pending. The first start comes
+ * before any other: so nothing is claimed. */
 GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
     int64_t now;
-    bool soonest, done = false;
+    bool soonest = false, done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
     gor__call_begin();
@@ -159,7 +159,9 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
     if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
                     gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
         int64_t when = t->when = gor__later(now, ns);
-        gor__timer_go(t, fn, arg);
+        if (GOR_CHECK)
+            gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
+        gor__timer_prepare(t, fn, arg);
         done = gor__timer_add_near(gor__m_p(m), t, &soonest);
         if (done && soonest && !gor__timer_is_far(when, ns))
             gor__timer_tell(when);
@@ -170,15 +172,15 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
 
 GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
 {
-    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    gor__timers *h;
     gor__m *m;
-    bool done;
-    if (!h)
-        return false;
+    bool done = false;
     gor__call_begin();
     m = (gor__m *)gor__arch_near();
-    done = !gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) &&
-           gor__timer_del_near(m, h, t);
+    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2))) {
+        h = (gor__timers *)gor__aptr_load_acq(&t->owner);              /* acq t.owner */
+        done = h && gor__timer_del_near(m, h, t);
+    }
     gor__call_end();
     return done;
 }

@@ -80,17 +80,10 @@ GOR__INLINE void gor__wq_remove(gor__wq *q, gor__node *n)
     n->queue = NULL;
 }
 
-/* True: the caller is the one who ends the wait. */
+/* True: the caller is the one who ends the wait. Never elided: the sleeper has no P ([poll] I7). */
 GOR__INLINE bool gor__wait_claim(gor__wait *w)
 {
-    if (!w->many)
-        return true;
-    if (gor__au32_load_rlx(&w->fired) != 0)
-        return false;
-    if (!gor__locks_are_nothing())
-        return gor__au32_cas(&w->fired, 0, 1);
-    gor__au32_store_rlx(&w->fired, 1);
-    return true;
+    return !w->many || (gor__au32_load_rlx(&w->fired) == 0 && gor__au32_cas(&w->fired, 0, 1));
 }
 
 /* Take the first node whose wait can still be claimed, by n->index and rc; the others have been
@@ -263,7 +256,7 @@ GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t)
     return t->fire == gor__deadline_fire ? ((const gor__wait *)t->arg)->g : NULL;
 }
 
-/* Without a P: on the first. */
+/* On p, the caller's; without one, on the first. */
 static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
