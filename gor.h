@@ -9564,6 +9564,15 @@ GOR__INLINE gor__m *gor__enter(void)
     return m;
 }
 
+/* Begin a call that is short and does not wait; gor__call_end ends it in any case. False: it is a
+ * foreign thread's, or something is to be done first: the caller does as if nothing had been. */
+GOR__INLINE bool gor__call_quick(gor__m **m)
+{
+    gor__call_begin();
+    *m = (gor__m *)gor__arch_near();
+    return GOR__LIKELY(!gor__au32_load_rlx(&(*m)->attention) && !gor__stress_hit(2));
+}
+
 /* End it. m is where we are now: gor__self() if the call may have parked. */
 GOR__INLINE void gor__leave(gor__m *m)
 {
@@ -9845,19 +9854,27 @@ static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t n
     return rc;
 }
 
+/* gor__timer_begin on p, the caller's, if that locks nothing. False: it has not begun. */
+GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
+{
+    int64_t when = t->when;                        /* once added it may be gone */
+    bool soonest = false;
+    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
+        return false;
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return true;
+}
+
 /* Start a timer whose when and fire are set, on the caller's P. It is due in ns, if the caller
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__self();
     gor__p *p = m ? gor__m_p(m) : NULL;
-    int64_t when = t->when;                        /* once added it may be gone */
-    bool soonest;
-    if (GOR__UNLIKELY(!p || !gor__timer_add_near(p, t, &soonest)))
-        return gor__timer_begin_any(p, t, ns);
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
-    return 0;
+    if (GOR__LIKELY(p && gor__timer_begin_near(p, t, ns)))
+        return 0;
+    return gor__timer_begin_any(p, t, ns);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
@@ -11429,9 +11446,7 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     bool done = false;
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+    if (gor__call_quick(&m) && !gor__m_g(m)->ctx &&
         gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);
@@ -13516,20 +13531,17 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
 {
     gor__m *m;
     int64_t now;
-    bool soonest = false, done = false;
+    bool done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
-                    gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
-        int64_t when = t->when = gor__later(now, ns);
+    if (gor__call_quick(&m) &&
+        GOR__LIKELY(gor__m_p(m) && gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
+                    gor__now_quick(&now))) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
+        t->when = gor__later(now, ns);
         gor__timer_prepare(t, fn, arg);
-        done = gor__timer_add_near(gor__m_p(m), t, &soonest);
-        if (done && soonest && !gor__timer_is_far(when, ns))
-            gor__timer_tell(when);
+        done = gor__timer_begin_near(gor__m_p(m), t, ns);
     }
     gor__call_end();
     return done;
@@ -13540,9 +13552,7 @@ GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
     gor__timers *h;
     gor__m *m;
     bool done = false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2))) {
+    if (gor__call_quick(&m)) {
         h = (gor__timers *)gor__aptr_load_acq(&t->owner);              /* acq t.owner */
         done = h && gor__timer_del_near(m, h, t);
     }

@@ -994,6 +994,16 @@ TEST1(who_stops_a_timer_waits_for_a_window_that_is_under_way)
     IS(check_timers(h), 0);
 }
 
+/* The timers of this P, whose lock is its own if it is free. */
+static gor__timers *own_timers_anew(void)
+{
+    gor__timers *h = own_timers();
+    uint32_t own = gor__rt.membarrier ? own_state() : 0;
+    if (own_timers() == h)                         /* else we have moved meanwhile */
+        gor__au32_cas(&h->own.lock.word, 0, own);
+    return h;
+}
+
 static void stop_duel_timer(struct duel *d)
 {
     atomic_fetch_add(&d->n_ended, gor_timer_stop(&d->timer));
@@ -1009,10 +1019,7 @@ TEST(timers_of_a_processors_own_are_stopped_by_a_thread_at_any_moment)
     duel_begin(&d, &e, stop_duel_timer);
     IS(gor_timer_start(&d.timer, 600 * GOR_SEC, never, NULL), 0);
     for (int i = 1; i <= scaled(20000) && over && gor_now() < d.end; i++) {
-        gor__timers *h = own_timers();
-        uint32_t own = gor__rt.membarrier ? own_state() : 0;
-        if (own_timers() == h)                     /* else we have moved meanwhile */
-            gor__au32_cas(&h->own.lock.word, 0, own);
+        gor__timers *h = own_timers_anew();
         duel_round(&d, i);
         for (int k = 0; k < 30; k++, n_set++)
             atomic_fetch_add(&d.n_ended, gor_timer_reset(&d.timer, (600 + i) * GOR_SEC));
@@ -1040,10 +1047,7 @@ TEST(a_timer_is_started_anew_by_two_threads_at_any_moment)
     duel_begin(&d, &e, start_duel_timer);
     start_duel_timer(&d);
     for (int i = 1; i <= scaled(5000) && over && gor_now() < d.end; i++) {
-        gor__timers *h = own_timers();
-        uint32_t own = gor__rt.membarrier ? own_state() : 0;
-        if (own_timers() == h)                     /* else we have moved meanwhile */
-            gor__au32_cas(&h->own.lock.word, 0, own);
+        own_timers_anew();
         duel_round(&d, i);
         for (int k = 0; k < 30; k++) {
             start_duel_timer(&d);

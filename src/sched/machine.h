@@ -395,6 +395,15 @@ GOR__INLINE gor__m *gor__enter(void)
     return m;
 }
 
+/* Begin a call that is short and does not wait; gor__call_end ends it in any case. False: it is a
+ * foreign thread's, or something is to be done first: the caller does as if nothing had been. */
+GOR__INLINE bool gor__call_quick(gor__m **m)
+{
+    gor__call_begin();
+    *m = (gor__m *)gor__arch_near();
+    return GOR__LIKELY(!gor__au32_load_rlx(&(*m)->attention) && !gor__stress_hit(2));
+}
+
 /* End it. m is where we are now: gor__self() if the call may have parked. */
 GOR__INLINE void gor__leave(gor__m *m)
 {

@@ -295,9 +295,7 @@ GOR__INLINE bool gor__chan_quick(gor_chan *c, bool send, void *v, size_t size)
     bool done = false;
     if (!c || !v || !c->cap || size != c->elem_size || (size != 8 && size != 4))
         return false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && !gor__m_g(m)->ctx &&
+    if (gor__call_quick(&m) && !gor__m_g(m)->ctx &&
         gor__chan_has_way(c, send) && gor__lock_if_free(m, &c->own, GOR__RANK_OBJECT, &leave)) {
         done = size == 8 ? gor__chan_pass(c, send, v, 8) : gor__chan_pass(c, send, v, 4);
         gor__chan_unlock(c, leave);

@@ -151,20 +151,17 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
 {
     gor__m *m;
     int64_t now;
-    bool soonest = false, done = false;
+    bool done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2) && gor__m_p(m) &&
-                    gor__au32_load_rlx(&gor__rt.running) == GOR__ON && gor__now_quick(&now))) {
-        int64_t when = t->when = gor__later(now, ns);
+    if (gor__call_quick(&m) &&
+        GOR__LIKELY(gor__m_p(m) && gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
+                    gor__now_quick(&now))) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
+        t->when = gor__later(now, ns);
         gor__timer_prepare(t, fn, arg);
-        done = gor__timer_add_near(gor__m_p(m), t, &soonest);
-        if (done && soonest && !gor__timer_is_far(when, ns))
-            gor__timer_tell(when);
+        done = gor__timer_begin_near(gor__m_p(m), t, ns);
     }
     gor__call_end();
     return done;
@@ -175,9 +172,7 @@ GOR__INLINE bool gor__timer_stop_quick(gor_timer *t)
     gor__timers *h;
     gor__m *m;
     bool done = false;
-    gor__call_begin();
-    m = (gor__m *)gor__arch_near();
-    if (GOR__LIKELY(!gor__au32_load_rlx(&m->attention) && !gor__stress_hit(2))) {
+    if (gor__call_quick(&m)) {
         h = (gor__timers *)gor__aptr_load_acq(&t->owner);              /* acq t.owner */
         done = h && gor__timer_del_near(m, h, t);
     }

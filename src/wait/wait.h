@@ -267,19 +267,27 @@ static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t n
     return rc;
 }
 
+/* gor__timer_begin on p, the caller's, if that locks nothing. False: it has not begun. */
+GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
+{
+    int64_t when = t->when;                        /* once added it may be gone */
+    bool soonest = false;
+    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
+        return false;
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return true;
+}
+
 /* Start a timer whose when and fire are set, on the caller's P. It is due in ns, if the caller
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__self();
     gor__p *p = m ? gor__m_p(m) : NULL;
-    int64_t when = t->when;                        /* once added it may be gone */
-    bool soonest;
-    if (GOR__UNLIKELY(!p || !gor__timer_add_near(p, t, &soonest)))
-        return gor__timer_begin_any(p, t, ns);
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
-    return 0;
+    if (GOR__LIKELY(p && gor__timer_begin_near(p, t, ns)))
+        return 0;
+    return gor__timer_begin_any(p, t, ns);
 }
 
 /* The waker counts n_foreign down: from then on this thread is awake, whenever it runs. */
