@@ -4709,7 +4709,15 @@ enum gor__hold {
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
+#define GOR__TRAIT_ESTATE   0x2000u    /* at its end there may be extra, ctx_held, no_preempt, */
+                                       /* or copy_size to see to                               */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
+
+/* By who runs it, or is about to start it. */
+GOR__INLINE void gor__g_add_trait(gor__g *g, uint32_t trait)
+{
+    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | trait);
+}
 
 #define GOR__RUNQ_CAP  256
 #define GOR__TASKQ_CAP 256
@@ -6468,7 +6476,8 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
         return;
     g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
     __builtin_prefetch(g);
-    __builtin_prefetch(&g->fn);                /* it may begin */
+    __builtin_prefetch(&g->fn);                /* it may begin, */
+    __builtin_prefetch(&g->extra);             /* or end        */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
     for (uintptr_t i = 0; i < 3; i++)
         __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
@@ -7236,7 +7245,7 @@ static void gor__bind_stack(gor__p *p, gor__g *g)
     char *lo = gor__stack_take(p, k);
     gor__au64_bump(&p->begun);
     if (gor__stack_lo(lo) != lo)
-        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+        gor__g_add_trait(g, GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     gor__first_frame(g);
     gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);
@@ -7838,6 +7847,7 @@ static gor__extra *gor__extra_of(gor__g *g)
 {
     if (!g->extra)
         g->extra = (gor__extra *)gor__zalloc(sizeof *g->extra);
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
     return g->extra;
 }
 
@@ -7901,6 +7911,7 @@ GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
         if (!g->arg)
             return -ENOMEM;
         g->copy_size = s->copy_size;
+        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
     }
     memcpy(g->arg, s->copy, s->copy_size);
     return 0;
@@ -7931,6 +7942,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
     if (ctx == &gor__no_ctx)
         ctx = NULL;
+    gor__au32_store_rlx(&g->traits, traits);
     if (gor__set_argument(g, s) != 0)
         return -ENOMEM;
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
@@ -7939,7 +7951,6 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
         gor__free_argument(g);
         return -ENOMEM;
     }
-    gor__au32_store_rlx(&g->traits, traits);
     gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
     gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
     g->fn = s->fn;
@@ -7948,8 +7959,10 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done_arg = s->done_arg;
     g->err = 0;
     g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL))
+    if (GOR__UNLIKELY(ctx != NULL)) {
         g->ctx_held = gor__cancel_retain(ctx);
+        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    }
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -8105,6 +8118,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->done_arg = t;
     g->ctx = (gor__cancel *)t->ctx;
     g->ctx_held = g->ctx;                          /* with the reference */
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
@@ -10804,23 +10818,27 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
-/* The end of g, which runs. As gor__g_end. */
-static void *gor__g_finish(gor__g *g)
+/* What g, which runs and ends, has besides its stack. */
+static GOR__NOINLINE void gor__g_settle(gor__g *g)
 {
-    if (GOR__UNLIKELY(g->extra != NULL)) {
+    if (g->extra) {
         gor__run_defers(g);
         gor__run_destructors(g);
         gor__run_defers(g);                        /* a destructor may have deferred something */
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
     }
-    if (GOR__UNLIKELY(g->ctx_held != NULL)) {
-        gor__cancel_release(g->ctx_held);
-        g->ctx_held = NULL;
-    }
+    gor__cancel_release(g->ctx_held);
+    g->ctx_held = NULL;
     gor__free_argument(g);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
-        gor__au32_store_rlx(&g->no_preempt, 0);
+    gor__au32_store_rlx(&g->no_preempt, 0);
+}
+
+/* The end of g, which runs. As gor__g_end. */
+static void *gor__g_finish(gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_ESTATE))
+        gor__g_settle(g);
     if (g->done)
         g->done(g->done_arg);
     return gor__g_end(g);
@@ -10838,7 +10856,7 @@ static void gor__tie(gor__m *m, gor__g *g)
     gor__aptr_store_rlx(&m->locked_g, g);
     gor__au32_store_rlx(&m->detour, GOR__HAS_LOCKED);
     gor__aptr_store_rlx(&g->locked, m);
-    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
+    gor__g_add_trait(g, GOR__TRAIT_TIED);
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
@@ -11069,8 +11087,10 @@ const char *gor_name(void)
 void gor_preempt_off(void)
 {
     gor__g *g = gor__running();
-    if (g)
-        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
+    if (!g)
+        return;
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
 }
 
 void gor_preempt_on(void)

@@ -887,6 +887,27 @@ TEST(a_forked_task_inherits_and_its_join_is_not_ended)
     strike_stage(&s, &hands);
 }
 
+static void *note_begin(void *begun)
+{
+    atomic_store((_Atomic int *)begun, 1);
+    return begun;
+}
+
+/* What it holds of the context, it gives back: leaks are looked for. */
+TEST(a_forked_task_that_does_not_wait_for_its_join_leaves_the_context)
+{
+    _Atomic int begun = 0;
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    gor_task t;
+    gor_ctx_enter(c);
+    gor_fork(&t, note_begin, &begun);
+    while (!atomic_load(&begun))
+        gor_yield();
+    OK(gor_join(&t) == &begun);
+    gor_ctx_enter(NULL);
+    gor_ctx_release(c);
+}
+
 struct meeting {
     gor_barrier b;
     gor_ctx    *ctx;

@@ -758,6 +758,45 @@ static struct guarded guard_with(int procs, int preempt_signal)
     return g;
 }
 
+static void end_with_it_off(void *p)
+{
+    (void)p;
+    gor_preempt_off();
+}
+
+static void compute_until_switched(void *done)
+{
+    int64_t end = gor_now() + 2 * GOR_SEC;
+    uint64_t before = test_stats().preempted;
+    while (test_stats().preempted == before && gor_now() < end)
+        compute_steps(100000);
+    OK(gor_now() < end);
+    atomic_store((_Atomic int *)done, 1);
+}
+
+static void yield_until_done(void *done)
+{
+    while (!atomic_load((_Atomic int *)done))
+        gor_yield();
+}
+
+static int succeed_it(void *done)
+{
+    gor_wg first = { 0 }, next = { 0 };
+    START(&first, end_with_it_off, NULL);
+    IS(gor_wg_wait(&first), 0);
+    START(&next, compute_until_switched, done);    /* on the G of the first */
+    START(&next, yield_until_done, done);
+    return gor_wg_wait(&next);
+}
+
+TESTF(who_ends_with_preemption_off_leaves_it_to_nobody)
+{
+    gor_options o = { .procs = 1, .quantum = 200 * GOR_US, .preempt = GOR_PREEMPT_SWITCH };
+    _Atomic int done = 0;
+    IS(gor_run_with(&o, succeed_it, &done), 0);
+}
+
 TESTF(from_off_to_the_last_on_none_is_switched_in_place)
 {
     for (int procs = 1; procs <= 2; procs++)

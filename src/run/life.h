@@ -62,23 +62,27 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
 }
 
-/* The end of g, which runs. As gor__g_end. */
-static void *gor__g_finish(gor__g *g)
+/* What g, which runs and ends, has besides its stack. */
+static GOR__NOINLINE void gor__g_settle(gor__g *g)
 {
-    if (GOR__UNLIKELY(g->extra != NULL)) {
+    if (g->extra) {
         gor__run_defers(g);
         gor__run_destructors(g);
         gor__run_defers(g);                        /* a destructor may have deferred something */
         gor__free(g->extra, sizeof *g->extra);
         g->extra = NULL;
     }
-    if (GOR__UNLIKELY(g->ctx_held != NULL)) {
-        gor__cancel_release(g->ctx_held);
-        g->ctx_held = NULL;
-    }
+    gor__cancel_release(g->ctx_held);
+    g->ctx_held = NULL;
     gor__free_argument(g);
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->no_preempt) != 0))
-        gor__au32_store_rlx(&g->no_preempt, 0);
+    gor__au32_store_rlx(&g->no_preempt, 0);
+}
+
+/* The end of g, which runs. As gor__g_end. */
+static void *gor__g_finish(gor__g *g)
+{
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_ESTATE))
+        gor__g_settle(g);
     if (g->done)
         g->done(g->done_arg);
     return gor__g_end(g);
@@ -96,7 +100,7 @@ static void gor__tie(gor__m *m, gor__g *g)
     gor__aptr_store_rlx(&m->locked_g, g);
     gor__au32_store_rlx(&m->detour, GOR__HAS_LOCKED);
     gor__aptr_store_rlx(&g->locked, m);
-    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_TIED);
+    gor__g_add_trait(g, GOR__TRAIT_TIED);
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
@@ -327,8 +331,10 @@ const char *gor_name(void)
 void gor_preempt_off(void)
 {
     gor__g *g = gor__running();
-    if (g)
-        gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
+    if (!g)
+        return;
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    gor__au32_store_rlx(&g->no_preempt, gor__au32_load_rlx(&g->no_preempt) + 1);
 }
 
 void gor_preempt_on(void)

@@ -150,7 +150,15 @@ enum gor__hold {
 #define GOR__TRAIT_TIED     0x400u     /* to its M: GOR__TIED                                  */
 #define GOR__TRAIT_CANARY   0x800u     /* its stack has one instead of a guard                 */
 #define GOR__TRAIT_PACK     0x1000u    /* it may be packed: [pack]                             */
+#define GOR__TRAIT_ESTATE   0x2000u    /* at its end there may be extra, ctx_held, no_preempt, */
+                                       /* or copy_size to see to                               */
 #define GOR__TRAIT_SPECIAL  (GOR__TRAIT_LOW | GOR__TRAIT_HIGH | GOR__TRAIT_TIED)
+
+/* By who runs it, or is about to start it. */
+GOR__INLINE void gor__g_add_trait(gor__g *g, uint32_t trait)
+{
+    gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | trait);
+}
 
 #define GOR__RUNQ_CAP  256
 #define GOR__TASKQ_CAP 256

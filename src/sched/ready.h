@@ -604,7 +604,7 @@ static void gor__bind_stack(gor__p *p, gor__g *g)
     char *lo = gor__stack_take(p, k);
     gor__au64_bump(&p->begun);
     if (gor__stack_lo(lo) != lo)
-        gor__au32_store_rlx(&g->traits, gor__au32_load_rlx(&g->traits) | GOR__TRAIT_CANARY);
+        gor__g_add_trait(g, GOR__TRAIT_CANARY);
     gor__aptr_store_rlx(&g->stack, gor__stack_lo(lo));
     gor__first_frame(g);
     gor__au32_store_rlx(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__NO_STACK);

@@ -33,6 +33,7 @@ static gor__extra *gor__extra_of(gor__g *g)
 {
     if (!g->extra)
         g->extra = (gor__extra *)gor__zalloc(sizeof *g->extra);
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
     return g->extra;
 }
 
@@ -96,6 +97,7 @@ GOR__INLINE int gor__set_argument(gor__g *g, const gor__spec *s)
         if (!g->arg)
             return -ENOMEM;
         g->copy_size = s->copy_size;
+        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
     }
     memcpy(g->arg, s->copy, s->copy_size);
     return 0;
@@ -126,6 +128,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     gor__cancel *ctx = s->ctx ? s->ctx : parent ? parent->ctx : NULL;
     if (ctx == &gor__no_ctx)
         ctx = NULL;
+    gor__au32_store_rlx(&g->traits, traits);
     if (gor__set_argument(g, s) != 0)
         return -ENOMEM;
     if (gor__set_name(g, s->attr) != 0 || !gor__fiber_begin(g)) {
@@ -134,7 +137,6 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
         gor__free_argument(g);
         return -ENOMEM;
     }
-    gor__au32_store_rlx(&g->traits, traits);
     gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
     gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
     g->fn = s->fn;
@@ -143,8 +145,10 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done_arg = s->done_arg;
     g->err = 0;
     g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL))
+    if (GOR__UNLIKELY(ctx != NULL)) {
         g->ctx_held = gor__cancel_retain(ctx);
+        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    }
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
