@@ -2899,6 +2899,9 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #define MADV_GUARD_REMOVE  103
 #endif
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD (-10000)             /* 6.15 */
+#endif
 
 /* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
  * where a goroutine must not notice saves it. */
@@ -3097,6 +3100,25 @@ static int gor__os_guard(void *p, size_t size, bool light)
     if (light)
         return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* Light guards for n stretches at once: size bytes at lo, and at each stride after it. n is
+ * GOR__OS_PIECES at most. False: the kernel did not do it, or not for all. */
+#define GOR__OS_PIECES 16
+static bool gor__os_guard_each(char *lo, size_t size, size_t stride, size_t n)
+{
+    long done = -1;
+#ifdef SYS_process_madvise
+    struct iovec piece[GOR__OS_PIECES];
+    int saved = gor__os_errno();
+    for (size_t i = 0; i < n; i++) {
+        piece[i].iov_base = lo + i * stride;
+        piece[i].iov_len = size;
+    }
+    done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, piece, n, MADV_GUARD_INSTALL, 0);
+    gor__os_set_errno(saved);
+#endif
+    return done == (long)(n * size);
 }
 
 /* Undo a light guard: zeros, where nobody is kept out otherwise. */
@@ -4094,8 +4116,8 @@ static void gor__free_aligned(void *memory, size_t size)
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The highest words of a listed stack, in a page that is resident anyway, hold the
  *                addresses of others, GOR__MAGAZINE at most, and of the next that does so: to take
- *                many touches few. If the list is long, and some stacks are used deeper than that
- *                page these days, everything below it has been given back. The processors keep no
+ *                many touches few. If the list is long, and the stack was seen to be used deeper
+ *                than that page, everything below it has been given back. The processors keep no
  *                more than such a list ([ready] gor__stacks_kept), and come to it for half of that
  *                at once. The rest is [tidy]'s: a call of madvise for each stack, and what it costs
  *                the other processors to forget its pages, is more than all else that a short
@@ -4110,7 +4132,10 @@ static void gor__free_aligned(void *memory, size_t size)
  *                handler of the fault ([faults]) as it is used. Their guard is never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
- *             switch checks.
+ *             switch checks. A processor that needs a new stack has some guarded at once, where the
+ *             kernel can: fewer calls, and others wait less for the lock that all mapping takes.
+ *             (Their first pages at once, too, would be less than a fault for each, but with that
+ *             lock held for so long that who maps memory meanwhile waits for milliseconds.)
  * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
  *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
@@ -4125,7 +4150,7 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__MAGAZINE      30
 #define GOR__STACK_WARM    512                 /* a list that is not long                     */
 #define GOR__STACK_ASK     64                  /* of so many given back, one is looked at     */
-#define GOR__STACK_DEEP    1024                /* for so many its answer holds, if it is yes  */
+#define GOR__STACK_ASK_ALL 256                 /* so many are, each, if one is used deep      */
 #define GOR__STACK_OPEN    ((size_t)32 << 10)  /* what is open from the start, if strict      */
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
@@ -4161,8 +4186,8 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
-    gor__au32   n_put;                 /* I2: how many, beyond a list that is long */
-    gor__au32   deep;                  /* of so many more the pages go             */
+    gor__au32   n_put;                 /* I2: how many, more or less               */
+    gor__au32   ask;                   /* so many more are looked at               */
 } gor__stack_class;
 
 static struct {
@@ -4171,6 +4196,7 @@ static struct {
     gor__aptr        chunks;           /* of gor__chunk; grows at its head         */
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
+    bool             each;             /* and for some stacks at once              */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     bool             strict;           /* open stacks page by page: I4             */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
@@ -4332,16 +4358,24 @@ static void gor__stack_unpromise(int k, size_t n)
     gor__unlock_stacks();
 }
 
-/* The next stack that was not there before, or NULL. */
-static char *gor__stack_cut_locked(gor__stack_class *cls, size_t size)
+/* Up to *n stacks that were not there before, one after the other in the address space. Returns the
+ * lowest, and how many in *n; NULL: all are cut. */
+static char *gor__stacks_cut_locked(gor__stack_class *cls, size_t size, size_t *n)
 {
     gor__chunk *c = cls->uncut;
+    size_t most = gor__stacks.each ? GOR__OS_PIECES : 1, left = c ? (c->size - c->cut) / size : 0;
+    char *lo;
     if (!c)
         return NULL;
-    c->cut += size;
+    if (*n > most)
+        *n = most;
+    if (*n > left)
+        *n = left;
+    lo = c->base + c->cut;
+    c->cut += *n * size;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
-    return c->base + c->cut - size;
+    return lo;
 }
 
 /* ThreadSanitizer would take the goroutine that ended last on a stack for one that runs: the order
@@ -4392,64 +4426,111 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
     return c->lo[--c->n];
 }
 
-/* A stack of class k. The caller has a promise, and so there is one (I3): in a list, to be cut, or
- * in sysmon's hands for a moment. */
-static char *gor__stack_get(int k)
+/* Guard n stacks that were cut just now, from lo on. They are tagged where that cannot be had. */
+static void gor__stacks_guard(char *lo, size_t size, gor__aptr *out, size_t n)
+{
+    bool all = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
+    for (size_t i = 0; i < n; i++, lo += size)
+        gor__aptr_store_rlx(&out[i], all ? lo : gor__stack_guard(lo));
+}
+
+/* Up to n listed ones. Returns how many. */
+static size_t gor__stacks_pop_locked(gor__stack_class *cls, size_t size,
+                                     gor__aptr *out, size_t n)
+{
+    size_t got = 0;
+    char *lo;
+    while (got < n && (lo = gor__stack_pop_locked(cls, size)) != NULL)
+        gor__aptr_store_rlx(&out[got++], lo);
+    return got;
+}
+
+/* Up to n stacks of class k, one at least. The caller has a promise of each, and so there is one
+ * (I3): in a list, to be cut, or in sysmon's hands for a moment. Returns how many. */
+static size_t gor__stacks_get(int k, gor__aptr *out, size_t n)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
     for (;;) {
         gor__cold *empty = NULL;
-        bool fresh;
-        char *lo;
+        char *cold = NULL, *cut = NULL;
+        size_t got;
         gor__lock_stacks();
-        lo = gor__stack_pop_locked(cls, size);
-        if (!lo)
-            lo = gor__stack_warm_locked(cls, &empty);
-        fresh = lo == NULL;
-        if (fresh)
-            lo = gor__stack_cut_locked(cls, size);
+        got = gor__stacks_pop_locked(cls, size, out, n);
+        if (!got)
+            cold = gor__stack_warm_locked(cls, &empty);
+        if (!got && !cold)
+            cut = gor__stacks_cut_locked(cls, size, &n);
         gor__unlock_stacks();
         gor__free(empty, sizeof *empty);
-        if (lo)
-            return fresh ? gor__stack_guard(lo) : lo;
+        if (got)
+            return got;
+        if (cold) {
+            gor__aptr_store_rlx(out, cold);
+            return 1;
+        }
+        if (cut) {
+            gor__stacks_guard(cut, size, out, n);
+            return n;
+        }
         gor__os_yield();
     }
 }
 
-/* Is some stack of this class, lo's for one, used below its first page these days? A few that are
- * make it so for all, or in time each stack would have been one of them. Who is asked steps by the
- * golden ratio: no pattern of the program's escapes that. */
-static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size)
+static char *gor__stack_get(int k)
 {
-    size_t page = gor__stacks.page_size;
-    uint32_t ask = gor__au32_count(&cls->n_put, 1) * 2654435769u, left;
-    if (ask < UINT32_MAX / GOR__STACK_ASK && gor__os_resident(lo + size - 2 * page, page) != 0)
-        gor__au32_store_rlx(&cls->deep, GOR__STACK_DEEP);
-    left = gor__au32_load_rlx(&cls->deep);
-    if (left == 0)
-        return false;
-    gor__au32_store_rlx(&cls->deep, left - 1);
-    return true;
+    gor__aptr lo;
+    gor__stacks_get(k, &lo, 1);
+    return (char *)gor__aptr_load_rlx(&lo);
 }
 
-/* Before a stack is listed: I2. */
-static void gor__stack_trim(char *lo, int k)
+/* Is the stack at lo, the nth that is put in a list, used below its first page? Few are asked, but
+ * who is makes the next ones be, or in time each stack would have been one of them. Who is asked
+ * steps by the golden ratio: no pattern of the program's escapes that. */
+static bool gor__stack_deep(gor__stack_class *cls, char *lo, size_t size, uint32_t nth)
+{
+    size_t page = gor__stacks.page_size;
+    uint32_t left = gor__au32_load_rlx(&cls->ask);
+    bool deep;
+    if (left == 0 && nth * 2654435769u >= UINT32_MAX / GOR__STACK_ASK)
+        return false;
+    deep = gor__os_resident(lo + size - 2 * page, page) != 0;
+    if (deep)
+        gor__au32_store_rlx(&cls->ask, GOR__STACK_ASK_ALL);
+    else if (left > 0)
+        gor__au32_store_rlx(&cls->ask, left - 1);
+    return deep;
+}
+
+/* Before the nth stack of class k is listed: I2. */
+static void gor__stack_trim(char *lo, int k, uint32_t nth)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k, page = gor__stacks.page_size;
     if (size > GOR__STACK_SIZE || (gor__au64_load_rlx(&cls->n_free) >= GOR__STACK_WARM &&
-                                   gor__stack_deep(cls, gor__stack_lo(lo), size)))
+                                   gor__stack_deep(cls, gor__stack_lo(lo), size, nth)))
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
 }
 
-/* Give a stack back to its class. */
+/* n stacks go to the list of class k. */
+static void gor__stacks_put(int k, const gor__aptr *lo, uint32_t n)
+{
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    uint32_t nth = gor__au32_count(&cls->n_put, n);
+    for (uint32_t i = 0; i < n; i++)
+        gor__stack_trim((char *)gor__aptr_load_rlx(&lo[i]), k, nth + i);
+    gor__lock_stacks();
+    for (uint32_t i = 0; i < n; i++)
+        gor__stack_push_locked(cls, GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&lo[i]));
+    gor__unlock_stacks();
+}
+
 static void gor__stack_put(char *lo, int k)
 {
-    gor__stack_trim(lo, k);
-    gor__lock_stacks();
-    gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k, lo);
-    gor__unlock_stacks();
+    gor__aptr one;
+    gor__aptr_store_rlx(&one, lo);
+    gor__stacks_put(k, &one, 1);
 }
 
 /* All pages of a listed stack go back, but a canary's. */
@@ -4529,6 +4610,8 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__stacks.light_guards = may_install &&
                                gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
+    gor__stacks.each = gor__stacks.light_guards && may_guard && !strict &&
+                       gor__os_guard_each(probe, gor__stacks.page_size, 0, 1);
     gor__os_release(probe, gor__stacks.page_size);
 }
 
@@ -7108,39 +7191,6 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 #define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
 
-/* Half of what p may keep comes from the list, and is there when the next ones are wanted. The
- * stack for now. */
-static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
-{
-    uint32_t n = 0, most = gor__au32_load_rlx(&p->stacks_cap) / 2;
-    char *lo = NULL;
-    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
-        return gor__stack_get(k);
-    gor__lock_stacks();
-    while (n < most &&
-           (lo = gor__stack_pop_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k)) != NULL)
-        gor__aptr_store_rlx(&p->stacks[n++], lo);
-    gor__unlock_stacks();
-    if (n == 0)
-        return gor__stack_get(k);
-    gor__au32_store_rlx(&p->n_stacks, n - 1);
-    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
-}
-
-static char *gor__stack_take(gor__p *p, int k)
-{
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
-    char *lo;
-    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
-        return gor__stack_take_slow(p, k);
-    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
-    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
-    for (; at + 1 < n; at++)
-        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
-    gor__au32_store_rlx(&p->n_stacks, n - 1);
-    return lo;
-}
-
 /* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
  * together no more than a list that is not long, or a few each; but what it was once promised it
  * may keep, when gor_procs makes more of them. */
@@ -7164,6 +7214,35 @@ static bool gor__stack_keep_more(gor__p *p)
     return true;
 }
 
+/* Half of what p may keep comes from the list at most, and is there when the next ones are wanted.
+ * The stack for now. */
+static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
+{
+    size_t n;
+    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
+        return gor__stack_get(k);
+    if (gor__stacks.each)
+        gor__stack_keep_more(p);
+    n = gor__au32_load_rlx(&p->stacks_cap) / 2;
+    n = gor__stacks_get(k, p->stacks, n ? n : 1);
+    gor__au32_store_rlx(&p->n_stacks, (uint32_t)n - 1);
+    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
+}
+
+static char *gor__stack_take(gor__p *p, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
+    char *lo;
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_take_slow(p, k);
+    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
+    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
+    for (; at + 1 < n; at++)
+        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return lo;
+}
+
 /* Half of what p keeps, the coldest, go to the list. False: too few to do so, or they rest. */
 static bool gor__stack_spill(gor__p *p)
 {
@@ -7171,13 +7250,7 @@ static bool gor__stack_spill(gor__p *p)
     uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2;
     if (half == 0 || GOR__STACK_QUARANTINE > 0)
         return false;
-    for (uint32_t i = 0; i < half; i++)
-        gor__stack_trim((char *)gor__aptr_load_rlx(&p->stacks[i]), k);
-    gor__lock_stacks();
-    for (uint32_t i = 0; i < half; i++)
-        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
-                               (char *)gor__aptr_load_rlx(&p->stacks[i]));
-    gor__unlock_stacks();
+    gor__stacks_put(k, p->stacks, half);
     for (uint32_t i = half; i < n; i++)
         gor__aptr_store_rlx(&p->stacks[i - half], gor__aptr_load_rlx(&p->stacks[i]));
     gor__au32_store_rlx(&p->n_stacks, n - half);

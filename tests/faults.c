@@ -16,6 +16,7 @@
 #define KINDS(X)                                                                                   \
     X(MMAP,       "mmap",                ENOMEM, true)                                             \
     X(MADVISE,    "madvise",             ENOMEM, true)                                             \
+    X(GUARD_EACH, "process_madvise",     ENOSYS, true)                                             \
     X(MPROTECT,   "mprotect",            ENOMEM, true)                                             \
     X(THREAD,     "pthread_create",      EAGAIN, true)                                             \
     X(MEMBARRIER, "membarrier",          ENOMEM, true)                                             \
@@ -115,6 +116,9 @@ int __wrap_epoll_wait(int epoll, struct epoll_event *e, int max, int timeout)
 static bool refused_number(long number, const long *a)
 {
     switch (number) {
+#ifdef SYS_process_madvise
+    case SYS_process_madvise: return refused(GUARD_EACH);
+#endif
     case SYS_membarrier:   return refused(MEMBARRIER);
     case SYS_futex:        return (a[1] & 127) != FUTEX_WAKE && refused(a[3] ? TIMED : FUTEX);
     case SYS_epoll_pwait2: return refused(PWAIT2);

@@ -411,6 +411,28 @@ TESTF(pages_go_again_of_who_waits_twice_in_a_tick_of_the_clock)
     run_tidying("tidy=1", GOR_MS, 2, wait_twice_in_a_tick);
 }
 
+static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
+
+/* Some are cut, and guarded, at once. */
+TEST(of_each_stack_that_was_cut_the_lowest_page_faults)
+{
+    enum { N = 300 };
+    gor_chan *gate = gor_chan_new(0, 0);
+    gor_wg wg = { 0 };
+    size_t n = 0, bare = 0;
+    for (int i = 0; i < N; i++)
+        START(&wg, wait_at, gate);
+    wait_until_parked(N);
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
+        for (size_t at = 0; at < c->cut; at += c->stack_size, n++)
+            bare += !gor__os_faults(c->base + at);
+    OK(n >= N);
+    IS(bare, 0);
+    gor_chan_close(gate);
+    gor_wg_wait(&wg);
+    gor_chan_release(gate);
+}
+
 struct crowd {
     gor_chan *gate;
     gor_wg    wg;

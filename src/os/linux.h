@@ -8,6 +8,9 @@
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #define MADV_GUARD_REMOVE  103
 #endif
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD (-10000)             /* 6.15 */
+#endif
 
 /* errno as it is for the thread, beside [switch], which gives each goroutine its own. Who may fail
  * where a goroutine must not notice saves it. */
@@ -206,6 +209,25 @@ static int gor__os_guard(void *p, size_t size, bool light)
     if (light)
         return madvise(p, size, MADV_GUARD_INSTALL) == 0 ? 0 : -EINVAL;
     return mprotect(p, size, PROT_NONE) == 0 ? 0 : -ENOMEM;
+}
+
+/* Light guards for n stretches at once: size bytes at lo, and at each stride after it. n is
+ * GOR__OS_PIECES at most. False: the kernel did not do it, or not for all. */
+#define GOR__OS_PIECES 16
+static bool gor__os_guard_each(char *lo, size_t size, size_t stride, size_t n)
+{
+    long done = -1;
+#ifdef SYS_process_madvise
+    struct iovec piece[GOR__OS_PIECES];
+    int saved = gor__os_errno();
+    for (size_t i = 0; i < n; i++) {
+        piece[i].iov_base = lo + i * stride;
+        piece[i].iov_len = size;
+    }
+    done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, piece, n, MADV_GUARD_INSTALL, 0);
+    gor__os_set_errno(saved);
+#endif
+    return done == (long)(n * size);
 }
 
 /* Undo a light guard: zeros, where nobody is kept out otherwise. */
