@@ -2899,6 +2899,9 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #define MADV_GUARD_REMOVE  103
 #endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise (-1)
+#endif
 #ifndef PIDFD_SELF_THREAD
 #define PIDFD_SELF_THREAD (-10000)             /* 6.15 */
 #endif
@@ -3107,17 +3110,15 @@ static int gor__os_guard(void *p, size_t size, bool light)
 #define GOR__OS_PIECES 16
 static bool gor__os_guard_each(char *lo, size_t size, size_t stride, size_t n)
 {
-    long done = -1;
-#ifdef SYS_process_madvise
     struct iovec piece[GOR__OS_PIECES];
     int saved = gor__os_errno();
+    long done;
     for (size_t i = 0; i < n; i++) {
         piece[i].iov_base = lo + i * stride;
         piece[i].iov_len = size;
     }
     done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, piece, n, MADV_GUARD_INSTALL, 0);
     gor__os_set_errno(saved);
-#endif
     return done == (long)(n * size);
 }
 
@@ -4114,10 +4115,10 @@ static void gor__free_aligned(void *memory, size_t size)
  *             commits a page when it is touched. The lowest page is a guard.
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
- *             I2 The highest words of a listed stack, in a page that is resident anyway, hold the
- *                addresses of others, GOR__MAGAZINE at most, and of the next that does so: to take
- *                many touches few. If the list is long, and the stack was seen to be used deeper
- *                than that page, everything below it has been given back. The processors keep no
+ *             I2 The highest words of a listed stack, in a page that is resident most often, hold
+ *                the addresses of others, GOR__MAGAZINE at most, and of the next that does so: to
+ *                take many touches few. If the list is long, who comes to it and is seen to have
+ *                been used below that page has given all of that back. The processors keep no
  *                more than such a list ([ready] gor__stacks_kept), and come to it for half of that
  *                at once. The rest is [tidy]'s: a call of madvise for each stack, and what it costs
  *                the other processors to forget its pages, is more than all else that a short
@@ -4132,10 +4133,10 @@ static void gor__free_aligned(void *memory, size_t size)
  *                handler of the fault ([faults]) as it is used. Their guard is never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
- *             switch checks. A processor that needs a new stack has some guarded at once, where the
- *             kernel can: fewer calls, and others wait less for the lock that all mapping takes.
- *             (Their first pages at once, too, would be less than a fault for each, but with that
- *             lock held for so long that who maps memory meanwhile waits for milliseconds.)
+ *             switch checks. Who needs a new stack has some guarded at once, where the kernel can,
+ *             and lists the others: fewer calls, and others wait less for the lock that all mapping
+ *             takes. (Their first pages at once, too, would be less than a fault for each, but with
+ *             that lock held for so long that who maps memory meanwhile waits for milliseconds.)
  * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
  *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
@@ -4186,7 +4187,7 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
-    gor__au32   n_put;                 /* I2: how many, more or less               */
+    gor__au32   n_put;                 /* I2: how many                             */
     gor__au32   ask;                   /* so many more are looked at               */
 } gor__stack_class;
 
@@ -4196,9 +4197,9 @@ static struct {
     gor__aptr        chunks;           /* of gor__chunk; grows at its head         */
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
-    bool             each;             /* and for some stacks at once              */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     bool             strict;           /* open stacks page by page: I4             */
+    gor__au32        each;             /* light guards of some stacks at once work */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
@@ -4358,20 +4359,18 @@ static void gor__stack_unpromise(int k, size_t n)
     gor__unlock_stacks();
 }
 
-/* Up to *n stacks that were not there before, one after the other in the address space. Returns the
- * lowest, and how many in *n; NULL: all are cut. */
+/* Some stacks that were not there before, one after the other in the address space: as many as are
+ * guarded at once. Returns the lowest, and how many in *n; NULL: all are cut. */
 static char *gor__stacks_cut_locked(gor__stack_class *cls, size_t size, size_t *n)
 {
     gor__chunk *c = cls->uncut;
-    size_t most = gor__stacks.each ? GOR__OS_PIECES : 1, left = c ? (c->size - c->cut) / size : 0;
     char *lo;
     if (!c)
         return NULL;
-    if (*n > most)
-        *n = most;
-    if (*n > left)
-        *n = left;
     lo = c->base + c->cut;
+    *n = gor__au32_load_rlx(&gor__stacks.each) ? GOR__OS_PIECES : 1;
+    if (*n > (c->size - c->cut) / size)
+        *n = (c->size - c->cut) / size;
     c->cut += *n * size;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
@@ -4426,62 +4425,48 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
     return c->lo[--c->n];
 }
 
-/* Guard n stacks that were cut just now, from lo on. They are tagged where that cannot be had. */
-static void gor__stacks_guard(char *lo, size_t size, gor__aptr *out, size_t n)
+/* Guard n stacks that were cut just now, from lo on, and list all but the lowest, which is
+ * returned. They are tagged where a guard cannot be had. A system that refuses many at once is not
+ * asked again. */
+static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
-    bool all = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
-    for (size_t i = 0; i < n; i++, lo += size)
-        gor__aptr_store_rlx(&out[i], all ? lo : gor__stack_guard(lo));
+    char *tagged[GOR__OS_PIECES];
+    bool guarded = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
+    if (n > 1 && !guarded)
+        gor__au32_store_rlx(&gor__stacks.each, 0);
+    for (size_t i = 0; i < n; i++)
+        tagged[i] = guarded ? lo + i * size : gor__stack_guard(lo + i * size);
+    if (n > 1) {
+        gor__lock_stacks();
+        while (n > 1)
+            gor__stack_push_locked(cls, size, tagged[--n]);
+        gor__unlock_stacks();
+    }
+    return tagged[0];
 }
 
-/* Up to n listed ones. Returns how many. */
-static size_t gor__stacks_pop_locked(gor__stack_class *cls, size_t size,
-                                     gor__aptr *out, size_t n)
-{
-    size_t got = 0;
-    char *lo;
-    while (got < n && (lo = gor__stack_pop_locked(cls, size)) != NULL)
-        gor__aptr_store_rlx(&out[got++], lo);
-    return got;
-}
-
-/* Up to n stacks of class k, one at least. The caller has a promise of each, and so there is one
- * (I3): in a list, to be cut, or in sysmon's hands for a moment. Returns how many. */
-static size_t gor__stacks_get(int k, gor__aptr *out, size_t n)
+/* A stack of class k. The caller has a promise, and so there is one (I3): in a list, to be cut, or
+ * for a moment in the hands of sysmon or of who cuts. */
+static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
     for (;;) {
         gor__cold *empty = NULL;
-        char *cold = NULL, *cut = NULL;
-        size_t got;
+        size_t n = 0;
+        char *lo;
         gor__lock_stacks();
-        got = gor__stacks_pop_locked(cls, size, out, n);
-        if (!got)
-            cold = gor__stack_warm_locked(cls, &empty);
-        if (!got && !cold)
-            cut = gor__stacks_cut_locked(cls, size, &n);
+        lo = gor__stack_pop_locked(cls, size);
+        if (!lo)
+            lo = gor__stack_warm_locked(cls, &empty);
+        if (!lo)
+            lo = gor__stacks_cut_locked(cls, size, &n);
         gor__unlock_stacks();
         gor__free(empty, sizeof *empty);
-        if (got)
-            return got;
-        if (cold) {
-            gor__aptr_store_rlx(out, cold);
-            return 1;
-        }
-        if (cut) {
-            gor__stacks_guard(cut, size, out, n);
-            return n;
-        }
+        if (lo)
+            return n ? gor__stacks_begin(cls, size, lo, n) : lo;
         gor__os_yield();
     }
-}
-
-static char *gor__stack_get(int k)
-{
-    gor__aptr lo;
-    gor__stacks_get(k, &lo, 1);
-    return (char *)gor__aptr_load_rlx(&lo);
 }
 
 /* Is the stack at lo, the nth that is put in a list, used below its first page? Few are asked, but
@@ -4512,25 +4497,14 @@ static void gor__stack_trim(char *lo, int k, uint32_t nth)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
 }
 
-/* n stacks go to the list of class k. */
-static void gor__stacks_put(int k, const gor__aptr *lo, uint32_t n)
-{
-    gor__stack_class *cls = &gor__stacks.cls[k];
-    uint32_t nth = gor__au32_count(&cls->n_put, n);
-    for (uint32_t i = 0; i < n; i++)
-        gor__stack_trim((char *)gor__aptr_load_rlx(&lo[i]), k, nth + i);
-    gor__lock_stacks();
-    for (uint32_t i = 0; i < n; i++)
-        gor__stack_push_locked(cls, GOR__MIN_STACK_SIZE << k,
-                               (char *)gor__aptr_load_rlx(&lo[i]));
-    gor__unlock_stacks();
-}
-
+/* Give a stack back to its class. */
 static void gor__stack_put(char *lo, int k)
 {
-    gor__aptr one;
-    gor__aptr_store_rlx(&one, lo);
-    gor__stacks_put(k, &one, 1);
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    gor__stack_trim(lo, k, gor__au32_count(&cls->n_put, 1));
+    gor__lock_stacks();
+    gor__stack_push_locked(cls, GOR__MIN_STACK_SIZE << k, lo);
+    gor__unlock_stacks();
 }
 
 /* All pages of a listed stack go back, but a canary's. */
@@ -4610,8 +4584,9 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__stacks.light_guards = may_install &&
                                gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
-    gor__stacks.each = gor__stacks.light_guards && may_guard && !strict &&
-                       gor__os_guard_each(probe, gor__stacks.page_size, 0, 1);
+    gor__au32_store_rlx(&gor__stacks.each,
+                        gor__stacks.light_guards && may_guard && !strict &&
+                        gor__os_guard_each((char *)probe, gor__stacks.page_size, 0, 1));
     gor__os_release(probe, gor__stacks.page_size);
 }
 
@@ -6560,7 +6535,7 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
     __builtin_prefetch(g);
     __builtin_prefetch(&g->fn);                /* it may begin, */
-    __builtin_prefetch(&g->extra);             /* or end        */
+    __builtin_prefetch(&g->done_arg);          /* or end        */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
     for (uintptr_t i = 0; i < 3; i++)
         __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
@@ -7191,6 +7166,39 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 #define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
 
+/* Half of what p may keep comes from the list, and is there when the next ones are wanted. The
+ * stack for now. */
+static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
+{
+    uint32_t n = 0, most = gor__au32_load_rlx(&p->stacks_cap) / 2;
+    char *lo = NULL;
+    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
+        return gor__stack_get(k);
+    gor__lock_stacks();
+    while (n < most &&
+           (lo = gor__stack_pop_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k)) != NULL)
+        gor__aptr_store_rlx(&p->stacks[n++], lo);
+    gor__unlock_stacks();
+    if (n == 0)
+        return gor__stack_get(k);
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
+}
+
+static char *gor__stack_take(gor__p *p, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
+    char *lo;
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_take_slow(p, k);
+    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
+    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
+    for (; at + 1 < n; at++)
+        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return lo;
+}
+
 /* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
  * together no more than a list that is not long, or a few each; but what it was once promised it
  * may keep, when gor_procs makes more of them. */
@@ -7214,43 +7222,21 @@ static bool gor__stack_keep_more(gor__p *p)
     return true;
 }
 
-/* Half of what p may keep comes from the list at most, and is there when the next ones are wanted.
- * The stack for now. */
-static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
-{
-    size_t n;
-    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
-        return gor__stack_get(k);
-    if (gor__stacks.each)
-        gor__stack_keep_more(p);
-    n = gor__au32_load_rlx(&p->stacks_cap) / 2;
-    n = gor__stacks_get(k, p->stacks, n ? n : 1);
-    gor__au32_store_rlx(&p->n_stacks, (uint32_t)n - 1);
-    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
-}
-
-static char *gor__stack_take(gor__p *p, int k)
-{
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
-    char *lo;
-    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
-        return gor__stack_take_slow(p, k);
-    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
-    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
-    for (; at + 1 < n; at++)
-        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
-    gor__au32_store_rlx(&p->n_stacks, n - 1);
-    return lo;
-}
-
 /* Half of what p keeps, the coldest, go to the list. False: too few to do so, or they rest. */
 static bool gor__stack_spill(gor__p *p)
 {
     int k = gor__rt.stack_class;
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2, nth;
     if (half == 0 || GOR__STACK_QUARANTINE > 0)
         return false;
-    gor__stacks_put(k, p->stacks, half);
+    nth = gor__au32_count(&gor__stacks.cls[k].n_put, half);
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_trim((char *)gor__aptr_load_rlx(&p->stacks[i]), k, nth + i);
+    gor__lock_stacks();
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[i]));
+    gor__unlock_stacks();
     for (uint32_t i = half; i < n; i++)
         gor__aptr_store_rlx(&p->stacks[i - half], gor__aptr_load_rlx(&p->stacks[i]));
     gor__au32_store_rlx(&p->n_stacks, n - half);

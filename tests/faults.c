@@ -115,10 +115,9 @@ int __wrap_epoll_wait(int epoll, struct epoll_event *e, int max, int timeout)
  * error. */
 static bool refused_number(long number, const long *a)
 {
+    if (number == SYS_process_madvise)             /* -1 with an old libc, as others may be */
+        return refused(GUARD_EACH);
     switch (number) {
-#ifdef SYS_process_madvise
-    case SYS_process_madvise: return refused(GUARD_EACH);
-#endif
     case SYS_membarrier:   return refused(MEMBARRIER);
     case SYS_futex:        return (a[1] & 127) != FUTEX_WAKE && refused(a[3] ? TIMED : FUTEX);
     case SYS_epoll_pwait2: return refused(PWAIT2);
@@ -460,12 +459,23 @@ static void refuse_in_all_modes(enum kind k, bool on, long most)
     }
 }
 
+/* Does the kernel know light guards, and some at once? */
+static bool guards_each(void)
+{
+    size_t page = gor__os_page_size();
+    char *p = (char *)gor__os_reserve(page);
+    bool does = p && gor__os_guard(p, page, true) == 0 && gor__os_guard_each(p, page, 0, 1);
+    gor__os_release(p, page);
+    return does;
+}
+
 int main(int argc, char **argv)
 {
     struct coming coming[N_KINDS];
     int n_coming = 0;
     const char *only = argc > 1 ? argv[1] : "";
     long most = argc > 2 ? strtol(argv[2], NULL, 10) : 2000;
+    bool each = guards_each();
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int k = 0; k < N_KINDS; k++)
         if (brings_back((enum kind)k) && strstr(kinds[k], only)) {
@@ -479,7 +489,11 @@ int main(int argc, char **argv)
         if (strstr(kinds[k], only)) {
             for (int on = 0; on <= for_good[k]; on++)
                 refuse_in_all_modes((enum kind)k, on != 0, most);
-            result(n_refused[k] > 0, "%s was called, and refused", kinds[k]);
+            if (k == GUARD_EACH && !each)
+                result(true, "%s was called, and refused # SKIP kernel: before 6.15 there are no "
+                       "guards for some stacks at once", kinds[k]);
+            else
+                result(n_refused[k] > 0, "%s was called, and refused", kinds[k]);
             printf("# %s: %ld refused\n", kinds[k], atomic_load(&n_refused[k]));
         }
     for (int i = 0; i < n_coming; i++)

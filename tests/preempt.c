@@ -758,43 +758,48 @@ static struct guarded guard_with(int procs, int preempt_signal)
     return g;
 }
 
+struct successor {
+    gor__g     *first;
+    _Atomic int done;
+};
+
 static void end_with_it_off(void *p)
 {
-    (void)p;
+    ((struct successor *)p)->first = gor__running();
     gor_preempt_off();
 }
 
-static void compute_until_switched(void *done)
+static void compute_until_switched(void *p)
 {
-    int64_t end = gor_now() + 2 * GOR_SEC;
+    struct successor *s = (struct successor *)p;
     uint64_t before = test_stats().preempted;
-    while (test_stats().preempted == before && gor_now() < end)
+    OK(gor__running() == s->first);
+    while (test_stats().preempted == before)
         compute_steps(100000);
-    OK(gor_now() < end);
-    atomic_store((_Atomic int *)done, 1);
+    atomic_store(&s->done, 1);
 }
 
-static void yield_until_done(void *done)
+static void yield_until_done(void *p)
 {
-    while (!atomic_load((_Atomic int *)done))
+    while (!atomic_load(&((struct successor *)p)->done))
         gor_yield();
 }
 
-static int succeed_it(void *done)
+static int succeed_it(void *p)
 {
     gor_wg first = { 0 }, next = { 0 };
-    START(&first, end_with_it_off, NULL);
+    START(&first, end_with_it_off, p);
     IS(gor_wg_wait(&first), 0);
-    START(&next, compute_until_switched, done);    /* on the G of the first */
-    START(&next, yield_until_done, done);
+    START(&next, compute_until_switched, p);
+    START(&next, yield_until_done, p);
     return gor_wg_wait(&next);
 }
 
 TESTF(who_ends_with_preemption_off_leaves_it_to_nobody)
 {
     gor_options o = { .procs = 1, .quantum = 200 * GOR_US, .preempt = GOR_PREEMPT_SWITCH };
-    _Atomic int done = 0;
-    IS(gor_run_with(&o, succeed_it, &done), 0);
+    struct successor s = { 0 };
+    IS(gor_run_with(&o, succeed_it, &s), 0);
 }
 
 TESTF(from_off_to_the_last_on_none_is_switched_in_place)

@@ -2,6 +2,8 @@
 #define TEST_INSIDE
 #include "test.h"
 
+#include <sys/utsname.h>
+
 #if defined(__GLIBC__)
 #include <execinfo.h>
 #endif
@@ -411,6 +413,27 @@ TESTF(pages_go_again_of_who_waits_twice_in_a_tick_of_the_clock)
     run_tidying("tidy=1", GOR_MS, 2, wait_twice_in_a_tick);
 }
 
+static bool kernel_is(int major, int minor)
+{
+    struct utsname u;
+    int has_major = 0, has_minor = 0;
+    return uname(&u) == 0 && sscanf(u.release, "%d.%d", &has_major, &has_minor) == 2 &&
+           (has_major > major || (has_major == major && has_minor >= minor));
+}
+
+/* The same by another name of this process, which older kernels know, too. */
+static bool guards_by_pidfd(void)
+{
+    size_t page = gor__stacks.page_size;
+    char *p = (char *)gor__os_reserve(page);
+    struct iovec one = { p, page };
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    bool does = syscall(SYS_process_madvise, fd, &one, 1, MADV_GUARD_INSTALL, 0) == (long)page;
+    close(fd);
+    gor__os_release(p, page);
+    return does;
+}
+
 static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
 
 /* Some are cut, and guarded, at once. */
@@ -428,6 +451,7 @@ TEST(of_each_stack_that_was_cut_the_lowest_page_faults)
             bare += !gor__os_faults(c->base + at);
     OK(n >= N);
     IS(bare, 0);
+    OK(gor__au32_load_rlx(&gor__stacks.each) || !kernel_is(6, 15) || !guards_by_pidfd());
     gor_chan_close(gate);
     gor_wg_wait(&wg);
     gor_chan_release(gate);

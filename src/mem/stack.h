@@ -3,10 +3,10 @@
  *             commits a page when it is touched. The lowest page is a guard.
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
- *             I2 The highest words of a listed stack, in a page that is resident anyway, hold the
- *                addresses of others, GOR__MAGAZINE at most, and of the next that does so: to take
- *                many touches few. If the list is long, and the stack was seen to be used deeper
- *                than that page, everything below it has been given back. The processors keep no
+ *             I2 The highest words of a listed stack, in a page that is resident most often, hold
+ *                the addresses of others, GOR__MAGAZINE at most, and of the next that does so: to
+ *                take many touches few. If the list is long, who comes to it and is seen to have
+ *                been used below that page has given all of that back. The processors keep no
  *                more than such a list ([ready] gor__stacks_kept), and come to it for half of that
  *                at once. The rest is [tidy]'s: a call of madvise for each stack, and what it costs
  *                the other processors to forget its pages, is more than all else that a short
@@ -21,10 +21,10 @@
  *                handler of the fault ([faults]) as it is used. Their guard is never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
- *             switch checks. A processor that needs a new stack has some guarded at once, where the
- *             kernel can: fewer calls, and others wait less for the lock that all mapping takes.
- *             (Their first pages at once, too, would be less than a fault for each, but with that
- *             lock held for so long that who maps memory meanwhile waits for milliseconds.)
+ *             switch checks. Who needs a new stack has some guarded at once, where the kernel can,
+ *             and lists the others: fewer calls, and others wait less for the lock that all mapping
+ *             takes. (Their first pages at once, too, would be less than a fault for each, but with
+ *             that lock held for so long that who maps memory meanwhile waits for milliseconds.)
  * Tags        The address of a stack without a guard is tagged by GOR__UNGUARDED wherever it is
  *             kept; gor__stack_lo strips that.
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
@@ -75,7 +75,7 @@ typedef struct gor__stack_class {
     gor__chunk *uncut;                 /* chunks that are not yet cut up           */
     size_t      n_all;                 /* stacks there are, cut or not             */
     size_t      n_promised;            /* I3                                       */
-    gor__au32   n_put;                 /* I2: how many, more or less               */
+    gor__au32   n_put;                 /* I2: how many                             */
     gor__au32   ask;                   /* so many more are looked at               */
 } gor__stack_class;
 
@@ -85,9 +85,9 @@ static struct {
     gor__aptr        chunks;           /* of gor__chunk; grows at its head         */
     size_t           page_size;
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
-    bool             each;             /* and for some stacks at once              */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     bool             strict;           /* open stacks page by page: I4             */
+    gor__au32        each;             /* light guards of some stacks at once work */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
@@ -247,20 +247,18 @@ static void gor__stack_unpromise(int k, size_t n)
     gor__unlock_stacks();
 }
 
-/* Up to *n stacks that were not there before, one after the other in the address space. Returns the
- * lowest, and how many in *n; NULL: all are cut. */
+/* Some stacks that were not there before, one after the other in the address space: as many as are
+ * guarded at once. Returns the lowest, and how many in *n; NULL: all are cut. */
 static char *gor__stacks_cut_locked(gor__stack_class *cls, size_t size, size_t *n)
 {
     gor__chunk *c = cls->uncut;
-    size_t most = gor__stacks.each ? GOR__OS_PIECES : 1, left = c ? (c->size - c->cut) / size : 0;
     char *lo;
     if (!c)
         return NULL;
-    if (*n > most)
-        *n = most;
-    if (*n > left)
-        *n = left;
     lo = c->base + c->cut;
+    *n = gor__au32_load_rlx(&gor__stacks.each) ? GOR__OS_PIECES : 1;
+    if (*n > (c->size - c->cut) / size)
+        *n = (c->size - c->cut) / size;
     c->cut += *n * size;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
@@ -315,62 +313,48 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
     return c->lo[--c->n];
 }
 
-/* Guard n stacks that were cut just now, from lo on. They are tagged where that cannot be had. */
-static void gor__stacks_guard(char *lo, size_t size, gor__aptr *out, size_t n)
+/* Guard n stacks that were cut just now, from lo on, and list all but the lowest, which is
+ * returned. They are tagged where a guard cannot be had. A system that refuses many at once is not
+ * asked again. */
+static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
-    bool all = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
-    for (size_t i = 0; i < n; i++, lo += size)
-        gor__aptr_store_rlx(&out[i], all ? lo : gor__stack_guard(lo));
+    char *tagged[GOR__OS_PIECES];
+    bool guarded = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
+    if (n > 1 && !guarded)
+        gor__au32_store_rlx(&gor__stacks.each, 0);
+    for (size_t i = 0; i < n; i++)
+        tagged[i] = guarded ? lo + i * size : gor__stack_guard(lo + i * size);
+    if (n > 1) {
+        gor__lock_stacks();
+        while (n > 1)
+            gor__stack_push_locked(cls, size, tagged[--n]);
+        gor__unlock_stacks();
+    }
+    return tagged[0];
 }
 
-/* Up to n listed ones. Returns how many. */
-static size_t gor__stacks_pop_locked(gor__stack_class *cls, size_t size,
-                                     gor__aptr *out, size_t n)
-{
-    size_t got = 0;
-    char *lo;
-    while (got < n && (lo = gor__stack_pop_locked(cls, size)) != NULL)
-        gor__aptr_store_rlx(&out[got++], lo);
-    return got;
-}
-
-/* Up to n stacks of class k, one at least. The caller has a promise of each, and so there is one
- * (I3): in a list, to be cut, or in sysmon's hands for a moment. Returns how many. */
-static size_t gor__stacks_get(int k, gor__aptr *out, size_t n)
+/* A stack of class k. The caller has a promise, and so there is one (I3): in a list, to be cut, or
+ * for a moment in the hands of sysmon or of who cuts. */
+static char *gor__stack_get(int k)
 {
     gor__stack_class *cls = &gor__stacks.cls[k];
     size_t size = GOR__MIN_STACK_SIZE << k;
     for (;;) {
         gor__cold *empty = NULL;
-        char *cold = NULL, *cut = NULL;
-        size_t got;
+        size_t n = 0;
+        char *lo;
         gor__lock_stacks();
-        got = gor__stacks_pop_locked(cls, size, out, n);
-        if (!got)
-            cold = gor__stack_warm_locked(cls, &empty);
-        if (!got && !cold)
-            cut = gor__stacks_cut_locked(cls, size, &n);
+        lo = gor__stack_pop_locked(cls, size);
+        if (!lo)
+            lo = gor__stack_warm_locked(cls, &empty);
+        if (!lo)
+            lo = gor__stacks_cut_locked(cls, size, &n);
         gor__unlock_stacks();
         gor__free(empty, sizeof *empty);
-        if (got)
-            return got;
-        if (cold) {
-            gor__aptr_store_rlx(out, cold);
-            return 1;
-        }
-        if (cut) {
-            gor__stacks_guard(cut, size, out, n);
-            return n;
-        }
+        if (lo)
+            return n ? gor__stacks_begin(cls, size, lo, n) : lo;
         gor__os_yield();
     }
-}
-
-static char *gor__stack_get(int k)
-{
-    gor__aptr lo;
-    gor__stacks_get(k, &lo, 1);
-    return (char *)gor__aptr_load_rlx(&lo);
 }
 
 /* Is the stack at lo, the nth that is put in a list, used below its first page? Few are asked, but
@@ -401,25 +385,14 @@ static void gor__stack_trim(char *lo, int k, uint32_t nth)
         gor__os_decommit(gor__stack_lo(lo) + page, size - 2 * page);
 }
 
-/* n stacks go to the list of class k. */
-static void gor__stacks_put(int k, const gor__aptr *lo, uint32_t n)
-{
-    gor__stack_class *cls = &gor__stacks.cls[k];
-    uint32_t nth = gor__au32_count(&cls->n_put, n);
-    for (uint32_t i = 0; i < n; i++)
-        gor__stack_trim((char *)gor__aptr_load_rlx(&lo[i]), k, nth + i);
-    gor__lock_stacks();
-    for (uint32_t i = 0; i < n; i++)
-        gor__stack_push_locked(cls, GOR__MIN_STACK_SIZE << k,
-                               (char *)gor__aptr_load_rlx(&lo[i]));
-    gor__unlock_stacks();
-}
-
+/* Give a stack back to its class. */
 static void gor__stack_put(char *lo, int k)
 {
-    gor__aptr one;
-    gor__aptr_store_rlx(&one, lo);
-    gor__stacks_put(k, &one, 1);
+    gor__stack_class *cls = &gor__stacks.cls[k];
+    gor__stack_trim(lo, k, gor__au32_count(&cls->n_put, 1));
+    gor__lock_stacks();
+    gor__stack_push_locked(cls, GOR__MIN_STACK_SIZE << k, lo);
+    gor__unlock_stacks();
 }
 
 /* All pages of a listed stack go back, but a canary's. */
@@ -499,8 +472,9 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__stacks.light_guards = may_install &&
                                gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
-    gor__stacks.each = gor__stacks.light_guards && may_guard && !strict &&
-                       gor__os_guard_each(probe, gor__stacks.page_size, 0, 1);
+    gor__au32_store_rlx(&gor__stacks.each,
+                        gor__stacks.light_guards && may_guard && !strict &&
+                        gor__os_guard_each((char *)probe, gor__stacks.page_size, 0, 1));
     gor__os_release(probe, gor__stacks.page_size);
 }
 

@@ -8,6 +8,9 @@
 #define MADV_GUARD_INSTALL 102                 /* Linux 6.13 */
 #define MADV_GUARD_REMOVE  103
 #endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise (-1)
+#endif
 #ifndef PIDFD_SELF_THREAD
 #define PIDFD_SELF_THREAD (-10000)             /* 6.15 */
 #endif
@@ -216,17 +219,15 @@ static int gor__os_guard(void *p, size_t size, bool light)
 #define GOR__OS_PIECES 16
 static bool gor__os_guard_each(char *lo, size_t size, size_t stride, size_t n)
 {
-    long done = -1;
-#ifdef SYS_process_madvise
     struct iovec piece[GOR__OS_PIECES];
     int saved = gor__os_errno();
+    long done;
     for (size_t i = 0; i < n; i++) {
         piece[i].iov_base = lo + i * stride;
         piece[i].iov_len = size;
     }
     done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, piece, n, MADV_GUARD_INSTALL, 0);
     gor__os_set_errno(saved);
-#endif
     return done == (long)(n * size);
 }
 

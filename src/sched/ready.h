@@ -467,6 +467,39 @@ GOR__INLINE void gor__g_put(gor__p *p, gor__g *g)
 
 #define GOR__STACKS_FEW 8              /* that a P keeps at first, and may always keep         */
 
+/* Half of what p may keep comes from the list, and is there when the next ones are wanted. The
+ * stack for now. */
+static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
+{
+    uint32_t n = 0, most = gor__au32_load_rlx(&p->stacks_cap) / 2;
+    char *lo = NULL;
+    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
+        return gor__stack_get(k);
+    gor__lock_stacks();
+    while (n < most &&
+           (lo = gor__stack_pop_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k)) != NULL)
+        gor__aptr_store_rlx(&p->stacks[n++], lo);
+    gor__unlock_stacks();
+    if (n == 0)
+        return gor__stack_get(k);
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
+}
+
+static char *gor__stack_take(gor__p *p, int k)
+{
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
+    char *lo;
+    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
+        return gor__stack_take_slow(p, k);
+    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
+    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
+    for (; at + 1 < n; at++)
+        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
+    gor__au32_store_rlx(&p->n_stacks, n - 1);
+    return lo;
+}
+
 /* How many stacks a P may keep: nobody looks how deep they are used ([stack] I2), so all Ps
  * together no more than a list that is not long, or a few each; but what it was once promised it
  * may keep, when gor_procs makes more of them. */
@@ -490,43 +523,21 @@ static bool gor__stack_keep_more(gor__p *p)
     return true;
 }
 
-/* Half of what p may keep comes from the list at most, and is there when the next ones are wanted.
- * The stack for now. */
-static GOR__NOINLINE char *gor__stack_take_slow(gor__p *p, int k)
-{
-    size_t n;
-    if (k != gor__rt.stack_class || GOR__STACK_QUARANTINE > 0)
-        return gor__stack_get(k);
-    if (gor__stacks.each)
-        gor__stack_keep_more(p);
-    n = gor__au32_load_rlx(&p->stacks_cap) / 2;
-    n = gor__stacks_get(k, p->stacks, n ? n : 1);
-    gor__au32_store_rlx(&p->n_stacks, (uint32_t)n - 1);
-    return (char *)gor__aptr_load_rlx(&p->stacks[n - 1]);
-}
-
-static char *gor__stack_take(gor__p *p, int k)
-{
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks), at;
-    char *lo;
-    if (k != gor__rt.stack_class || n <= GOR__STACK_QUARANTINE)
-        return gor__stack_take_slow(p, k);
-    at = GOR__STACK_QUARANTINE ? 0 : n - 1;        /* the warmest, or the longest rested */
-    lo = (char *)gor__aptr_load_rlx(&p->stacks[at]);
-    for (; at + 1 < n; at++)
-        gor__aptr_store_rlx(&p->stacks[at], gor__aptr_load_rlx(&p->stacks[at + 1]));
-    gor__au32_store_rlx(&p->n_stacks, n - 1);
-    return lo;
-}
-
 /* Half of what p keeps, the coldest, go to the list. False: too few to do so, or they rest. */
 static bool gor__stack_spill(gor__p *p)
 {
     int k = gor__rt.stack_class;
-    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2;
+    uint32_t n = gor__au32_load_rlx(&p->n_stacks), half = n / 2, nth;
     if (half == 0 || GOR__STACK_QUARANTINE > 0)
         return false;
-    gor__stacks_put(k, p->stacks, half);
+    nth = gor__au32_count(&gor__stacks.cls[k].n_put, half);
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_trim((char *)gor__aptr_load_rlx(&p->stacks[i]), k, nth + i);
+    gor__lock_stacks();
+    for (uint32_t i = 0; i < half; i++)
+        gor__stack_push_locked(&gor__stacks.cls[k], GOR__MIN_STACK_SIZE << k,
+                               (char *)gor__aptr_load_rlx(&p->stacks[i]));
+    gor__unlock_stacks();
     for (uint32_t i = half; i < n; i++)
         gor__aptr_store_rlx(&p->stacks[i - half], gor__aptr_load_rlx(&p->stacks[i]));
     gor__au32_store_rlx(&p->n_stacks, n - half);

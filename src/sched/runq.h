@@ -64,7 +64,7 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
     __builtin_prefetch(g);
     __builtin_prefetch(&g->fn);                /* it may begin, */
-    __builtin_prefetch(&g->extra);             /* or end        */
+    __builtin_prefetch(&g->done_arg);          /* or end        */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
     for (uintptr_t i = 0; i < 3; i++)
         __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
