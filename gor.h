@@ -4199,7 +4199,7 @@ static struct {
     bool             light_guards;     /* MADV_GUARD_INSTALL works                 */
     bool             no_guards;        /* GORDEBUG=noguard=1                       */
     bool             strict;           /* open stacks page by page: I4             */
-    gor__au32        each;             /* light guards of some stacks at once work */
+    gor__au32        each;             /* some stacks are guarded at once          */
     gor__au32        unguarded;        /* some stack has no guard: check canaries  */
     gor__au32        exhausted;        /* the last attempt to map a chunk failed   */
 } gor__stacks;
@@ -4426,22 +4426,23 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
 }
 
 /* Guard n stacks that were cut just now, from lo on, and list all but the lowest, which is
- * returned. They are tagged where a guard cannot be had. A system that refuses many at once is not
+ * returned. They are tagged where a guard cannot be had. A system that refuses some at once is not
  * asked again. */
 static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
     char *tagged[GOR__OS_PIECES];
-    bool guarded = n > 1 && gor__os_guard_each(lo, gor__stacks.page_size, size, n);
-    if (n > 1 && !guarded)
+    bool guarded;
+    if (n == 1)
+        return gor__stack_guard(lo);
+    guarded = gor__os_guard_each(lo, gor__stacks.page_size, size, n);
+    if (!guarded)
         gor__au32_store_rlx(&gor__stacks.each, 0);
     for (size_t i = 0; i < n; i++)
         tagged[i] = guarded ? lo + i * size : gor__stack_guard(lo + i * size);
-    if (n > 1) {
-        gor__lock_stacks();
-        while (n > 1)
-            gor__stack_push_locked(cls, size, tagged[--n]);
-        gor__unlock_stacks();
-    }
+    gor__lock_stacks();
+    while (n > 1)
+        gor__stack_push_locked(cls, size, tagged[--n]);
+    gor__unlock_stacks();
     return tagged[0];
 }
 
@@ -4584,9 +4585,7 @@ static void gor__stacks_init(bool may_install, bool may_guard, bool strict)
     gor__stacks.light_guards = may_install &&
                                gor__os_guard(probe, gor__stacks.page_size, true) == 0 &&
                                gor__os_faults(probe);
-    gor__au32_store_rlx(&gor__stacks.each,
-                        gor__stacks.light_guards && may_guard && !strict &&
-                        gor__os_guard_each((char *)probe, gor__stacks.page_size, 0, 1));
+    gor__au32_store_rlx(&gor__stacks.each, gor__stacks.light_guards && may_guard && !strict);
     gor__os_release(probe, gor__stacks.page_size);
 }
 
@@ -7994,6 +7993,16 @@ GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
     return g->site ? g->site : "";
 }
 
+/* g's context, with a reference to it that is g's from now on. */
+GOR__INLINE void gor__g_set_ctx(gor__g *g, gor__cancel *ctx)
+{
+    g->ctx = ctx;
+    if (GOR__LIKELY(!ctx))
+        return;
+    g->ctx_held = ctx;
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+}
+
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
 GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
@@ -8017,11 +8026,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done = s->done;
     g->done_arg = s->done_arg;
     g->err = 0;
-    g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL)) {
-        g->ctx_held = gor__cancel_retain(ctx);
-        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
-    }
+    gor__g_set_ctx(g, ctx ? gor__cancel_retain(ctx) : NULL);
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }
@@ -8175,9 +8180,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->arg = t;
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
-    g->ctx = (gor__cancel *)t->ctx;
-    g->ctx_held = g->ctx;                          /* with the reference */
-    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    gor__g_set_ctx(g, (gor__cancel *)t->ctx);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }

@@ -121,6 +121,16 @@ GOR__NO_TSAN static const char *gor__g_name(const gor__g *g)
     return g->site ? g->site : "";
 }
 
+/* g's context, with a reference to it that is g's from now on. */
+GOR__INLINE void gor__g_set_ctx(gor__g *g, gor__cancel *ctx)
+{
+    g->ctx = ctx;
+    if (GOR__LIKELY(!ctx))
+        return;
+    g->ctx_held = ctx;
+    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+}
+
 /* Fill in a dead G. 0, or -ENOMEM with nothing left behind in it. */
 GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t traits)
 {
@@ -144,11 +154,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
     g->done = s->done;
     g->done_arg = s->done_arg;
     g->err = 0;
-    g->ctx = ctx;
-    if (GOR__UNLIKELY(ctx != NULL)) {
-        g->ctx_held = gor__cancel_retain(ctx);
-        gor__g_add_trait(g, GOR__TRAIT_ESTATE);
-    }
+    gor__g_set_ctx(g, ctx ? gor__cancel_retain(ctx) : NULL);
     gor__au32_store_rlx(&g->why, GOR__WHY_NONE);
     return 0;
 }

@@ -101,9 +101,7 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
     g->arg = t;
     g->done = t->finish;                           /* however it ends */
     g->done_arg = t;
-    g->ctx = (gor__cancel *)t->ctx;
-    g->ctx_held = g->ctx;                          /* with the reference */
-    gor__g_add_trait(g, GOR__TRAIT_ESTATE);
+    gor__g_set_ctx(g, (gor__cancel *)t->ctx);
     gor__au32_store_rel(&g->state, GOR__RUNNABLE);
     return g;
 }
