@@ -5330,16 +5330,21 @@ static void gor__heap_add(gor__timers *h, gor__timer_entry e)
     gor__due_measure(h);
 }
 
+/* Put e at i, which is vacant, or where it belongs from there. */
+static void gor__heap_put(gor__timers *h, uint32_t i, gor__timer_entry e)
+{
+    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > e.when)
+        gor__heap_up(h, i, e);
+    else
+        gor__heap_down(h, i, e);
+}
+
 static void gor__heap_remove(gor__timers *h, uint32_t i)
 {
     gor__timer_entry last = h->heap[--h->n];
     gor__due_measure(h);
-    if (i == h->n)
-        return;
-    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
-        gor__heap_up(h, i, last);
-    else
-        gor__heap_down(h, i, last);
+    if (i != h->n)
+        gor__heap_put(h, i, last);
 }
 
 /* -- the line ------------------------------------------------------------------------------ */
@@ -5447,26 +5452,30 @@ static bool gor__line_nearly_suits(const gor__timers *h, int64_t when)
            gor__line_at(h, h->tail - 1 - GOR__STRAYS)->when <= when;
 }
 
-/* e is due before the last in the line. Now and then, if only a few there are later, they make way:
- * so those do not keep all others out of the line for as long as they are. */
-static GOR__NOINLINE void gor__due_add_early(gor__timers *h, gor__timer_entry e)
+/* One that is due before the last in the line is to go there. Now and then, if only a few there are
+ * later, they make way: so those do not keep all others out of the line for as long as they are.
+ * True: now it suits. */
+static GOR__NOINLINE bool gor__line_make_way(gor__timers *h, int64_t when)
 {
-    if (++h->early % GOR__EARLY == 0 && gor__line_nearly_suits(h, e.when))
-        while (!gor__line_suits(h, e.when))
+    if (++h->early % GOR__EARLY == 0 && gor__line_nearly_suits(h, when))
+        while (!gor__line_suits(h, when))
             gor__line_drop_last(h);
-    if (gor__line_suits(h, e.when))
-        gor__line_append(h, e);
-    else
-        gor__heap_add(h, e);
+    return gor__line_suits(h, when);
+}
+
+/* Is the line the place for what is due then? */
+GOR__INLINE bool gor__line_takes(gor__timers *h, int64_t when)
+{
+    return GOR__LIKELY(gor__line_suits(h, when)) || gor__line_make_way(h, when);
 }
 
 /* There is room. */
 GOR__INLINE void gor__due_add(gor__timers *h, gor__timer_entry e)
 {
-    if (GOR__LIKELY(gor__line_suits(h, e.when)))
+    if (gor__line_takes(h, e.when))
         gor__line_append(h, e);
     else
-        gor__due_add_early(h, e);
+        gor__heap_add(h, e);
 }
 
 /* Use this memory, of a bigger cap, from now on. Returns the one until now, to be freed. */
@@ -5502,6 +5511,20 @@ static bool gor__due_make_room(gor__timers *h)
     if (!gor__due_has_room(h) && h->gaps > h->cap / 2)
         gor__line_close_up(h);
     return gor__due_has_room(h);
+}
+
+/* A timer that is in h is due at e.when from now on. False: no room; it stays as it was. */
+static bool gor__due_change(gor__timers *h, gor__timer_entry e)
+{
+    if (!(e.timer->index & GOR__IN_LINE) && !gor__line_takes(h, e.when)) {
+        gor__heap_put(h, e.timer->index, e);
+        return true;
+    }
+    if (!gor__due_make_room(h))
+        return false;
+    gor__due_remove(h, e.timer);
+    gor__due_add(h, e);
+    return true;
 }
 
 /* ==== [window] plain loads and stores that others can wait for ===================================
@@ -5897,6 +5920,24 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
         rc = gor__timers_grow_locked(h);
     gor__timers_unlock(h);
     return added ? 0 : -ENOMEM;
+}
+
+/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room where it
+ * belongs now. *soonest: it is the first. */
+static bool gor__timer_change(gor__timers *h, gor_timer *t, int64_t when, bool *soonest)
+{
+    gor__timer_entry e = { when, t };
+    bool ours;
+    gor__timers_lock(h);
+    gor__note_use(&h->own, gor__own_word(gor__self()));
+    ours = gor__aptr_load_rlx(&t->owner) == h && gor__due_change(h, e);
+    if (ours) {
+        *soonest = when < gor__ai64_load_rlx(&h->first);
+        t->when = when;
+        gor__timers_publish(h);
+    }
+    gor__timers_unlock(h);
+    return ours;
 }
 
 /* Take t out of where it is. True if it was anywhere. Any thread. */
@@ -13654,14 +13695,39 @@ bool gor_timer_stop(gor_timer *t)
     return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
-bool gor_timer_reset(gor_timer *t, int64_t ns)
+/* Set t anew, if it is pending on the P of m. False: it is not, or nothing is pending any more. */
+static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__enter();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    bool soonest = false;
+    int64_t when;
+    if (!p || gor__aptr_load_acq(&t->owner) != &p->timers ||           /* acq t.owner */
+        gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return false;
+    ns = ns > 0 ? ns : 0;
+    when = gor__due_in(ns);
+    if (!gor__timer_change(&p->timers, t, when, &soonest))
+        return false;
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return true;
+}
+
+/* The same, wherever it is pending, or if it is not. True: it was pending. */
+static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
+{
     bool pending = gor__timer_claim(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
     else
         gor__aptr_store_rel(&t->owner, NULL);
+    return pending;
+}
+
+bool gor_timer_reset(gor_timer *t, int64_t ns)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_change_here(m, t, ns) || gor__timer_set_anew(t, ns);
     gor__leave(m);
     return pending;
 }

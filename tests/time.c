@@ -262,6 +262,8 @@ static void race_with_timer(void *p)
             n_stopped++;
         }
         n_started++;
+        for (int more = i % 4; more > 1; more--, n_started++)  /* most often it is pending */
+            n_stopped += gor_timer_reset(&a->timer, ns + more * GOR_US);
         int64_t pause = (int64_t)(test_random_r(&rng) % 60) * GOR_US;
         if (i % 3 == 0)
             for (int64_t t = gor_now() + pause; gor_now() < t;)
@@ -442,6 +444,18 @@ static void due_del(struct due *d, int i)
     OK(!is_pending(d, i));
 }
 
+/* Without room where it would belong, it stays as it was. */
+static void due_change(struct due *d, int i, int64_t when)
+{
+    int64_t was = d->timer[i].when;
+    bool soonest = false, is_first = when < gor__ai64_load_acq(&d->h.first);
+    bool changed = gor__timer_change(&d->h, &d->timer[i], when, &soonest);
+    IS(d->timer[i].when, changed ? when : was);
+    OK(changed || !gor__due_has_room(&d->h));
+    IS(soonest, changed && is_first);
+    OK(is_pending(d, i));
+}
+
 /* The earliest of those that are pending, found by looking at all. */
 static int64_t due_first(const struct due *d)
 {
@@ -474,7 +488,7 @@ static int64_t due_at(int kind, int64_t now)
     }
 }
 
-/* One started, one stopped, or the first one taken out, again and again. The places in the line
+/* One started, changed or stopped, or the first one taken out, again and again. The places in the line
  * begin where their numbers wrap. */
 static void due_at_random(int kind, uint32_t at)
 {
@@ -483,6 +497,8 @@ static void due_at_random(int kind, uint32_t at)
         int i = (int)(test_random() % N_DUE);
         if (!is_pending(d, i))
             due_add(d, i, due_at(kind, now));
+        else if (test_random() % 2)
+            due_change(d, i, due_at(kind, now));
         else if (now % 3 == 0)
             due_del(d, i);
         else
@@ -494,13 +510,31 @@ static void due_at_random(int kind, uint32_t at)
     due_free(d);
 }
 
-TESTF(the_first_timer_is_known_in_whatever_order_they_start_and_stop)
+TESTF(the_first_timer_is_known_in_whatever_order_they_start_change_and_stop)
 {
     for (int kind = 0; kind < 5; kind++) {
         due_at_random(kind, 0);
         due_at_random(kind, UINT32_MAX - 100);
         due_at_random(kind, UINT32_MAX / 2 - 100);
     }
+}
+
+/* As a server does that puts a connection's timeout off at each request. */
+TESTF(timers_that_are_put_off_in_turn_take_no_room_and_go_to_the_line)
+{
+    enum { N = 40 };                               /* not so few that the first stray is one in 64 */
+    struct due *d = due_new(0);
+    due_add(d, 0, 1000000);                        /* one that is later than all others */
+    for (int i = 1; i < N; i++)
+        due_add(d, i, N - i);                      /* so these are in the heap */
+    for (int i = 0; i < 10000; i++) {
+        due_change(d, 1 + i % (N - 1), 100 + i);
+        IS(gor__check_timers(&d->h), 0);
+    }
+    IS(d->h.cap, GOR__TIMERS_CAP);
+    OK(d->h.n <= 1);
+    IS(gor__timers_n(&d->h), N);
+    due_free(d);
 }
 
 TESTF(timers_that_move_to_another_processor_keep_their_order)

@@ -90,16 +90,21 @@ static void gor__heap_add(gor__timers *h, gor__timer_entry e)
     gor__due_measure(h);
 }
 
+/* Put e at i, which is vacant, or where it belongs from there. */
+static void gor__heap_put(gor__timers *h, uint32_t i, gor__timer_entry e)
+{
+    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > e.when)
+        gor__heap_up(h, i, e);
+    else
+        gor__heap_down(h, i, e);
+}
+
 static void gor__heap_remove(gor__timers *h, uint32_t i)
 {
     gor__timer_entry last = h->heap[--h->n];
     gor__due_measure(h);
-    if (i == h->n)
-        return;
-    if (i > 0 && h->heap[(i - 1) / GOR__HEAP_ARITY].when > last.when)
-        gor__heap_up(h, i, last);
-    else
-        gor__heap_down(h, i, last);
+    if (i != h->n)
+        gor__heap_put(h, i, last);
 }
 
 /* -- the line ------------------------------------------------------------------------------ */
@@ -207,26 +212,30 @@ static bool gor__line_nearly_suits(const gor__timers *h, int64_t when)
            gor__line_at(h, h->tail - 1 - GOR__STRAYS)->when <= when;
 }
 
-/* e is due before the last in the line. Now and then, if only a few there are later, they make way:
- * so those do not keep all others out of the line for as long as they are. */
-static GOR__NOINLINE void gor__due_add_early(gor__timers *h, gor__timer_entry e)
+/* One that is due before the last in the line is to go there. Now and then, if only a few there are
+ * later, they make way: so those do not keep all others out of the line for as long as they are.
+ * True: now it suits. */
+static GOR__NOINLINE bool gor__line_make_way(gor__timers *h, int64_t when)
 {
-    if (++h->early % GOR__EARLY == 0 && gor__line_nearly_suits(h, e.when))
-        while (!gor__line_suits(h, e.when))
+    if (++h->early % GOR__EARLY == 0 && gor__line_nearly_suits(h, when))
+        while (!gor__line_suits(h, when))
             gor__line_drop_last(h);
-    if (gor__line_suits(h, e.when))
-        gor__line_append(h, e);
-    else
-        gor__heap_add(h, e);
+    return gor__line_suits(h, when);
+}
+
+/* Is the line the place for what is due then? */
+GOR__INLINE bool gor__line_takes(gor__timers *h, int64_t when)
+{
+    return GOR__LIKELY(gor__line_suits(h, when)) || gor__line_make_way(h, when);
 }
 
 /* There is room. */
 GOR__INLINE void gor__due_add(gor__timers *h, gor__timer_entry e)
 {
-    if (GOR__LIKELY(gor__line_suits(h, e.when)))
+    if (gor__line_takes(h, e.when))
         gor__line_append(h, e);
     else
-        gor__due_add_early(h, e);
+        gor__heap_add(h, e);
 }
 
 /* Use this memory, of a bigger cap, from now on. Returns the one until now, to be freed. */
@@ -262,4 +271,18 @@ static bool gor__due_make_room(gor__timers *h)
     if (!gor__due_has_room(h) && h->gaps > h->cap / 2)
         gor__line_close_up(h);
     return gor__due_has_room(h);
+}
+
+/* A timer that is in h is due at e.when from now on. False: no room; it stays as it was. */
+static bool gor__due_change(gor__timers *h, gor__timer_entry e)
+{
+    if (!(e.timer->index & GOR__IN_LINE) && !gor__line_takes(h, e.when)) {
+        gor__heap_put(h, e.timer->index, e);
+        return true;
+    }
+    if (!gor__due_make_room(h))
+        return false;
+    gor__due_remove(h, e.timer);
+    gor__due_add(h, e);
+    return true;
 }

@@ -138,6 +138,24 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
     return added ? 0 : -ENOMEM;
 }
 
+/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room where it
+ * belongs now. *soonest: it is the first. */
+static bool gor__timer_change(gor__timers *h, gor_timer *t, int64_t when, bool *soonest)
+{
+    gor__timer_entry e = { when, t };
+    bool ours;
+    gor__timers_lock(h);
+    gor__note_use(&h->own, gor__own_word(gor__self()));
+    ours = gor__aptr_load_rlx(&t->owner) == h && gor__due_change(h, e);
+    if (ours) {
+        *soonest = when < gor__ai64_load_rlx(&h->first);
+        t->when = when;
+        gor__timers_publish(h);
+    }
+    gor__timers_unlock(h);
+    return ours;
+}
+
 /* Take t out of where it is. True if it was anywhere. Any thread. */
 static bool gor__timer_del(gor_timer *t)
 {

@@ -192,14 +192,39 @@ bool gor_timer_stop(gor_timer *t)
     return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
-bool gor_timer_reset(gor_timer *t, int64_t ns)
+/* Set t anew, if it is pending on the P of m. False: it is not, or nothing is pending any more. */
+static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__enter();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    bool soonest = false;
+    int64_t when;
+    if (!p || gor__aptr_load_acq(&t->owner) != &p->timers ||           /* acq t.owner */
+        gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+        return false;
+    ns = ns > 0 ? ns : 0;
+    when = gor__due_in(ns);
+    if (!gor__timer_change(&p->timers, t, when, &soonest))
+        return false;
+    if (soonest && !gor__timer_is_far(when, ns))
+        gor__timer_tell(when);
+    return true;
+}
+
+/* The same, wherever it is pending, or if it is not. True: it was pending. */
+static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
+{
     bool pending = gor__timer_claim(t);
     if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
         gor__timer_set(t, ns);
     else
         gor__aptr_store_rel(&t->owner, NULL);
+    return pending;
+}
+
+bool gor_timer_reset(gor_timer *t, int64_t ns)
+{
+    gor__m *m = gor__enter();
+    bool pending = gor__timer_change_here(m, t, ns) || gor__timer_set_anew(t, ns);
     gor__leave(m);
     return pending;
 }
