@@ -2547,7 +2547,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 /* ==== [aarch64] AAPCS64 =================================================================== */
 #if defined(__aarch64__)
 
-#define GOR__ARCH_TICKS 256
+#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us and more */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -2748,6 +2748,14 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
+/* 24 MHz to 1 GHz, and what there is between. */
+GOR__INLINE uint64_t gor__arch_ticks_hz(void)
+{
+    uint64_t hz;
+    __asm__("mrs %0,cntfrq_el0" : "=r"(hz));
+    return hz;
+}
+
 /* In assembly, so that it is a call to the compiler: a system call clears what SVE has beyond the
  * registers of a call, which an asm statement would be taken to keep. */
 GOR_API long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
@@ -2773,8 +2781,7 @@ __asm__(
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
 static bool gor__arch_ticks_steady(void)
 {
-    uint64_t hz, finest = UINT64_MAX, last = gor__arch_ticks();
-    __asm__ volatile("mrs %0,cntfrq_el0" : "=r"(hz));
+    uint64_t finest = UINT64_MAX, last = gor__arch_ticks();
     for (int steps = 0, reads = 0; steps < 8 && reads < 10000; reads++) {
         uint64_t now = gor__arch_ticks();
         if (now == last)
@@ -2783,10 +2790,16 @@ static bool gor__arch_ticks_steady(void)
         last = now;
         steps++;
     }
-    return finest <= hz / 5000000;
+    return finest <= gor__arch_ticks_hz() / 5000000;
 }
 
-static bool gor__arch_shadow_stack(void) { return false; }
+/* chkfeat, a no-op where there is none: it clears the bits of the features that are in force. */
+static bool gor__arch_shadow_stack(void)
+{
+    uint64_t off;
+    __asm__ volatile("mov x16,#1\n\thint #40\n\tmov %0,x16" : "=r"(off) : : "x16");
+    return off == 0;
+}
 
 /* -- a signal's context ------------------------------------------------------------------------
  * The kernel's frame is a siginfo, the context with records of floating-point state, and, if those
@@ -3731,6 +3744,8 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
+#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter so much sooner     */
+                                               /* than a load that comes before that is over     */
 #define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
                                                /* it took is the error of all answers by it      */
 
@@ -3786,7 +3801,8 @@ static bool gor__clock_agrees(uint64_t rate, uint64_t ticks, int64_t ns)
 {
     int64_t said = (int64_t)(gor__au64_load_rlx(&gor__clock.at) + gor__clock_ns(ticks, rate));
     int64_t passed = ns - gor__clock.ns;
-    return said >= ns - GOR__CLOCK_READ_NS && said <= ns + passed / 256 + GOR__CLOCK_READ_NS;
+    return said >= ns - GOR__CLOCK_READ_NS &&
+           said <= ns + passed / 256 + GOR__CLOCK_AHEAD_NS + GOR__CLOCK_READ_NS;
 }
 
 /* Answer by this reading from now on. Busy. */
@@ -3798,7 +3814,7 @@ static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
     gor__au64_store_rlx(&gor__clock.rate, rate);
     gor__au64_store_rlx(&gor__clock.span, span);
     gor__au64_store_rlx(&gor__clock.at,            /* and a tick, which may just be over */
-                        (uint64_t)ns + 1 + (rate >> GOR__CLOCK_SHIFT) -
+                        (uint64_t)ns + GOR__CLOCK_AHEAD_NS + (rate >> GOR__CLOCK_SHIFT) -
                         gor__clock_ns(ticks, rate));
     gor__au64_store_rel(&gor__clock.until, ticks + span);   /* rel clock.until: all these */
 }
@@ -5049,6 +5065,12 @@ static struct {
 } gor__up;
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
+
+/* Is there a runtime, with all that its start has set? It ends after each call that has begun. */
+GOR__INLINE bool gor__is_on(void)
+{
+    return gor__au32_load_acq(&gor__rt.running) == GOR__ON;        /* acq rt.running */
+}
 
 static gor__cancel *gor__cancel_retain(gor__cancel *c)
 {
@@ -6396,7 +6418,8 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
+/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself, if the loads
+ * below are _sc (ARM64 without LSE). */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))
@@ -8089,7 +8112,7 @@ GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
     uint32_t traits;
     gor__g *g;
     int rc;
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.running) != GOR__ON))
+    if (GOR__UNLIKELY(!gor__is_on()))
         return -ESRCH;
     if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
         return -EINVAL;
@@ -9583,7 +9606,7 @@ static GOR__NOINLINE void gor__foreign_enter(void)
 {
     gor__foreign_in();
     gor__packs_hear();                             /* asked for meanwhile, perhaps */
-    if (gor__au32_load_sc(&gor__settled) == 0)
+    if (gor__au32_load_sc(&gor__settled) == 0)     /* sc: no later load comes before foreign_in */
         gor__go_shared();
 }
 
@@ -10395,7 +10418,7 @@ static int gor__poll_need(void)
 {
     if (GOR__LIKELY(gor__au32_load_acq(&gor__rt.poller)))
         return 0;
-    return gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? gor__poll_open() : -ESRCH;
+    return gor__is_on() ? gor__poll_open() : -ESRCH;
 }
 
 /* The claimed waits of one event: goroutines go to the end of a list, threads go on at once. */
@@ -11018,7 +11041,7 @@ static GOR__NOINLINE void gor__no_goroutine(const char *call)
 {
     char text[200];
     snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
-             gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
+             gor__is_on() ? "" : ": no runtime is running");
     gor__panic_raise("?", text);
 }
 
@@ -11534,17 +11557,18 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* Is there room, or a value? */
+/* Is there room, or a value? Who looks without the lock looks at `closed` after this, and after the
+ * next: or else an open channel might seem empty that never was, on ARM64. */
 GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
-    size_t n = gor__au64_load_rlx(&c->count);
+    size_t n = gor__au64_load_acq(&c->count);
     return send ? n < c->cap : n > 0;
 }
 
 /* Does anybody wait for a send, or a receive? */
 GOR__INLINE bool gor__chan_awaited(const gor_chan *c, bool send)
 {
-    return gor__wq_first(send ? &c->receivers : &c->senders) != NULL;
+    return gor__aptr_load_acq(send ? &c->receivers.head : &c->senders.head) != NULL;
 }
 
 /* A value that is a word or half of one goes into c, or comes out, if nobody waits. Lock held. */
@@ -11586,7 +11610,7 @@ GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
         return -EAGAIN;
     if (!gor__chan_size_ok(c, v, n))
         return -EMSGSIZE;
-    if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
+    if (!send && c->cap && !gor__chan_has_way(c, false) &&
         !gor__au32_load_acq(&c->closed) && m && !gor__au32_load_rlx(&m->attention))
         return -EAGAIN;                            /* as if we had come a moment ago */
     m = gor__enter();
@@ -12874,7 +12898,8 @@ static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
     return n;
 }
 
-/* A reader that is no goroutine comes, or goes: I5. */
+/* A reader that is no goroutine comes, or goes: I5. Then it swaps the state, and so sees SPREAD:
+ * a look alone might come before this. */
 static void gor__rw_outside(gor_rwmutex *m, bool more)
 {
     uint32_t n;
@@ -13598,13 +13623,13 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
+/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
     ns = ns > 0 ? ns : 0;
     t->when = gor__due_in(ns);
-    rc = gor__timer_begin(t, ns);
+    rc = gor__is_on() ? gor__timer_begin(t, ns) : -ESRCH;
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;
@@ -13628,7 +13653,7 @@ static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(v
     if (!fn)
         return -EINVAL;
     m = gor__enter();
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
+    if (!gor__is_on()) {
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
@@ -13658,8 +13683,7 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
     if (!fn || t->fire || ns <= 0)
         return false;
     if (gor__call_quick(&m) &&
-        GOR__LIKELY(gor__m_p(m) && gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
-                    gor__now_quick(&now))) {
+        GOR__LIKELY(gor__m_p(m) && gor__is_on() && gor__now_quick(&now))) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
         t->when = gor__later(now, ns);
@@ -13695,14 +13719,14 @@ bool gor_timer_stop(gor_timer *t)
     return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
-/* Set t anew, if it is pending on the P of m. False: it is not, or nothing is pending any more. */
-static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
+/* Set t anew, if it is among h, and h are those of m's P. False: it is not, or not any more. */
+static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__timers *h,
+                                                 gor_timer *t, int64_t ns)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool soonest = false;
+    bool soonest;
     int64_t when;
-    if (!p || gor__aptr_load_acq(&t->owner) != &p->timers ||           /* acq t.owner */
-        gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (!p || h != &p->timers || !gor__is_on())
         return false;
     ns = ns > 0 ? ns : 0;
     when = gor__due_in(ns);
@@ -13713,11 +13737,11 @@ static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
     return true;
 }
 
-/* The same, wherever it is pending, or if it is not. True: it was pending. */
-static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
+/* Set t anew, wherever it is pending, or if it is not. True: it was. */
+GOR__INLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
 {
     bool pending = gor__timer_claim(t);
-    if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+    if (t->fire)
         gor__timer_set(t, ns);
     else
         gor__aptr_store_rel(&t->owner, NULL);
@@ -13727,7 +13751,8 @@ static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_change_here(m, t, ns) || gor__timer_set_anew(t, ns);
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    bool pending = (h && gor__timer_change_here(m, h, t, ns)) || gor__timer_set_anew(t, ns);
     gor__leave(m);
     return pending;
 }
@@ -13746,11 +13771,8 @@ static bool gor__after_fire(gor_timer *t, int64_t now)
 
 gor_chan *gor_after(int64_t ns)
 {
-    gor_chan *c;
+    gor_chan *c = gor_chan_new(sizeof(int64_t), 1);
     gor_timer *t;
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
-        return NULL;
-    c = gor_chan_new(sizeof(int64_t), 1);
     gor__enter();
     t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
     if (t) {
@@ -13775,7 +13797,7 @@ gor_chan *gor_after(int64_t ns)
 gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 {
     gor_chan *c;
-    if (period < 1 || gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (period < 1 || !gor__is_on())
         return NULL;
     c = gor_chan_new(sizeof(int64_t), 1);
     if (!c)
@@ -13799,7 +13821,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
-    if (period >= 1 && t->c && gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+    if (period >= 1 && t->c && gor__is_on()) {
         gor__timer_claim(&t->timer);
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
@@ -13939,8 +13961,7 @@ static void gor__ctx_unlink_locked(gor_ctx *c)
 /* Take the functions for afterwards; those of an earlier run are no more. */
 static gor__g *gor__ctx_take_afters(gor_ctx *c)
 {
-    bool ours = gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
-                c->afters_epoch == gor__rt.epoch;
+    bool ours = gor__is_on() && c->afters_epoch == gor__rt.epoch;
     gor__g *list = ours ? c->afters : NULL;
     c->afters = NULL;
     return list;
@@ -14093,8 +14114,7 @@ static bool gor__ctx_claim_timer(gor_ctx *c)
 {
     for (;;) {
         void *owner = gor__aptr_load_acq(&c->timer.owner);             /* acq t.owner: its epoch */
-        if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON ||
-            gor__au32_load_acq(&c->base.err) != 0 ||
+        if (!gor__is_on() || gor__au32_load_acq(&c->base.err) != 0 ||
             gor__au64_load_acq(&c->base.timed) == gor__rt.epoch)
             return false;
         if (owner == &gor__timer_busy) {
@@ -17041,7 +17061,7 @@ int gor_trace_start(const char *path)
     int rc, err = gor__os_errno();
     if (!path)
         return -EINVAL;
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (!gor__is_on())
         return -ESRCH;
     gor_preempt_off();
     rc = gor__trace_try_start(path);
@@ -17613,7 +17633,7 @@ int gor_procs(int n)
 {
     gor__m *m = gor__enter();
     int old = -ESRCH;
-    if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+    if (gor__is_on()) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
         if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
@@ -17733,7 +17753,7 @@ static int gor__boot(const gor_options *o, bool with_main)
         gor__share();
     gor__faults_install();
     gor__preempt_start();
-    gor__au32_store_rel(&gor__rt.running, GOR__ON);
+    gor__au32_store_rel(&gor__rt.running, GOR__ON);      /* rel rt.running */
     return 0;
 }
 
@@ -17982,7 +18002,7 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
         gor__m_loop(m);
         rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
-    if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+    if (m || gor__is_on())
         gor__shut_down(m);
     return rc;
 }
@@ -18008,7 +18028,7 @@ int gor_start(const gor_options *o)
 
 int gor_stop(void)
 {
-    if (gor__self() || (gor__au32_load_acq(&gor__rt.running) == GOR__ON && gor__rt.with_main))
+    if (gor__self() || (gor__is_on() && gor__rt.with_main))
         return -EINVAL;
     if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
         return -ESRCH;
@@ -18042,7 +18062,7 @@ int gor_leaks(int fd)
 
 size_t gor_num_goroutines(void)
 {
-    return gor__au32_load_acq(&gor__rt.running) == GOR__ON ? gor__n_goroutines() : 0;
+    return gor__is_on() ? gor__n_goroutines() : 0;
 }
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
@@ -18059,7 +18079,7 @@ int gor__get_stats(gor_stats *s)
 {
     gor__m *m;
     memset(s, 0, sizeof *s);
-    if (gor__au32_load_acq(&gor__rt.running) != GOR__ON)
+    if (!gor__is_on())
         return -ESRCH;
     m = gor__enter();
     s->goroutines = gor__n_goroutines();

@@ -495,7 +495,8 @@ static void due_at_random(int kind, uint32_t at)
     struct due *d = due_new(at);
     for (int64_t now = 0; now < 4000; now++) {
         int i = (int)(test_random() % N_DUE);
-        if (!is_pending(d, i))
+        bool soonest;
+        if (!is_pending(d, i) && OK(!gor__timer_change(&d->h, &d->timer[i], now, &soonest)))
             due_add(d, i, due_at(kind, now));
         else if (test_random() % 2)
             due_change(d, i, due_at(kind, now));

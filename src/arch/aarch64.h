@@ -1,7 +1,7 @@
 /* ==== [aarch64] AAPCS64 =================================================================== */
 #if defined(__aarch64__)
 
-#define GOR__ARCH_TICKS 256
+#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us and more */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -202,6 +202,14 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
+/* 24 MHz to 1 GHz, and what there is between. */
+GOR__INLINE uint64_t gor__arch_ticks_hz(void)
+{
+    uint64_t hz;
+    __asm__("mrs %0,cntfrq_el0" : "=r"(hz));
+    return hz;
+}
+
 /* In assembly, so that it is a call to the compiler: a system call clears what SVE has beyond the
  * registers of a call, which an asm statement would be taken to keep. */
 GOR_API long gor__arch_syscall(long nr, long a, long b, long c, long d, long e, long f)
@@ -227,8 +235,7 @@ __asm__(
  * the clock is ahead of it within one. The finest step of a few may be a fifth of that. */
 static bool gor__arch_ticks_steady(void)
 {
-    uint64_t hz, finest = UINT64_MAX, last = gor__arch_ticks();
-    __asm__ volatile("mrs %0,cntfrq_el0" : "=r"(hz));
+    uint64_t finest = UINT64_MAX, last = gor__arch_ticks();
     for (int steps = 0, reads = 0; steps < 8 && reads < 10000; reads++) {
         uint64_t now = gor__arch_ticks();
         if (now == last)
@@ -237,10 +244,16 @@ static bool gor__arch_ticks_steady(void)
         last = now;
         steps++;
     }
-    return finest <= hz / 5000000;
+    return finest <= gor__arch_ticks_hz() / 5000000;
 }
 
-static bool gor__arch_shadow_stack(void) { return false; }
+/* chkfeat, a no-op where there is none: it clears the bits of the features that are in force. */
+static bool gor__arch_shadow_stack(void)
+{
+    uint64_t off;
+    __asm__ volatile("mov x16,#1\n\thint #40\n\tmov %0,x16" : "=r"(off) : : "x16");
+    return off == 0;
+}
 
 /* -- a signal's context ------------------------------------------------------------------------
  * The kernel's frame is a siginfo, the context with records of floating-point state, and, if those

@@ -17,6 +17,8 @@
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
+#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter so much sooner     */
+                                               /* than a load that comes before that is over     */
 #define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
                                                /* it took is the error of all answers by it      */
 
@@ -72,7 +74,8 @@ static bool gor__clock_agrees(uint64_t rate, uint64_t ticks, int64_t ns)
 {
     int64_t said = (int64_t)(gor__au64_load_rlx(&gor__clock.at) + gor__clock_ns(ticks, rate));
     int64_t passed = ns - gor__clock.ns;
-    return said >= ns - GOR__CLOCK_READ_NS && said <= ns + passed / 256 + GOR__CLOCK_READ_NS;
+    return said >= ns - GOR__CLOCK_READ_NS &&
+           said <= ns + passed / 256 + GOR__CLOCK_AHEAD_NS + GOR__CLOCK_READ_NS;
 }
 
 /* Answer by this reading from now on. Busy. */
@@ -84,7 +87,7 @@ static void gor__clock_set(uint64_t rate, uint64_t ticks, int64_t ns)
     gor__au64_store_rlx(&gor__clock.rate, rate);
     gor__au64_store_rlx(&gor__clock.span, span);
     gor__au64_store_rlx(&gor__clock.at,            /* and a tick, which may just be over */
-                        (uint64_t)ns + 1 + (rate >> GOR__CLOCK_SHIFT) -
+                        (uint64_t)ns + GOR__CLOCK_AHEAD_NS + (rate >> GOR__CLOCK_SHIFT) -
                         gor__clock_ns(ticks, rate));
     gor__au64_store_rel(&gor__clock.until, ticks + span);   /* rel clock.until: all these */
 }

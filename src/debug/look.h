@@ -24,7 +24,7 @@ int gor_leaks(int fd)
 
 size_t gor_num_goroutines(void)
 {
-    return gor__au32_load_acq(&gor__rt.running) == GOR__ON ? gor__n_goroutines() : 0;
+    return gor__is_on() ? gor__n_goroutines() : 0;
 }
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
@@ -41,7 +41,7 @@ int gor__get_stats(gor_stats *s)
 {
     gor__m *m;
     memset(s, 0, sizeof *s);
-    if (gor__au32_load_acq(&gor__rt.running) != GOR__ON)
+    if (!gor__is_on())
         return -ESRCH;
     m = gor__enter();
     s->goroutines = gor__n_goroutines();

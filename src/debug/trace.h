@@ -197,7 +197,7 @@ int gor_trace_start(const char *path)
     int rc, err = gor__os_errno();
     if (!path)
         return -EINVAL;
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (!gor__is_on())
         return -ESRCH;
     gor_preempt_off();
     rc = gor__trace_try_start(path);

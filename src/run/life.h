@@ -159,7 +159,7 @@ static GOR__NOINLINE void gor__no_goroutine(const char *call)
 {
     char text[200];
     snprintf(text, sizeof text, "%s called outside of a goroutine%s", call,
-             gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? "" : ": no runtime is running");
+             gor__is_on() ? "" : ": no runtime is running");
     gor__panic_raise("?", text);
 }
 

@@ -147,7 +147,7 @@ int gor_procs(int n)
 {
     gor__m *m = gor__enter();
     int old = -ESRCH;
-    if (gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+    if (gor__is_on()) {
         gor__lock_sched();
         old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
         if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
@@ -267,7 +267,7 @@ static int gor__boot(const gor_options *o, bool with_main)
         gor__share();
     gor__faults_install();
     gor__preempt_start();
-    gor__au32_store_rel(&gor__rt.running, GOR__ON);
+    gor__au32_store_rel(&gor__rt.running, GOR__ON);      /* rel rt.running */
     return 0;
 }
 
@@ -516,7 +516,7 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
         gor__m_loop(m);
         rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
-    if (m || gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+    if (m || gor__is_on())
         gor__shut_down(m);
     return rc;
 }
@@ -542,7 +542,7 @@ int gor_start(const gor_options *o)
 
 int gor_stop(void)
 {
-    if (gor__self() || (gor__au32_load_acq(&gor__rt.running) == GOR__ON && gor__rt.with_main))
+    if (gor__self() || (gor__is_on() && gor__rt.with_main))
         return -EINVAL;
     if (!gor__au32_cas(&gor__rt.running, GOR__ON, GOR__ENDING))
         return -ESRCH;

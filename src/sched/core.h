@@ -434,6 +434,12 @@ static struct {
 
 enum gor__run_state { GOR__OFF, GOR__STARTING, GOR__ON, GOR__ENDING };
 
+/* Is there a runtime, with all that its start has set? It ends after each call that has begun. */
+GOR__INLINE bool gor__is_on(void)
+{
+    return gor__au32_load_acq(&gor__rt.running) == GOR__ON;        /* acq rt.running */
+}
+
 static gor__cancel *gor__cancel_retain(gor__cancel *c)
 {
     gor__au32_add(&c->refs, 1);

@@ -185,7 +185,8 @@ static GOR__NOINLINE void gor__wake_p(void)
         gor__p_run(p, true);
 }
 
-/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself. */
+/* I1: call after queueing a G. fenced: that was an exchange, which is a fence itself, if the loads
+ * below are _sc (ARM64 without LSE). */
 GOR__INLINE void gor__submitted_by(bool fenced)
 {
     if (GOR__LIKELY(gor__au32_load_rlx(&gor__shared) == 0))

@@ -297,7 +297,7 @@ static GOR__NOINLINE void gor__foreign_enter(void)
 {
     gor__foreign_in();
     gor__packs_hear();                             /* asked for meanwhile, perhaps */
-    if (gor__au32_load_sc(&gor__settled) == 0)
+    if (gor__au32_load_sc(&gor__settled) == 0)     /* sc: no later load comes before foreign_in */
         gor__go_shared();
 }
 

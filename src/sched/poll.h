@@ -224,7 +224,7 @@ static int gor__poll_need(void)
 {
     if (GOR__LIKELY(gor__au32_load_acq(&gor__rt.poller)))
         return 0;
-    return gor__au32_load_rlx(&gor__rt.running) == GOR__ON ? gor__poll_open() : -ESRCH;
+    return gor__is_on() ? gor__poll_open() : -ESRCH;
 }
 
 /* The claimed waits of one event: goroutines go to the end of a list, threads go on at once. */

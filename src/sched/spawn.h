@@ -176,7 +176,7 @@ GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
     uint32_t traits;
     gor__g *g;
     int rc;
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.running) != GOR__ON))
+    if (GOR__UNLIKELY(!gor__is_on()))
         return -ESRCH;
     if (!s->fn || (s->copy_size && !s->copy) || gor__traits_of(s->attr, &traits) != 0)
         return -EINVAL;

@@ -260,17 +260,18 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* Is there room, or a value? */
+/* Is there room, or a value? Who looks without the lock looks at `closed` after this, and after the
+ * next: or else an open channel might seem empty that never was, on ARM64. */
 GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
-    size_t n = gor__au64_load_rlx(&c->count);
+    size_t n = gor__au64_load_acq(&c->count);
     return send ? n < c->cap : n > 0;
 }
 
 /* Does anybody wait for a send, or a receive? */
 GOR__INLINE bool gor__chan_awaited(const gor_chan *c, bool send)
 {
-    return gor__wq_first(send ? &c->receivers : &c->senders) != NULL;
+    return gor__aptr_load_acq(send ? &c->receivers.head : &c->senders.head) != NULL;
 }
 
 /* A value that is a word or half of one goes into c, or comes out, if nobody waits. Lock held. */
@@ -312,7 +313,7 @@ GOR__INLINE int gor__chan_try_call(gor_chan *c, bool send, void *v, size_t n)
         return -EAGAIN;
     if (!gor__chan_size_ok(c, v, n))
         return -EMSGSIZE;
-    if (!send && gor__au64_load_rlx(&c->count) == 0 && c->cap &&
+    if (!send && c->cap && !gor__chan_has_way(c, false) &&
         !gor__au32_load_acq(&c->closed) && m && !gor__au32_load_rlx(&m->attention))
         return -EAGAIN;                            /* as if we had come a moment ago */
     m = gor__enter();

@@ -51,8 +51,7 @@ static void gor__ctx_unlink_locked(gor_ctx *c)
 /* Take the functions for afterwards; those of an earlier run are no more. */
 static gor__g *gor__ctx_take_afters(gor_ctx *c)
 {
-    bool ours = gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
-                c->afters_epoch == gor__rt.epoch;
+    bool ours = gor__is_on() && c->afters_epoch == gor__rt.epoch;
     gor__g *list = ours ? c->afters : NULL;
     c->afters = NULL;
     return list;
@@ -205,8 +204,7 @@ static bool gor__ctx_claim_timer(gor_ctx *c)
 {
     for (;;) {
         void *owner = gor__aptr_load_acq(&c->timer.owner);             /* acq t.owner: its epoch */
-        if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON ||
-            gor__au32_load_acq(&c->base.err) != 0 ||
+        if (!gor__is_on() || gor__au32_load_acq(&c->base.err) != 0 ||
             gor__au64_load_acq(&c->base.timed) == gor__rt.epoch)
             return false;
         if (owner == &gor__timer_busy) {

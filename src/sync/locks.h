@@ -403,7 +403,8 @@ static uint32_t gor__rw_take_slots(const gor_rwmutex *m)
     return n;
 }
 
-/* A reader that is no goroutine comes, or goes: I5. */
+/* A reader that is no goroutine comes, or goes: I5. Then it swaps the state, and so sees SPREAD:
+ * a look alone might come before this. */
 static void gor__rw_outside(gor_rwmutex *m, bool more)
 {
     uint32_t n;

@@ -95,13 +95,13 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM. */
+/* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
     int rc;
     ns = ns > 0 ? ns : 0;
     t->when = gor__due_in(ns);
-    rc = gor__timer_begin(t, ns);
+    rc = gor__is_on() ? gor__timer_begin(t, ns) : -ESRCH;
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;
@@ -125,7 +125,7 @@ static GOR__NOINLINE int gor__timer_start(gor_timer *t, int64_t ns, void (*fn)(v
     if (!fn)
         return -EINVAL;
     m = gor__enter();
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON) {
+    if (!gor__is_on()) {
         rc = -ESRCH;
     } else {
         gor__timer_claim(t);
@@ -155,8 +155,7 @@ GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(voi
     if (!fn || t->fire || ns <= 0)
         return false;
     if (gor__call_quick(&m) &&
-        GOR__LIKELY(gor__m_p(m) && gor__au32_load_rlx(&gor__rt.running) == GOR__ON &&
-                    gor__now_quick(&now))) {
+        GOR__LIKELY(gor__m_p(m) && gor__is_on() && gor__now_quick(&now))) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
         t->when = gor__later(now, ns);
@@ -192,14 +191,14 @@ bool gor_timer_stop(gor_timer *t)
     return GOR__LIKELY(gor__timer_stop_quick(t)) || gor__timer_stop(t);
 }
 
-/* Set t anew, if it is pending on the P of m. False: it is not, or nothing is pending any more. */
-static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
+/* Set t anew, if it is among h, and h are those of m's P. False: it is not, or not any more. */
+static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__timers *h,
+                                                 gor_timer *t, int64_t ns)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
-    bool soonest = false;
+    bool soonest;
     int64_t when;
-    if (!p || gor__aptr_load_acq(&t->owner) != &p->timers ||           /* acq t.owner */
-        gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (!p || h != &p->timers || !gor__is_on())
         return false;
     ns = ns > 0 ? ns : 0;
     when = gor__due_in(ns);
@@ -210,11 +209,11 @@ static bool gor__timer_change_here(const gor__m *m, gor_timer *t, int64_t ns)
     return true;
 }
 
-/* The same, wherever it is pending, or if it is not. True: it was pending. */
-static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
+/* Set t anew, wherever it is pending, or if it is not. True: it was. */
+GOR__INLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
 {
     bool pending = gor__timer_claim(t);
-    if (t->fire && gor__au32_load_rlx(&gor__rt.running) == GOR__ON)
+    if (t->fire)
         gor__timer_set(t, ns);
     else
         gor__aptr_store_rel(&t->owner, NULL);
@@ -224,7 +223,8 @@ static GOR__NOINLINE bool gor__timer_set_anew(gor_timer *t, int64_t ns)
 bool gor_timer_reset(gor_timer *t, int64_t ns)
 {
     gor__m *m = gor__enter();
-    bool pending = gor__timer_change_here(m, t, ns) || gor__timer_set_anew(t, ns);
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);     /* acq t.owner */
+    bool pending = (h && gor__timer_change_here(m, h, t, ns)) || gor__timer_set_anew(t, ns);
     gor__leave(m);
     return pending;
 }
@@ -243,11 +243,8 @@ static bool gor__after_fire(gor_timer *t, int64_t now)
 
 gor_chan *gor_after(int64_t ns)
 {
-    gor_chan *c;
+    gor_chan *c = gor_chan_new(sizeof(int64_t), 1);
     gor_timer *t;
-    if (gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
-        return NULL;
-    c = gor_chan_new(sizeof(int64_t), 1);
     gor__enter();
     t = c ? (gor_timer *)gor__zalloc(sizeof *t) : NULL;
     if (t) {
@@ -272,7 +269,7 @@ gor_chan *gor_after(int64_t ns)
 gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 {
     gor_chan *c;
-    if (period < 1 || gor__au32_load_rlx(&gor__rt.running) != GOR__ON)
+    if (period < 1 || !gor__is_on())
         return NULL;
     c = gor_chan_new(sizeof(int64_t), 1);
     if (!c)
@@ -296,7 +293,7 @@ gor_chan *gor_ticker_start(gor_ticker *t, int64_t period)
 void gor_ticker_reset(gor_ticker *t, int64_t period)
 {
     gor__m *m = gor__enter();
-    if (period >= 1 && t->c && gor__au32_load_rlx(&gor__rt.running) == GOR__ON) {
+    if (period >= 1 && t->c && gor__is_on()) {
         gor__timer_claim(&t->timer);
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
