@@ -1170,7 +1170,7 @@ typedef struct gor_timer {
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
- * anew. Any thread. Parks: never. */
+ * anew; without the memory for that it leaves it stopped. Any thread. Parks: never. */
 GOR_API bool gor_timer_stop(gor_timer *t);
 GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
 
@@ -2179,7 +2179,7 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
- * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
+ * gor__arch_ticks()           a cheap counter; GOR__ARCH_TICKS of it, no constant, are 1 to 20 us
  * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
  * gor__arch_syscall(nr, a..f) a raw system call of Linux: its result, or a negative errno. errno is
  *                             left alone, and it is no cancellation point
@@ -2547,7 +2547,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 /* ==== [aarch64] AAPCS64 =================================================================== */
 #if defined(__aarch64__)
 
-#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us and more */
+#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us or so */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -2748,7 +2748,7 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
-/* 24 MHz to 1 GHz, and what there is between. */
+/* Some 20 MHz to 1 GHz. */
 GOR__INLINE uint64_t gor__arch_ticks_hz(void)
 {
     uint64_t hz;
@@ -3732,7 +3732,8 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
  *             third of what clock_gettime takes.
  * Invariants  I1 at + ticks * rate is never before the system's time. rate is a thousandth more
  *                than was measured: that covers the error of measuring it, and 500 ppm by which the
- *                kernel may slow down or hurry its clock.
+ *                kernel may slow down or hurry its clock; GOR__CLOCK_AHEAD_NS, that ticks may be
+ *                older than what was read from memory before.
  *             I2 Nobody adds up but in the `span` before `until`: GOR__CLOCK_SPAN_NS after the last
  *                reading. at is stored before until, and read after it, so it is as new, or newer.
  *             I3 Each new reading is compared with what would have been answered. Once they differ
@@ -3744,8 +3745,8 @@ static void gor__os_poll_calm(void) { gor__os_kevent(0, EVFILT_USER, EV_CLEAR, 0
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
-#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter so much sooner     */
-                                               /* than a load that comes before that is over     */
+#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter before an older    */
+                                               /* load is over: so much, at most                 */
 #define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
                                                /* it took is the error of all answers by it      */
 
@@ -4840,7 +4841,7 @@ typedef struct gor__timers {           /* see [due], [timer] */
     uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
     uint32_t gaps;                     /* in the line                                          */
-    uint32_t early;                    /* added that were due before the last in the line      */
+    uint32_t early;                    /* came that were due before the last in the line       */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
 
@@ -5264,8 +5265,8 @@ GOR__INLINE gor__g *gor__gs_take(gor__gstack *s, gor__crate *c)
  * What        Two arrays of {when, timer}. The line: each is due as late as the one before it, or
  *             later; a ring, to whose end most are added, because most programs wait for as long
  *             again and again, and whose head goes first. The heap: all others. The timer knows its
- *             place, so one is added and taken out in O(log n), in the line in O(1), and leaves
- *             nothing behind but, in the middle of the line, a gap, which has no timer.
+ *             place, so one is added, changed and taken out in O(log n), in the line in O(1), and
+ *             leaves nothing behind but, in the middle of the line, a gap, which has no timer.
  * Invariants  D1 heap[i].timer->index == i for all i < n; parent's when <= child's.
  *             D2 line_at(i).timer->index == (i | GOR__IN_LINE) for all from head to tail, but for
  *                gaps; each when >= the one before. There is no gap at head.
@@ -5535,14 +5536,22 @@ static bool gor__due_make_room(gor__timers *h)
     return gor__due_has_room(h);
 }
 
-/* A timer that is in h is due at e.when from now on. False: no room; it stays as it was. */
+/* Would t, taken out, leave a gap, and so its room taken? */
+GOR__INLINE bool gor__due_leaves_gap(const gor__timers *h, const gor_timer *t)
+{
+    return (t->index & GOR__IN_LINE) && t->index != (h->head | GOR__IN_LINE) &&
+           t->index != ((h->tail - 1) | GOR__IN_LINE);
+}
+
+/* A timer that is in h is due at e.when from now on. False: it stays as it was, for there is no
+ * room but by renewal. */
 static bool gor__due_change(gor__timers *h, gor__timer_entry e)
 {
     if (!(e.timer->index & GOR__IN_LINE) && !gor__line_takes(h, e.when)) {
         gor__heap_put(h, e.timer->index, e);
         return true;
     }
-    if (!gor__due_make_room(h))
+    if (gor__due_leaves_gap(h, e.timer) && !gor__due_make_room(h))
         return false;
     gor__due_remove(h, e.timer);
     gor__due_add(h, e);
@@ -5805,7 +5814,7 @@ GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
 }
 
 /* ==== [timer] timers of one P ====================================================================
- * What        Timers start, stop and fire, in the order that [due] keeps.
+ * What        Timers start, change, stop and fire, in the order that [due] keeps.
  * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
  *                that owns it.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
@@ -5944,8 +5953,8 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
     return added ? 0 : -ENOMEM;
 }
 
-/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room where it
- * belongs now. *soonest: it is the first. */
+/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room but by
+ * renewal. *soonest: it is the first. */
 static bool gor__timer_change(gor__timers *h, gor_timer *t, int64_t when, bool *soonest)
 {
     gor__timer_entry e = { when, t };
@@ -11431,14 +11440,14 @@ GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
 {
     size_t n = gor__au64_load_rlx(&c->count);
     gor__value_copy(gor__chan_slot(c, n, size), v, size);
-    gor__au64_store_rlx(&c->count, n + 1);
+    gor__au64_store_rel(&c->count, n + 1);         /* rel chan.count */
 }
 
 GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
     gor__value_copy(v, gor__chan_slot(c, 0, size), size);
     c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
-    gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
+    gor__au64_store_rel(&c->count, gor__au64_load_rlx(&c->count) - 1);  /* rel chan.count */
 }
 
 /* Move one value in or out of c if that can be done now. Lock held.
@@ -11557,11 +11566,11 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* Is there room, or a value? Who looks without the lock looks at `closed` after this, and after the
- * next: or else an open channel might seem empty that never was, on ARM64. */
+/* Is there room, or a value? Without the lock: this, then who waits, then `closed`, each look after
+ * the one before. In another order an open channel might seem empty that was never both. */
 GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
-    size_t n = gor__au64_load_acq(&c->count);
+    size_t n = gor__au64_load_acq(&c->count);      /* acq chan.count */
     return send ? n < c->cap : n > 0;
 }
 
@@ -12680,7 +12689,7 @@ static uint32_t gor__mutex_stay_away(const gor_mutex *m, uint32_t s)
         uint32_t before = s;
         gor__stay_away(gor__arch_ticks(), away);
         s = gor__au32_load_rlx(&m->state);
-        if (away == 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
+        if (away >= 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
             return s;
     }
 }
@@ -13586,6 +13595,7 @@ static GOR__NOINLINE bool gor__timer_claim_shared(gor_timer *t)
     do
         pending |= gor__timer_cancel(t);
     while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    pending |= gor__timer_revoke(t);               /* started and fired before the swap */
     return pending;
 }
 
@@ -18062,7 +18072,10 @@ int gor_leaks(int fd)
 
 size_t gor_num_goroutines(void)
 {
-    return gor__is_on() ? gor__n_goroutines() : 0;
+    gor__m *m = gor__enter();
+    size_t n = gor__is_on() ? gor__n_goroutines() : 0;
+    gor__leave(m);
+    return n;
 }
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
@@ -18075,13 +18088,8 @@ static void gor__stats_of_p(gor_stats *s, gor__p *p)
     s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
 }
 
-int gor__get_stats(gor_stats *s)
+static void gor__stats_of_all(gor_stats *s)
 {
-    gor__m *m;
-    memset(s, 0, sizeof *s);
-    if (!gor__is_on())
-        return -ESRCH;
-    m = gor__enter();
     s->goroutines = gor__n_goroutines();
     s->started = gor__au64_load_rlx(&gor__rt.outside_started);
     s->retaken = gor__au64_load_rlx(&gor__rt.retaken);
@@ -18102,8 +18110,17 @@ int gor__get_stats(gor_stats *s)
     s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
     gor__unlock_sched();
     s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);
+}
+
+int gor__get_stats(gor_stats *s)
+{
+    gor__m *m = gor__enter();
+    bool on = gor__is_on();
+    memset(s, 0, sizeof *s);
+    if (on)
+        gor__stats_of_all(s);
     gor__leave(m);
-    return 0;
+    return on ? 0 : -ESRCH;
 }
 
 /* Goroutines that wait, for tests. */

@@ -34,7 +34,7 @@ typedef struct gor_timer {
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
- * anew. Any thread. Parks: never. */
+ * anew; without the memory for that it leaves it stopped. Any thread. Parks: never. */
 GOR_API bool gor_timer_stop(gor_timer *t);
 GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
 

@@ -1,7 +1,7 @@
 /* ==== [aarch64] AAPCS64 =================================================================== */
 #if defined(__aarch64__)
 
-#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us and more */
+#define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us or so */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -202,7 +202,7 @@ GOR__INLINE uint64_t gor__arch_ticks(void)
     return t;
 }
 
-/* 24 MHz to 1 GHz, and what there is between. */
+/* Some 20 MHz to 1 GHz. */
 GOR__INLINE uint64_t gor__arch_ticks_hz(void)
 {
     uint64_t hz;

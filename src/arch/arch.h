@@ -23,7 +23,7 @@
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
- * gor__arch_ticks()           a cheap counter, GOR__ARCH_TICKS of which are 1 to 20 us
+ * gor__arch_ticks()           a cheap counter; GOR__ARCH_TICKS of it, no constant, are 1 to 20 us
  * gor__arch_ticks_steady()    does it run at one rate, on all CPUs, in fine steps?
  * gor__arch_syscall(nr, a..f) a raw system call of Linux: its result, or a negative errno. errno is
  *                             left alone, and it is no cancellation point

@@ -5,7 +5,8 @@
  *             third of what clock_gettime takes.
  * Invariants  I1 at + ticks * rate is never before the system's time. rate is a thousandth more
  *                than was measured: that covers the error of measuring it, and 500 ppm by which the
- *                kernel may slow down or hurry its clock.
+ *                kernel may slow down or hurry its clock; GOR__CLOCK_AHEAD_NS, that ticks may be
+ *                older than what was read from memory before.
  *             I2 Nobody adds up but in the `span` before `until`: GOR__CLOCK_SPAN_NS after the last
  *                reading. at is stored before until, and read after it, so it is as new, or newer.
  *             I3 Each new reading is compared with what would have been answered. Once they differ
@@ -17,8 +18,8 @@
  */
 #define GOR__CLOCK_SPAN_NS  (200 * GOR_US)
 #define GOR__CLOCK_FIRST_NS (10 * GOR_MS)      /* over which the rate is measured                */
-#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter so much sooner     */
-                                               /* than a load that comes before that is over     */
+#define GOR__CLOCK_AHEAD_NS 300                /* a core may read its counter before an older    */
+                                               /* load is over: so much, at most                 */
 #define GOR__CLOCK_READ_NS  (2 * GOR_US)       /* a reading that took longer is not used: what   */
                                                /* it took is the error of all answers by it      */
 

@@ -24,7 +24,10 @@ int gor_leaks(int fd)
 
 size_t gor_num_goroutines(void)
 {
-    return gor__is_on() ? gor__n_goroutines() : 0;
+    gor__m *m = gor__enter();
+    size_t n = gor__is_on() ? gor__n_goroutines() : 0;
+    gor__leave(m);
+    return n;
 }
 
 static void gor__stats_of_p(gor_stats *s, gor__p *p)
@@ -37,13 +40,8 @@ static void gor__stats_of_p(gor_stats *s, gor__p *p)
     s->stacks_cached += gor__au32_load_rlx(&p->n_stacks);
 }
 
-int gor__get_stats(gor_stats *s)
+static void gor__stats_of_all(gor_stats *s)
 {
-    gor__m *m;
-    memset(s, 0, sizeof *s);
-    if (!gor__is_on())
-        return -ESRCH;
-    m = gor__enter();
     s->goroutines = gor__n_goroutines();
     s->started = gor__au64_load_rlx(&gor__rt.outside_started);
     s->retaken = gor__au64_load_rlx(&gor__rt.retaken);
@@ -64,8 +62,17 @@ int gor__get_stats(gor_stats *s)
     s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
     gor__unlock_sched();
     s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);
+}
+
+int gor__get_stats(gor_stats *s)
+{
+    gor__m *m = gor__enter();
+    bool on = gor__is_on();
+    memset(s, 0, sizeof *s);
+    if (on)
+        gor__stats_of_all(s);
     gor__leave(m);
-    return 0;
+    return on ? 0 : -ESRCH;
 }
 
 /* Goroutines that wait, for tests. */

@@ -2,8 +2,8 @@
  * What        Two arrays of {when, timer}. The line: each is due as late as the one before it, or
  *             later; a ring, to whose end most are added, because most programs wait for as long
  *             again and again, and whose head goes first. The heap: all others. The timer knows its
- *             place, so one is added and taken out in O(log n), in the line in O(1), and leaves
- *             nothing behind but, in the middle of the line, a gap, which has no timer.
+ *             place, so one is added, changed and taken out in O(log n), in the line in O(1), and
+ *             leaves nothing behind but, in the middle of the line, a gap, which has no timer.
  * Invariants  D1 heap[i].timer->index == i for all i < n; parent's when <= child's.
  *             D2 line_at(i).timer->index == (i | GOR__IN_LINE) for all from head to tail, but for
  *                gaps; each when >= the one before. There is no gap at head.
@@ -273,14 +273,22 @@ static bool gor__due_make_room(gor__timers *h)
     return gor__due_has_room(h);
 }
 
-/* A timer that is in h is due at e.when from now on. False: no room; it stays as it was. */
+/* Would t, taken out, leave a gap, and so its room taken? */
+GOR__INLINE bool gor__due_leaves_gap(const gor__timers *h, const gor_timer *t)
+{
+    return (t->index & GOR__IN_LINE) && t->index != (h->head | GOR__IN_LINE) &&
+           t->index != ((h->tail - 1) | GOR__IN_LINE);
+}
+
+/* A timer that is in h is due at e.when from now on. False: it stays as it was, for there is no
+ * room but by renewal. */
 static bool gor__due_change(gor__timers *h, gor__timer_entry e)
 {
     if (!(e.timer->index & GOR__IN_LINE) && !gor__line_takes(h, e.when)) {
         gor__heap_put(h, e.timer->index, e);
         return true;
     }
-    if (!gor__due_make_room(h))
+    if (gor__due_leaves_gap(h, e.timer) && !gor__due_make_room(h))
         return false;
     gor__due_remove(h, e.timer);
     gor__due_add(h, e);

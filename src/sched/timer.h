@@ -1,5 +1,5 @@
 /* ==== [timer] timers of one P ====================================================================
- * What        Timers start, stop and fire, in the order that [due] keeps.
+ * What        Timers start, change, stop and fire, in the order that [due] keeps.
  * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
  *                that owns it.
  *             I2 first is when the first of all is due, or GOR_FOREVER.
@@ -138,8 +138,8 @@ static int gor__timer_add(gor__timers *h, gor_timer *t, bool *soonest)
     return added ? 0 : -ENOMEM;
 }
 
-/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room where it
- * belongs now. *soonest: it is the first. */
+/* t, if it is in h, is due at `when` from now on. False: it is not, or there is no room but by
+ * renewal. *soonest: it is the first. */
 static bool gor__timer_change(gor__timers *h, gor_timer *t, int64_t when, bool *soonest)
 {
     gor__timer_entry e = { when, t };

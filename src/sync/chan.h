@@ -134,14 +134,14 @@ GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
 {
     size_t n = gor__au64_load_rlx(&c->count);
     gor__value_copy(gor__chan_slot(c, n, size), v, size);
-    gor__au64_store_rlx(&c->count, n + 1);
+    gor__au64_store_rel(&c->count, n + 1);         /* rel chan.count */
 }
 
 GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
     gor__value_copy(v, gor__chan_slot(c, 0, size), size);
     c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
-    gor__au64_store_rlx(&c->count, gor__au64_load_rlx(&c->count) - 1);
+    gor__au64_store_rel(&c->count, gor__au64_load_rlx(&c->count) - 1);  /* rel chan.count */
 }
 
 /* Move one value in or out of c if that can be done now. Lock held.
@@ -260,11 +260,11 @@ GOR__INLINE int gor__chan_call(gor_chan *c, bool send, void *v, size_t n, int64_
     return rc;
 }
 
-/* Is there room, or a value? Who looks without the lock looks at `closed` after this, and after the
- * next: or else an open channel might seem empty that never was, on ARM64. */
+/* Is there room, or a value? Without the lock: this, then who waits, then `closed`, each look after
+ * the one before. In another order an open channel might seem empty that was never both. */
 GOR__INLINE bool gor__chan_has_way(const gor_chan *c, bool send)
 {
-    size_t n = gor__au64_load_acq(&c->count);
+    size_t n = gor__au64_load_acq(&c->count);      /* acq chan.count */
     return send ? n < c->cap : n > 0;
 }
 

@@ -185,7 +185,7 @@ static uint32_t gor__mutex_stay_away(const gor_mutex *m, uint32_t s)
         uint32_t before = s;
         gor__stay_away(gor__arch_ticks(), away);
         s = gor__au32_load_rlx(&m->state);
-        if (away == 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
+        if (away >= 8 * GOR__MUTEX_AWAY || (s & GOR__MX_QUEUED) || !gor__mutex_ran_on(before, s))
             return s;
     }
 }

@@ -58,6 +58,7 @@ static GOR__NOINLINE bool gor__timer_claim_shared(gor_timer *t)
     do
         pending |= gor__timer_cancel(t);
     while (!gor__aptr_cas(&t->owner, NULL, &gor__timer_busy));
+    pending |= gor__timer_revoke(t);               /* started and fired before the swap */
     return pending;
 }
 
