@@ -5399,10 +5399,15 @@ GOR__INLINE void gor__line_append(gor__timers *h, gor__timer_entry e)
     e.timer->index = h->tail++ | GOR__IN_LINE;
 }
 
+GOR__INLINE bool gor__line_is_last(const gor__timers *h, const gor_timer *t)
+{
+    return t->index == ((h->tail - 1) | GOR__IN_LINE);
+}
+
 /* Take t out if it is the last. It was the only one: head is where tail is. */
 GOR__INLINE bool gor__line_remove_last(gor__timers *h, const gor_timer *t)
 {
-    if (t->index != ((h->tail - 1) | GOR__IN_LINE))
+    if (!gor__line_is_last(h, t))
         return false;
     h->tail--;
     return true;
@@ -5540,7 +5545,7 @@ static bool gor__due_make_room(gor__timers *h)
 GOR__INLINE bool gor__due_leaves_gap(const gor__timers *h, const gor_timer *t)
 {
     return (t->index & GOR__IN_LINE) && t->index != (h->head | GOR__IN_LINE) &&
-           t->index != ((h->tail - 1) | GOR__IN_LINE);
+           !gor__line_is_last(h, t);
 }
 
 /* A timer that is in h is due at e.when from now on. False: it stays as it was, for there is no
@@ -6523,6 +6528,13 @@ static GOR__NOINLINE void gor__timer_tell(int64_t when)
     gor__arch_fence();
     if (gor__au32_load_sc(&gor__rt.n_idle_p) != 0) /* else every P is busy, and sees its own */
         gor__sleeper_tell(when);
+}
+
+/* The same, of p, the caller's P, or NULL: of another. A far one of p is left to [sysmon]. */
+GOR__INLINE void gor__timer_tell_if_near(const gor__p *p, int64_t when, int64_t ns)
+{
+    if (!(p && gor__timer_is_far(when, ns)))
+        gor__timer_tell(when);
 }
 
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
@@ -9998,8 +10010,8 @@ static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t n
     bool soonest;
     int64_t when = t->when;
     int rc = gor__timer_add(p ? &p->timers : &gor__p_at(0)->timers, t, &soonest);
-    if (soonest && !(p && gor__timer_is_far(when, ns)))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return rc;
 }
 
@@ -10010,8 +10022,8 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
     bool soonest = false;
     if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
         return false;
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return true;
 }
 
@@ -13730,8 +13742,8 @@ bool gor_timer_stop(gor_timer *t)
 }
 
 /* Set t anew, if it is among h, and h are those of m's P. False: it is not, or not any more. */
-static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__timers *h,
-                                                 gor_timer *t, int64_t ns)
+static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, gor__timers *h, gor_timer *t,
+                                                 int64_t ns)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
     bool soonest;
@@ -13740,10 +13752,10 @@ static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__tim
         return false;
     ns = ns > 0 ? ns : 0;
     when = gor__due_in(ns);
-    if (!gor__timer_change(&p->timers, t, when, &soonest))
+    if (!gor__timer_change(h, t, when, &soonest))
         return false;
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return true;
 }
 

@@ -136,10 +136,15 @@ GOR__INLINE void gor__line_append(gor__timers *h, gor__timer_entry e)
     e.timer->index = h->tail++ | GOR__IN_LINE;
 }
 
+GOR__INLINE bool gor__line_is_last(const gor__timers *h, const gor_timer *t)
+{
+    return t->index == ((h->tail - 1) | GOR__IN_LINE);
+}
+
 /* Take t out if it is the last. It was the only one: head is where tail is. */
 GOR__INLINE bool gor__line_remove_last(gor__timers *h, const gor_timer *t)
 {
-    if (t->index != ((h->tail - 1) | GOR__IN_LINE))
+    if (!gor__line_is_last(h, t))
         return false;
     h->tail--;
     return true;
@@ -277,7 +282,7 @@ static bool gor__due_make_room(gor__timers *h)
 GOR__INLINE bool gor__due_leaves_gap(const gor__timers *h, const gor_timer *t)
 {
     return (t->index & GOR__IN_LINE) && t->index != (h->head | GOR__IN_LINE) &&
-           t->index != ((h->tail - 1) | GOR__IN_LINE);
+           !gor__line_is_last(h, t);
 }
 
 /* A timer that is in h is due at e.when from now on. False: it stays as it was, for there is no

@@ -283,6 +283,13 @@ static GOR__NOINLINE void gor__timer_tell(int64_t when)
         gor__sleeper_tell(when);
 }
 
+/* The same, of p, the caller's P, or NULL: of another. A far one of p is left to [sysmon]. */
+GOR__INLINE void gor__timer_tell_if_near(const gor__p *p, int64_t when, int64_t ns)
+{
+    if (!(p && gor__timer_is_far(when, ns)))
+        gor__timer_tell(when);
+}
+
 /* Take t out of where it is; true if it was anywhere. A foreign thread may have taken the last one:
  * then [sysmon], asleep for as long as that might wake somebody, asks again what is left. */
 static GOR__NOINLINE bool gor__timer_end_any(gor_timer *t)

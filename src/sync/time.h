@@ -193,8 +193,8 @@ bool gor_timer_stop(gor_timer *t)
 }
 
 /* Set t anew, if it is among h, and h are those of m's P. False: it is not, or not any more. */
-static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__timers *h,
-                                                 gor_timer *t, int64_t ns)
+static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, gor__timers *h, gor_timer *t,
+                                                 int64_t ns)
 {
     gor__p *p = m ? gor__m_p(m) : NULL;
     bool soonest;
@@ -203,10 +203,10 @@ static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, const gor__tim
         return false;
     ns = ns > 0 ? ns : 0;
     when = gor__due_in(ns);
-    if (!gor__timer_change(&p->timers, t, when, &soonest))
+    if (!gor__timer_change(h, t, when, &soonest))
         return false;
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return true;
 }
 

@@ -262,8 +262,8 @@ static GOR__NOINLINE int gor__timer_begin_any(gor__p *p, gor_timer *t, int64_t n
     bool soonest;
     int64_t when = t->when;
     int rc = gor__timer_add(p ? &p->timers : &gor__p_at(0)->timers, t, &soonest);
-    if (soonest && !(p && gor__timer_is_far(when, ns)))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return rc;
 }
 
@@ -274,8 +274,8 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
     bool soonest = false;
     if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
         return false;
-    if (soonest && !gor__timer_is_far(when, ns))
-        gor__timer_tell(when);
+    if (soonest)
+        gor__timer_tell_if_near(p, when, ns);
     return true;
 }
 
