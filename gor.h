@@ -1164,9 +1164,10 @@ typedef struct gor_timer {
     } u;
 } gor_timer;
 
-/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
- * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a timer comes
- * before every other start and reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc); from a second on, ns from a
+ * moment that may be a few ms later. A pending timer is restarted. Returns 0; -ENOMEM; -ESRCH no
+ * runtime; -EINVAL. Any thread, but the first start of a timer comes before every other start and
+ * reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
@@ -1730,8 +1731,8 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [window]   plain stores that others wait for
- * [owned]    locks that one P takes time and again
+ * [due]      timers by time: a line and a heap    [date]     they start without asking the clock
+ * [window]   plain stores that others wait for    [owned]    locks that one P takes again and again
  * [timer]    timers of one P                      [lone]     one P runs, while the others nap
  * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block
@@ -1946,6 +1947,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__FAR_NS         (100 * GOR_MS)    /* of a timer: the watch looks often until then   */
+#define GOR__UNDATED_NS     (GOR_CHECK ? 2 * GOR__FAR_NS : 10 * GOR__FAR_NS)   /* [date]          */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
@@ -4841,6 +4843,10 @@ typedef struct gor__timers {           /* see [due], [timer] */
     uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
     uint32_t gaps;                     /* in the line                                          */
+    gor__au32 undated;                 /* of the line: so many at its end ...                  */
+    gor__ai64 date;                    /* ... started when gor__rt.date was this ...           */
+    int64_t   base;                    /* ... after this, by which they are in order: [date]   */
+    gor__ai64 next, next_of;           /* sysmon's: the first date that it saw after that one  */
     uint32_t early;                    /* came that were due before the last in the line       */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -4985,6 +4991,8 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__ai64   date;                  /* a time; who finds it does so before the next one; or */
+                                       /* GOR__NO_DATE: [date] A1                              */
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
@@ -5563,6 +5571,124 @@ static bool gor__due_change(gor__timers *h, gor__timer_entry e)
     return true;
 }
 
+/* ==== [date] timers that start without a look at the clock ======================================
+ * What        When a timer is due is said from now on, and to ask what is now is half of what its
+ *             start takes. Most that are far off are timeouts, and stopped long before. So one of
+ *             GOR__UNDATED_NS or more starts undated: all that is asked is the date, a time that
+ *             [sysmon] publishes four times a quantum or so. The next who looks at these timers
+ *             with a clock at hand, its own P within microseconds as a rule, makes them due as long
+ *             after that moment as they were to be after their start.
+ * Invariants  A1 Who renews the date takes it away first, fences, and then asks the clock: so every
+ *                look at gor__rt.date that found the old one was over by the new one.
+ *             A2 The last `undated` of the line are; gor__rt.date was `date` when each was started,
+ *                and each is due as long after `base`, which was before that: too early, never too
+ *                late, until gor__line_date adds what was between, and not less. base is the last
+ *                time that is known of: so they suit a line whose last is as long, and dated.
+ *             A3 Under the lock of the timers none is undated, nor on a P that nobody holds: who
+ *                gives one up, or takes it, dates. So nobody goes to sleep by a when that is too
+ *                early, to find then that its time begins.
+ *             A4 Of the undated of each P sysmon remembers the first date that came after theirs:
+ *                so they are late by the time to that, at most, if a goroutine makes no gor call
+ *                for long. While sysmon is held up, or asleep, they are dated by the clock.
+ * Locks       timers.own, or a window of its owner. gor__rt.date is [sysmon]'s.
+ * Source      Timers whose exactness is a share of their length: the timer wheel of Linux since 4.8
+ *             (Gleixner, "timers: Switch to a non-cascading wheel", 2016), an eighth there; here a
+ *             hundredth, as a rule much less, and never early.
+ * Tests       tests/time.c
+ */
+#define GOR__NO_DATE 0
+#define GOR__UNDATED_MOST 256                  /* then they are dated: not too many at once */
+
+/* By sysmon: this date has come after the one by which those of h are undated. If it is read when
+ * the owner goes on to the next, it is for one that is over, or a later one. A4 */
+static void gor__date_remember(gor__timers *h, int64_t date)
+{
+    int64_t of = gor__ai64_load_rlx(&h->date);
+    if (gor__au32_load_rlx(&h->undated) && of != date && gor__ai64_load_rlx(&h->next_of) != of) {
+        gor__ai64_store_rlx(&h->next, date);
+        gor__ai64_store_rel(&h->next_of, of);      /* rel timers.next_of: next */
+    }
+}
+
+/* By sysmon. The time is what the system says after the date was taken away: its clock is read in
+ * order, which the counter alone is not (A1). */
+static void gor__date_renew(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    int64_t date;
+    gor__ai64_xchg(&gor__rt.date, GOR__NO_DATE);
+    gor__arch_fence();
+    date = gor__os_now() + GOR__CLOCK_AHEAD_NS;
+    gor__ai64_store_rel(&gor__rt.date, date);
+    for (uint32_t i = 0; i < n; i++)
+        gor__date_remember(&gor__p_at(i)->timers, date);
+}
+
+/* By sysmon, before it sleeps: nobody renews it, so nobody is to go by it. */
+static void gor__date_end(void) { gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE); }
+
+/* It is t, or later. Returns how much later that is than base was. */
+GOR__INLINE int64_t gor__line_pass(gor__timers *h, int64_t t)
+{
+    int64_t by = t > h->base ? t - h->base : 0;
+    h->base += by;
+    return by;
+}
+
+/* Put t at the end, due ns after its start, which is now. False: it cannot be undated, or there is
+ * no room, or it does not suit; then it is as it was. */
+GOR__INLINE bool gor__line_append_undated(gor__timers *h, gor_timer *t, int64_t ns)
+{
+    int64_t date = gor__ai64_load_rlx(&gor__rt.date);
+    uint32_t n = gor__au32_load_rlx(&h->undated);
+    gor__timer_entry e = { 0, t };
+    if (GOR__UNLIKELY(date != gor__ai64_load_rlx(&h->date))) {
+        if (n || date == GOR__NO_DATE)
+            return false;
+        gor__ai64_store_rlx(&h->date, date);
+        gor__line_pass(h, date);
+    }
+    e.when = gor__later(h->base, ns);
+    if (GOR__UNLIKELY(n == GOR__UNDATED_MOST || !gor__due_has_room(h) ||
+                      !gor__line_suits(h, e.when)))
+        return false;
+    t->when = e.when;
+    gor__line_append(h, e);
+    gor__au32_store_rlx(&h->undated, n + 1);
+    return true;
+}
+
+/* The last has been taken out. */
+GOR__INLINE void gor__undated_less_one(gor__timers *h)
+{
+    uint32_t n = gor__au32_load_rlx(&h->undated);
+    if (n)
+        gor__au32_store_rlx(&h->undated, n - 1);
+}
+
+/* A moment after all the undated were started. */
+static int64_t gor__line_dates_from(const gor__timers *h)
+{
+    int64_t of = gor__ai64_load_rlx(&h->date), date;
+    if (gor__ai64_load_acq(&h->next_of) == of)     /* acq timers.next_of */
+        return gor__ai64_load_rlx(&h->next);
+    date = gor__ai64_load_rlx(&gor__rt.date);
+    return date == of || date == GOR__NO_DATE ? gor__now_above() : date;
+}
+
+/* A2. There is no gap among them: none but the last is taken out while they are undated. They move
+ * by the same, so the order stays. */
+static GOR__NOINLINE void gor__line_date(gor__timers *h)
+{
+    int64_t late = gor__line_pass(h, gor__line_dates_from(h));
+    for (uint32_t at = h->tail - gor__au32_load_rlx(&h->undated); at != h->tail; at++) {
+        gor__timer_entry *e = gor__line_at(h, at);
+        e->when = gor__later(e->when, late);
+        e->timer->when = e->when;
+    }
+    gor__au32_store_rlx(&h->undated, 0);
+}
+
 /* ==== [window] plain loads and stores that others can wait for ===================================
  * What        The few instructions in which an M looks at a word and then changes it, or what
  *             goes with it, by plain loads and stores: what meets nobody saves the locked ones.
@@ -5822,7 +5948,8 @@ GOR__INLINE void gor__unlock_owned(gor__spin *l, enum gor__rank rank)
  * What        Timers start, change, stop and fire, in the order that [due] keeps.
  * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
  *                that owns it.
- *             I2 first is when the first of all is due, or GOR_FOREVER.
+ *             I2 first is when the first of all is due, or GOR_FOREVER; earlier, if that one is
+ *                undated ([date]).
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
@@ -5841,15 +5968,40 @@ static char gor__timer_periodic[1];
 
 GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
 
+/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
+ * has that one look too early at worst. */
+GOR__INLINE void gor__timers_publish(gor__timers *h)
+{
+    const gor__timer_entry *e = gor__due_first(h);
+    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
+}
+
+static void gor__timers_date_locked(gor__timers *h)
+{
+    gor__line_date(h);
+    gor__timers_publish(h);
+}
+
 /* Most timers are started and stopped on the P that fires them: the lock becomes its own. */
 GOR__INLINE void gor__timers_lock(gor__timers *h)
 {
     gor__lock_ownable(&h->own, GOR__RANK_TIMERS);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated)))
+        gor__timers_date_locked(h);
 }
 
 GOR__INLINE void gor__timers_unlock(gor__timers *h)
 {
     gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
+}
+
+/* None is undated any more: [date] A3. */
+GOR__INLINE void gor__timers_date(gor__timers *h)
+{
+    if (GOR__LIKELY(!gor__au32_load_rlx(&h->undated)))
+        return;
+    gor__timers_lock(h);
+    gor__timers_unlock(h);
 }
 
 /* None yet, with some room from the start: a sleep does not fail for want of memory as long as
@@ -5863,15 +6015,8 @@ static int gor__timers_init(gor__timers *h)
     gor__due_use(h, memory, GOR__TIMERS_CAP);
     gor__timers_unlock(h);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    gor__ai64_store_rlx(&h->date, GOR_FOREVER);    /* what gor__rt.date never is */
     return 0;
-}
-
-/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
- * has that one look too early at worst. */
-GOR__INLINE void gor__timers_publish(gor__timers *h)
-{
-    const gor__timer_entry *e = gor__due_first(h);
-    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
 /* One more, due at when, has been added. True: it is the first. */
@@ -5932,15 +6077,26 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* The same while there is nothing to lock, or in a window, if it is the last and there is room. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, bool *soonest)
+/* Put t at the end of the line. False: there is no room, or it does not suit, or the last are
+ * undated. */
+GOR__INLINE bool gor__line_append_dated(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated) || !gor__due_has_room(h) ||
+                      !gor__line_suits(h, e.when)))
         return false;
     gor__line_append(h, e);
+    return true;
+}
+
+/* The same as gor__timers_add_locked while there is nothing to lock, or in a window, if it is the
+ * last and there is room. undated: it is due ns from now, and its when is not set; else ns is 0. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated, bool *soonest)
+{
+    if (!(undated ? gor__line_append_undated(h, t, undated) : gor__line_append_dated(h, t)))
+        return false;
     gor__aptr_store_rel(&t->owner, h);
-    *soonest = gor__timers_publish_one(h, e.when);
+    *soonest = gor__timers_publish_one(h, t->when);
     return true;
 }
 
@@ -6007,6 +6163,7 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
+    gor__undated_less_one(h);
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
     gor__aptr_store_rel(&t->owner, NULL);
@@ -6015,18 +6172,18 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 
 /* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
  * nobody has to be told that it is the first. */
-GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated, bool *soonest)
 {
     gor__timers *h = &p->timers;
     bool added;
     if (gor__locks_are_nothing()) {
-        added = gor__timers_append(h, t, soonest);
+        added = gor__timers_append(h, t, undated, soonest);
         *soonest = false;
         return added;
     }
     if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
         return false;
-    added = gor__timers_append(h, t, soonest);
+    added = gor__timers_append(h, t, undated, soonest);
     gor__own_shut(&h->own);
     return added;
 }
@@ -8741,6 +8898,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__g *g;
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
         gor__poll_overdue(m);
+    gor__timers_date(&p->timers);
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
@@ -8872,6 +9030,7 @@ static void gor__p_give_back(gor__p *p)
 static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    gor__timers_date(&p->timers);                  /* while it is m's: they may be its P's own */
     gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__p_give_back(p);
@@ -10020,7 +10179,7 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
 {
     int64_t when = t->when;                        /* once added it may be gone */
     bool soonest = false;
-    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
+    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, 0, &soonest)))
         return false;
     if (soonest)
         gor__timer_tell_if_near(p, when, ns);
@@ -13645,13 +13804,25 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
+/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing and asks no
+ * clock: [sysmon] tells of it. */
+GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
+{
+    bool soonest;
+    return ns >= GOR__UNDATED_NS && gor__timer_add_near(p, t, ns, &soonest);
+}
+
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    int rc;
-    ns = ns > 0 ? ns : 0;
-    t->when = gor__due_in(ns);
-    rc = gor__is_on() ? gor__timer_begin(t, ns) : -ESRCH;
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    int rc = gor__is_on() ? 0 : -ESRCH;
+    if (rc == 0 && !(p && gor__timer_begin_undated(p, t, ns))) {
+        ns = ns > 0 ? ns : 0;
+        t->when = gor__due_in(ns);
+        rc = gor__timer_begin(t, ns);
+    }
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;
@@ -13694,23 +13865,31 @@ static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
     return pending;
 }
 
+/* Start t, ns from now, on p, the caller's, if that locks nothing and the clock is a quick one. */
+GOR__INLINE bool gor__timer_begin_dated(gor__p *p, gor_timer *t, int64_t ns)
+{
+    int64_t now;
+    if (GOR__UNLIKELY(!gor__now_quick(&now)))
+        return false;
+    t->when = gor__later(now, ns);
+    return gor__timer_begin_near(p, t, ns);
+}
+
 /* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
  * is called here, so that few registers are saved. False: it is not pending. The first start comes
  * before any other: so nothing is claimed. */
 GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
-    int64_t now;
     bool done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
-    if (gor__call_quick(&m) &&
-        GOR__LIKELY(gor__m_p(m) && gor__is_on() && gor__now_quick(&now))) {
+    if (gor__call_quick(&m) && GOR__LIKELY(gor__m_p(m) && gor__is_on())) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
-        t->when = gor__later(now, ns);
         gor__timer_prepare(t, fn, arg);
-        done = gor__timer_begin_near(gor__m_p(m), t, ns);
+        done = gor__timer_begin_undated(gor__m_p(m), t, ns) ||
+               gor__timer_begin_dated(gor__m_p(m), t, ns);
     }
     gor__call_end();
     return done;
@@ -16866,6 +17045,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
     ours = gor__p_of_user(p, m);
     if (ours) {
         gor__share();                              /* R3 */
+        gor__timers_date(&p->timers);
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
@@ -17296,6 +17476,7 @@ static void gor__watch_all(void)
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
+    gor__date_renew();
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);
@@ -17420,7 +17601,9 @@ static void gor__sysmon_sleep(void)
         gor__stop_now();
     if (q == GOR__BUSY)
         until = gor__os_now() + gor__sysmon_period();
-    else if (q == GOR__QUIET_ASK_AGAIN)
+    else
+        gor__date_end();
+    if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__ask_again_at();
     tidy_at = q == GOR__BUSY ? GOR_FOREVER : gor__tidy_all();
     until = until < tidy_at ? until : tidy_at;

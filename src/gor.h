@@ -83,6 +83,7 @@
 #include "mem/stack.h"
 #include "sched/core.h"
 #include "sched/due.h"
+#include "sched/date.h"
 #include "sched/window.h"
 #include "sched/owned.h"
 #include "sched/timer.h"

@@ -10,8 +10,8 @@
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [window]   plain stores that others wait for
- * [owned]    locks that one P takes time and again
+ * [due]      timers by time: a line and a heap    [date]     they start without asking the clock
+ * [window]   plain stores that others wait for    [owned]    locks that one P takes again and again
  * [timer]    timers of one P                      [lone]     one P runs, while the others nap
  * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
  * [ready]    making Gs runnable; their memory     [pack]     an idle stack in a small block

@@ -432,7 +432,7 @@ static void due_add(struct due *d, int i, int64_t when)
 {
     bool soonest, is_first = when < gor__ai64_load_acq(&d->h.first);
     d->timer[i].when = when;
-    if (test_random() % 2 == 0 || !gor__timers_append(&d->h, &d->timer[i], &soonest))
+    if (test_random() % 2 == 0 || !gor__timers_append(&d->h, &d->timer[i], 0, &soonest))
         IS(gor__timer_add(&d->h, &d->timer[i], &soonest), 0);
     IS(soonest, is_first);
 }
@@ -657,6 +657,366 @@ TESTF(a_far_timer_of_one_that_computes_is_run_by_another)
     gor_options o = { .procs = 2, .preempt = GOR_PREEMPT_OFF };
     struct alarm_clock a = { .due = 0 };
     IS(gor_run_with(&o, compute_often, &a), 0);
+}
+
+/* -- timers that start without a look at the clock: [date] -------------------------------------- */
+
+enum { AGES = 3600 };                  /* s, for which nobody waits */
+
+static void ring_never(void *p) { OK(p != p); }
+
+/* Is t among the last in the line, which are undated? */
+static bool is_undated(const gor_timer *t)
+{
+    const gor__timers *h = (const gor__timers *)gor__aptr_load_acq(&t->owner);
+    return h && (t->index & GOR__IN_LINE) &&
+           h->tail - (t->index & ~GOR__IN_LINE) <= gor__au32_load_rlx(&h->undated);
+}
+
+/* Can any be? Where nothing is locked, or their lock may become their P's own. */
+static bool may_be_undated(void) { return gor__locks_are_nothing() || gor__windows_matter(); }
+
+/* Start t, of AGES, undated: in one of some tries it is, for a look may come at any time. When it is
+ * due at the earliest. */
+static int64_t start_undated(gor_timer *t)
+{
+    int64_t until = gor_now() + 10 * GOR_SEC;
+    for (;;) {
+        int64_t earliest;
+        memset(t, 0, sizeof *t);
+        WAIT_FOR(gor__ai64_load_acq(&gor__rt.date) != GOR__NO_DATE);
+        earliest = gor_now() + AGES * GOR_SEC;
+        IS(gor_timer_start(t, AGES * GOR_SEC, ring_never, NULL), 0);
+        if (is_undated(t) || !may_be_undated() || !OK(gor_now() < until))
+            return earliest;
+        OK(gor_timer_stop(t));
+    }
+}
+
+/* Its time counts from a moment between its start and now. To look under the lock would date it. */
+static void is_dated(const gor_timer *t, int64_t earliest)
+{
+    gor__timers *h = (gor__timers *)gor__aptr_load_acq(&t->owner);
+    int64_t when;
+    OK(!is_undated(t));
+    gor__timers_lock(h);
+    when = t->when;
+    gor__timers_unlock(h);
+    OK(when >= earliest);
+    OK(when <= gor_now() + AGES * GOR_SEC + GOR__CLOCK_READ_NS + GOR_US);
+}
+
+TEST(an_undated_timer_is_dated_at_the_next_look_and_never_early)
+{
+    gor_timer t;
+    for (int i = 0; i < 100; i++) {
+        int64_t earliest = start_undated(&t), until = gor_now() + 10 * GOR_SEC;
+        while (is_undated(&t) && gor_now() < until)
+            gor_yield();               /* a sleep would date it itself */
+        is_dated(&t, earliest);
+        OK(gor_timer_stop(&t));
+    }
+    no_timers_left();
+}
+
+TEST(a_stop_leaves_other_undated_timers_to_be_dated)
+{
+    gor_timer t[3] = { { 0 } };
+    for (int i = 0; i < 100; i++) {
+        int64_t earliest = start_undated(&t[0]);
+        for (int k = 1; k < 3; k++) {
+            memset(&t[k], 0, sizeof t[k]);
+            IS(gor_timer_start(&t[k], AGES * GOR_SEC, ring_never, NULL), 0);
+        }
+        OK(gor_timer_stop(&t[i % 3]));
+        for (int k = 1; k < 3; k++)
+            WAIT_FOR(!is_undated(&t[(i + k) % 3]));
+        for (int k = 1; k < 3; k++)
+            is_dated(&t[(i + k) % 3], earliest);
+        for (int k = 1; k < 3; k++)
+            OK(gor_timer_stop(&t[(i + k) % 3]));
+    }
+    no_timers_left();
+}
+
+TEST(a_reset_of_an_undated_timer_counts_from_now)
+{
+    gor_timer t;
+    for (int i = 0; i < 100; i++) {
+        int64_t earliest;
+        start_undated(&t);
+        earliest = gor_now() + AGES * GOR_SEC;
+        OK(gor_timer_reset(&t, AGES * GOR_SEC));
+        WAIT_FOR(!is_undated(&t));     /* again, if we are on another processor now */
+        is_dated(&t, earliest);
+        OK(gor_timer_stop(&t));
+    }
+}
+
+TEST(not_too_many_timers_are_undated_at_once)
+{
+    enum { N = 4 * GOR__UNDATED_MOST };
+    gor_timer *t = (gor_timer *)calloc(N, sizeof *t);
+    int64_t earliest = start_undated(&t[0]);
+    for (int i = 1; i < N; i++) {
+        const gor__timers *h = (const gor__timers *)gor__aptr_load_acq(&t[i - 1].owner);
+        OK(gor__au32_load_rlx(&h->undated) <= GOR__UNDATED_MOST);
+        IS(gor_timer_start(&t[i], AGES * GOR_SEC, ring_never, NULL), 0);
+    }
+    for (int i = 0; i < N; i++) {
+        WAIT_FOR(!is_undated(&t[i]));
+        is_dated(&t[i], earliest);
+        OK(gor_timer_stop(&t[i]));
+    }
+    no_timers_left();
+    free(t);
+}
+
+struct dating {
+    gor_timer    t;
+    int64_t      earliest;
+    _Atomic bool started, seen;
+};
+
+/* On a thread without a processor, soon: its last one may be another than that of the timer, which
+ * then is about to look. */
+static int see_it_dated(void *p)
+{
+    struct dating *d = (struct dating *)p;
+    int64_t until = gor_now() + 10 * GOR_SEC;
+    while (is_undated(&d->t) && gor_now() < until)
+        usleep(10);
+    is_dated(&d->t, d->earliest);
+    return 0;
+}
+
+TEST(nothing_stays_undated_on_a_processor_that_was_given_up)
+{
+    struct dating d;
+    for (int i = 0; i < 100; i++) {
+        d.earliest = start_undated(&d.t);
+        IS(gor_block(see_it_dated, &d), 0);
+        OK(gor_timer_stop(&d.t));
+    }
+}
+
+static void see_it_dated_too(void *p)
+{
+    struct dating *d = (struct dating *)p;
+    while (!atomic_load(&d->started))
+        gor_yield();
+    is_dated(&d->t, d->earliest);
+    atomic_store(&d->seen, true);
+}
+
+/* By retake, or by a switch in place. */
+static int compute_until_seen(void *p)
+{
+    struct dating *d = (struct dating *)p;
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 5; i++) {
+        atomic_store(&d->started, false);
+        atomic_store(&d->seen, false);
+        START(&wg, see_it_dated_too, d);
+        d->earliest = start_undated(&d->t);
+        atomic_store(&d->started, true);
+        while (!atomic_load(&d->seen))
+            ;
+        gor_wg_wait(&wg);
+        OK(gor_timer_stop(&d->t));
+    }
+    return 0;
+}
+
+TESTF(nothing_is_undated_on_a_processor_that_was_taken)
+{
+    struct dating d;
+    gor_options one = { .procs = 1 };
+    IS(gor_run_with(&one, compute_until_seen, &d), 0);
+}
+
+/* Without a gor call, for many dates after the first one that comes. */
+static void compute_through_dates(void *p)
+{
+    int64_t earliest, first, next;
+    gor_timer t;
+    (void)p;
+    earliest = start_undated(&t);
+    first = gor__ai64_load_acq(&gor__rt.date);
+    do
+        next = gor__ai64_load_acq(&gor__rt.date);
+    while (next == first || next == GOR__NO_DATE);
+    for (int64_t begin = gor_now(); gor_now() < begin + 10 * GOR__SYSMON_NS;)
+        ;
+    gor_sleep(1);
+    is_dated(&t, earliest);
+    OK(t.when <= next + AGES * GOR_SEC);
+    OK(gor_timer_stop(&t));
+}
+
+/* All of them at a time. */
+static int compute_through_dates_all(void *p)
+{
+    gor_wg wg = { 0 };
+    if (!may_be_undated())
+        return *(bool *)p = false, 0;
+    for (int i = 0; i < gor_procs(0); i++)
+        START(&wg, compute_through_dates, NULL);
+    gor_wg_wait(&wg);
+    return 0;
+}
+
+TESTF(those_that_compute_make_their_timers_late_by_one_date)
+{
+    bool all = true;
+    for (int procs = GOR_CHECK || TEST_TSAN ? 2 : 1; procs <= 4; procs++) {
+        gor_options o = { .procs = procs, .preempt = GOR_PREEMPT_OFF };
+        IS(gor_run_with(&o, compute_through_dates_all, &all), 0);
+    }
+    if (!all)
+        SKIP("kernel: no membarrier");
+}
+
+static int compute_until_it_rings(void *p)
+{
+    struct alarm_clock *a = (struct alarm_clock *)p;
+    gor_timer t;
+    start_undated(&t);                 /* now this P owns them */
+    gor_timer_stop(&t);
+    a->due = gor_now() + GOR__UNDATED_NS;
+    IS(gor_timer_start(&a->timer, GOR__UNDATED_NS, ring_plainly, a), 0);
+    for (int64_t patience = gor_now() + 10 * GOR_SEC; !atomic_load(&a->n_rung);)
+        if (!OK(gor_now() < patience))
+            return 1;
+    OK(gor_now() >= a->due);
+    return 0;
+}
+
+TESTF(an_undated_timer_of_one_that_computes_is_run_by_another)
+{
+    gor_options o = { .procs = 2, .preempt = GOR_PREEMPT_OFF };
+    struct alarm_clock a = { .due = 0 };
+    IS(gor_run_with(&o, compute_until_it_rings, &a), 0);
+}
+
+/* The same by a model: how long after the date by which it is dated each is due; or when. */
+struct dates {
+    struct due *d;
+    int64_t     date, owed[N_DUE], due[N_DUE];
+};
+
+static void renew_date(struct dates *s)
+{
+    s->date += 1 + (int64_t)(test_random() % 50);
+    gor__ai64_store_rlx(&gor__rt.date, s->date);
+}
+
+static void start_dated(struct dates *s, int i, int64_t ns)
+{
+    gor_timer *t = &s->d->timer[i];
+    bool soonest;
+    t->when = s->due[i] = s->date + ns;
+    if (!gor__timers_append(&s->d->h, t, 0, &soonest)) {
+        renew_date(s);                 /* the lock dates */
+        IS(gor__timer_add(&s->d->h, t, &soonest), 0);
+    }
+}
+
+static void start_by_date(struct dates *s, int i, int64_t ns)
+{
+    gor_timer *t = &s->d->timer[i];
+    bool soonest;
+    t->when = -1;
+    if (gor__timers_append(&s->d->h, t, ns, &soonest)) {
+        s->owed[i] = ns;
+        IS(t->when, s->date + ns);
+    } else {
+        IS(t->when, -1);
+        start_dated(s, i, ns);
+    }
+}
+
+/* What was owed until now has been paid, if nothing is undated any more. */
+static void settle(struct dates *s)
+{
+    bool all = gor__au32_load_rlx(&s->d->h.undated) == 0;
+    for (int i = 0; i < N_DUE; i++) {
+        if (all && s->owed[i])
+            s->due[i] = s->date + s->owed[i];
+        if (all)
+            s->owed[i] = 0;
+        if (!s->owed[i] && is_pending(s->d, i))
+            IS(s->d->timer[i].when, s->due[i]);
+    }
+    OK(gor__ai64_load_acq(&s->d->h.first) <= due_first(s->d));
+}
+
+static void dates_at_random(int64_t spread, uint32_t at)
+{
+    struct dates s = { due_new(at), 1000, { 0 }, { 0 } };
+    renew_date(&s);
+    for (int n = 0; n < 4000; n++) {
+        int i = (int)(test_random() % N_DUE);
+        int64_t ns = 1000 + (int64_t)(test_random() % (uint64_t)spread);
+        if (!is_pending(s.d, i) && test_random() % 4) {
+            start_by_date(&s, i, ns);
+        } else if (!is_pending(s.d, i)) {
+            start_dated(&s, i, ns + spread);
+        } else {
+            s.owed[i] = 0;
+            renew_date(&s);
+            due_del(s.d, i);
+        }
+        settle(&s);
+        if (n % 16 == 0) {
+            renew_date(&s);
+            IS(gor__check_timers(&s.d->h), 0);
+            IS(gor__ai64_load_acq(&s.d->h.first), due_first(s.d));
+            settle(&s);
+        }
+    }
+    renew_date(&s);
+    due_free(s.d);
+    gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE);
+}
+
+TESTF(what_is_undated_becomes_due_by_the_next_date)
+{
+    for (int64_t spread = 1; spread <= 1000; spread *= 10) {
+        dates_at_random(spread, 0);
+        dates_at_random(spread, UINT32_MAX - 100);
+    }
+}
+
+TESTF(the_first_date_after_their_own_is_remembered)
+{
+    struct dates s = { due_new(0), 1000, { 0 }, { 0 } };
+    int64_t next = 0;
+    renew_date(&s);
+    start_by_date(&s, 0, AGES * GOR_SEC);
+    gor__date_remember(&s.d->h, s.date);           /* that is their own */
+    for (int i = 0; i < 3; i++) {
+        renew_date(&s);
+        next = next ? next : s.date;
+        gor__date_remember(&s.d->h, s.date);
+    }
+    IS(gor__check_timers(&s.d->h), 0);
+    IS(s.d->timer[0].when, next + AGES * GOR_SEC);
+    start_by_date(&s, 1, AGES * GOR_SEC);
+    renew_date(&s);
+    IS(gor__check_timers(&s.d->h), 0);
+    IS(s.d->timer[1].when, s.date + AGES * GOR_SEC);
+    due_free(s.d);
+    gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE);
+}
+
+TESTF(without_a_date_nothing_is_undated)
+{
+    struct due *d = due_new(0);
+    bool soonest;
+    OK(!gor__timers_append(&d->h, &d->timer[0], AGES * GOR_SEC, &soonest));
+    OK(!is_pending(d, 0));
+    due_free(d);
 }
 
 /* -- tickers ----------------------------------------------------------------------------------- */

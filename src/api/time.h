@@ -28,9 +28,10 @@ typedef struct gor_timer {
     } u;
 } gor_timer;
 
-/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). A pending timer is restarted.
- * Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a timer comes
- * before every other start and reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc); from a second on, ns from a
+ * moment that may be a few ms later. A pending timer is restarted. Returns 0; -ENOMEM; -ESRCH no
+ * runtime; -EINVAL. Any thread, but the first start of a timer comes before every other start and
+ * reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
  * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,

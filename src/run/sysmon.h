@@ -183,6 +183,7 @@ static void gor__watch_all(void)
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
+    gor__date_renew();
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);
@@ -307,7 +308,9 @@ static void gor__sysmon_sleep(void)
         gor__stop_now();
     if (q == GOR__BUSY)
         until = gor__os_now() + gor__sysmon_period();
-    else if (q == GOR__QUIET_ASK_AGAIN)
+    else
+        gor__date_end();
+    if (q == GOR__QUIET_ASK_AGAIN)
         until = gor__ask_again_at();
     tidy_at = q == GOR__BUSY ? GOR_FOREVER : gor__tidy_all();
     until = until < tidy_at ? until : tidy_at;

@@ -208,6 +208,10 @@ typedef struct gor__timers {           /* see [due], [timer] */
     uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
     uint32_t gaps;                     /* in the line                                          */
+    gor__au32 undated;                 /* of the line: so many at its end ...                  */
+    gor__ai64 date;                    /* ... started when gor__rt.date was this ...           */
+    int64_t   base;                    /* ... after this, by which they are in order: [date]   */
+    gor__ai64 next, next_of;           /* sysmon's: the first date that it saw after that one  */
     uint32_t early;                    /* came that were due before the last in the line       */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -352,6 +356,8 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
+    gor__ai64   date;                  /* a time; who finds it does so before the next one; or */
+                                       /* GOR__NO_DATE: [date] A1                              */
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */

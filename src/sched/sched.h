@@ -469,6 +469,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__g *g;
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
         gor__poll_overdue(m);
+    gor__timers_date(&p->timers);
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
@@ -600,6 +601,7 @@ static void gor__p_give_back(gor__p *p)
 static void gor__p_release(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
+    gor__timers_date(&p->timers);                  /* while it is m's: they may be its P's own */
     gor__mine_end(m);
     gor__aptr_store_rlx(&m->p, NULL);
     gor__p_give_back(p);

@@ -2,7 +2,8 @@
  * What        Timers start, change, stop and fire, in the order that [due] keeps.
  * Invariants  I1 The owner of a timer in h is h, as seen under the lock, or in a window of the P
  *                that owns it.
- *             I2 first is when the first of all is due, or GOR_FOREVER.
+ *             I2 first is when the first of all is due, or GOR_FOREVER; earlier, if that one is
+ *                undated ([date]).
  *             I3 owner is set until t has been taken out or fire has cleared it: who stops a timer
  *                that fires right now waits for the lock, and sees what fire has done.
  *             I4 fire runs under the lock: once gor__timer_del returned, it is not running.
@@ -21,15 +22,40 @@ static char gor__timer_periodic[1];
 
 GOR__INLINE const gor__g *gor__deadline_waiter(const gor_timer *t);        /* [wait] */
 
+/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
+ * has that one look too early at worst. */
+GOR__INLINE void gor__timers_publish(gor__timers *h)
+{
+    const gor__timer_entry *e = gor__due_first(h);
+    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
+}
+
+static void gor__timers_date_locked(gor__timers *h)
+{
+    gor__line_date(h);
+    gor__timers_publish(h);
+}
+
 /* Most timers are started and stopped on the P that fires them: the lock becomes its own. */
 GOR__INLINE void gor__timers_lock(gor__timers *h)
 {
     gor__lock_ownable(&h->own, GOR__RANK_TIMERS);
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated)))
+        gor__timers_date_locked(h);
 }
 
 GOR__INLINE void gor__timers_unlock(gor__timers *h)
 {
     gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
+}
+
+/* None is undated any more: [date] A3. */
+GOR__INLINE void gor__timers_date(gor__timers *h)
+{
+    if (GOR__LIKELY(!gor__au32_load_rlx(&h->undated)))
+        return;
+    gor__timers_lock(h);
+    gor__timers_unlock(h);
 }
 
 /* None yet, with some room from the start: a sleep does not fail for want of memory as long as
@@ -43,15 +69,8 @@ static int gor__timers_init(gor__timers *h)
     gor__due_use(h, memory, GOR__TIMERS_CAP);
     gor__timers_unlock(h);
     gor__ai64_store_rlx(&h->first, GOR_FOREVER);
+    gor__ai64_store_rlx(&h->date, GOR_FOREVER);    /* what gor__rt.date never is */
     return 0;
-}
-
-/* Who makes it earlier fences before he looks for who sleeps too long ([idle] I4); made later, it
- * has that one look too early at worst. */
-GOR__INLINE void gor__timers_publish(gor__timers *h)
-{
-    const gor__timer_entry *e = gor__due_first(h);
-    gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
 /* One more, due at when, has been added. True: it is the first. */
@@ -112,15 +131,26 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* The same while there is nothing to lock, or in a window, if it is the last and there is room. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, bool *soonest)
+/* Put t at the end of the line. False: there is no room, or it does not suit, or the last are
+ * undated. */
+GOR__INLINE bool gor__line_append_dated(gor__timers *h, gor_timer *t)
 {
     gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated) || !gor__due_has_room(h) ||
+                      !gor__line_suits(h, e.when)))
         return false;
     gor__line_append(h, e);
+    return true;
+}
+
+/* The same as gor__timers_add_locked while there is nothing to lock, or in a window, if it is the
+ * last and there is room. undated: it is due ns from now, and its when is not set; else ns is 0. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated, bool *soonest)
+{
+    if (!(undated ? gor__line_append_undated(h, t, undated) : gor__line_append_dated(h, t)))
+        return false;
     gor__aptr_store_rel(&t->owner, h);
-    *soonest = gor__timers_publish_one(h, e.when);
+    *soonest = gor__timers_publish_one(h, t->when);
     return true;
 }
 
@@ -187,6 +217,7 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
+    gor__undated_less_one(h);
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
     gor__aptr_store_rel(&t->owner, NULL);
@@ -195,18 +226,18 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 
 /* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
  * nobody has to be told that it is the first. */
-GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, bool *soonest)
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated, bool *soonest)
 {
     gor__timers *h = &p->timers;
     bool added;
     if (gor__locks_are_nothing()) {
-        added = gor__timers_append(h, t, soonest);
+        added = gor__timers_append(h, t, undated, soonest);
         *soonest = false;
         return added;
     }
     if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
         return false;
-    added = gor__timers_append(h, t, soonest);
+    added = gor__timers_append(h, t, undated, soonest);
     gor__own_shut(&h->own);
     return added;
 }

@@ -96,13 +96,25 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
+/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing and asks no
+ * clock: [sysmon] tells of it. */
+GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
+{
+    bool soonest;
+    return ns >= GOR__UNDATED_NS && gor__timer_add_near(p, t, ns, &soonest);
+}
+
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    int rc;
-    ns = ns > 0 ? ns : 0;
-    t->when = gor__due_in(ns);
-    rc = gor__is_on() ? gor__timer_begin(t, ns) : -ESRCH;
+    gor__m *m = gor__self();
+    gor__p *p = m ? gor__m_p(m) : NULL;
+    int rc = gor__is_on() ? 0 : -ESRCH;
+    if (rc == 0 && !(p && gor__timer_begin_undated(p, t, ns))) {
+        ns = ns > 0 ? ns : 0;
+        t->when = gor__due_in(ns);
+        rc = gor__timer_begin(t, ns);
+    }
     if (rc != 0)
         gor__aptr_store_rel(&t->owner, NULL);
     return rc;
@@ -145,23 +157,31 @@ static GOR__NOINLINE bool gor__timer_stop(gor_timer *t)
     return pending;
 }
 
+/* Start t, ns from now, on p, the caller's, if that locks nothing and the clock is a quick one. */
+GOR__INLINE bool gor__timer_begin_dated(gor__p *p, gor_timer *t, int64_t ns)
+{
+    int64_t now;
+    if (GOR__UNLIKELY(!gor__now_quick(&now)))
+        return false;
+    t->when = gor__later(now, ns);
+    return gor__timer_begin_near(p, t, ns);
+}
+
 /* The usual case: a new timer, started and stopped where nothing is to be locked. Next to nothing
  * is called here, so that few registers are saved. False: it is not pending. The first start comes
  * before any other: so nothing is claimed. */
 GOR__INLINE bool gor__timer_start_quick(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg)
 {
     gor__m *m;
-    int64_t now;
     bool done = false;
     if (!fn || t->fire || ns <= 0)
         return false;
-    if (gor__call_quick(&m) &&
-        GOR__LIKELY(gor__m_p(m) && gor__is_on() && gor__now_quick(&now))) {
+    if (gor__call_quick(&m) && GOR__LIKELY(gor__m_p(m) && gor__is_on())) {
         if (GOR_CHECK)
             gor__check(!gor__aptr_load_rlx(&t->owner), "nobody else starts a new timer");
-        t->when = gor__later(now, ns);
         gor__timer_prepare(t, fn, arg);
-        done = gor__timer_begin_near(gor__m_p(m), t, ns);
+        done = gor__timer_begin_undated(gor__m_p(m), t, ns) ||
+               gor__timer_begin_dated(gor__m_p(m), t, ns);
     }
     gor__call_end();
     return done;

@@ -272,7 +272,7 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
 {
     int64_t when = t->when;                        /* once added it may be gone */
     bool soonest = false;
-    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, &soonest)))
+    if (GOR__UNLIKELY(!gor__timer_add_near(p, t, 0, &soonest)))
         return false;
     if (soonest)
         gor__timer_tell_if_near(p, when, ns);
