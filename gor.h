@@ -35,8 +35,8 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue] [clock]
- *            [spin] [alloc] [stack] [core] [due] [window] [owned] [timer] [lone] [idle] [runq]
- *            [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
+ *            [spin] [alloc] [stack] [core] [due] [date] [window] [owned] [timer] [lone] [idle]
+ *            [runq] [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
  *            [poll] [report] [life] [channel] [fork] [select] [locks] [counters] [time]
  *            [context] [faults] [block] [tidy] [fd] [net] [file] [dial] [signal] [preempt]
  *            [retake] [trace] [sysmon] [run] [look] [names]
@@ -1142,14 +1142,14 @@ GOR_API int gor_group_wait(gor_group *g);
 GOR_API int gor_sleep(int64_t ns);
 GOR_API int gor_sleep_until(int64_t t);
 
-/* A channel that gets one int64_t, the time, ns from now. The caller's reference: release it.
- * NULL: out of memory, or no runtime. Parks: never. */
+/* A channel that gets one int64_t, the time, ns from now, as gor_timer_start counts them. The
+ * caller's reference: release it. NULL: out of memory, or no runtime. Parks: never. */
 GOR_API gor_chan *gor_after(int64_t ns);
 
 /* A timer; the caller's storage, zeroed before its first start, kept until it ran or was
  * stopped. */
 typedef struct gor_timer {
-    int64_t   when;                    /* absolute ns                                            */
+    int64_t   when;                    /* absolute ns; too early while it is undated: [date]     */
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
@@ -1164,14 +1164,16 @@ typedef struct gor_timer {
     } u;
 } gor_timer;
 
-/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc); from a second on, ns from a
- * moment that may be a few ms later. A pending timer is restarted. Returns 0; -ENOMEM; -ESRCH no
- * runtime; -EINVAL. Any thread, but the first start of a timer comes before every other start and
- * reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). Never early; a second or more
+ * may count from up to a few ms after the call, and fn run that much later. A pending timer is
+ * restarted. Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a
+ * timer comes before every other start and reset of it, as AfterFunc does in Go. O(log n). Parks:
+ * never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
- * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
- * anew; without the memory for that it leaves it stopped. Any thread. Parks: never. */
+ * setting begins (one that has begun goes on). reset counts ns as start does, and starts a timer
+ * that has run, or was stopped, anew; without the memory for that it leaves it stopped. Any thread.
+ * Parks: never. */
 GOR_API bool gor_timer_stop(gor_timer *t);
 GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
 
@@ -1181,9 +1183,10 @@ typedef struct gor_ticker {
     gor_chan *c;
 } gor_ticker;
 
-/* Send the time (int64_t) every period ns; a slow receiver misses ticks. The channel is the
- * ticker's own and ends with gor_ticker_stop: retain it to keep it longer. NULL: out of memory,
- * no runtime, or period < 1. Any thread. Parks: never. */
+/* Send the time (int64_t) every period ns, at first a period from now as gor_timer_start counts; a
+ * slow receiver misses ticks. The channel is the ticker's own and ends with gor_ticker_stop: retain
+ * it to keep it longer. NULL: out of memory, no runtime, or period < 1. Any thread. Parks:
+ * never. */
 GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_stop(gor_ticker *t);
@@ -1731,7 +1734,7 @@ typedef gor_ctx     ctx_t;
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [date]     they start without asking the clock
+ * [due]      timers by time: a line and a heap    [date]     far ones start without asking a clock
  * [window]   plain stores that others wait for    [owned]    locks that one P takes again and again
  * [timer]    timers of one P                      [lone]     one P runs, while the others nap
  * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
@@ -1786,6 +1789,9 @@ typedef gor_ctx     ctx_t;
  *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
  *                 again, and takes by a plain store in a window until somebody else wants it.
  *                 [locks] [owned]
+ *   date          a time that [sysmon] publishes every few ms. undated: of a timer that was started
+ *                 by it, without a look at a clock: due too early until it is dated, under the lock
+ *                 of the timers. [date]
  *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
@@ -1947,7 +1953,7 @@ typedef gor_ctx     ctx_t;
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__FAR_NS         (100 * GOR_MS)    /* of a timer: the watch looks often until then   */
-#define GOR__UNDATED_NS     (GOR_CHECK ? 2 * GOR__FAR_NS : 10 * GOR__FAR_NS)   /* [date]          */
+#define GOR__UNDATED_NS     (GOR_CHECK ? 2 * GOR__FAR_NS : 10 * GOR__FAR_NS)   /* so long: [date] */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */
@@ -4834,7 +4840,7 @@ typedef struct gor__ownable {          /* a lock that a P may own: see [owned]  
 
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
-typedef struct gor__timers {           /* see [due], [timer] */
+typedef struct gor__timers {           /* see [due], [date], [timer] */
     gor__ownable own;                  /* its lock                                             */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
@@ -4843,10 +4849,12 @@ typedef struct gor__timers {           /* see [due], [timer] */
     uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
     uint32_t gaps;                     /* in the line                                          */
-    gor__au32 undated;                 /* of the line: so many at its end ...                  */
-    gor__ai64 date;                    /* ... started when gor__rt.date was this ...           */
-    int64_t   base;                    /* ... after this, by which they are in order: [date]   */
-    gor__ai64 next, next_of;           /* sysmon's: the first date that it saw after that one  */
+    gor__au32 undated;                 /* under the lock or in a window; any thread reads: so  */
+                                       /* many at the end of the line were started ...         */
+    gor__ai64 date;                    /* the same: ... when gor__rt.date was this ...         */
+    int64_t   base;                    /* under the lock or in a window: ... after this        */
+    gor__ai64 next, next_of;           /* sysmon writes: the first date that it saw after the  */
+                                       /* date next_of: [date] A4                              */
     uint32_t early;                    /* came that were due before the last in the line       */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -4991,8 +4999,9 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
-    gor__ai64   date;                  /* a time; who finds it does so before the next one; or */
-                                       /* GOR__NO_DATE: [date] A1                              */
+    gor__ai64   date;                  /* sysmon writes: a time, renewed each few ms; who read */
+                                       /* the one before had done so by then: [date] A1; or    */
+                                       /* GOR__NO_DATE                                         */
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
@@ -5407,6 +5416,15 @@ GOR__INLINE void gor__line_append(gor__timers *h, gor__timer_entry e)
     e.timer->index = h->tail++ | GOR__IN_LINE;
 }
 
+/* Put e at the end. False: there is no room, or it does not suit. */
+GOR__INLINE bool gor__line_try_append(gor__timers *h, gor__timer_entry e)
+{
+    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+        return false;
+    gor__line_append(h, e);
+    return true;
+}
+
 GOR__INLINE bool gor__line_is_last(const gor__timers *h, const gor_timer *t)
 {
     return t->index == ((h->tail - 1) | GOR__IN_LINE);
@@ -5572,35 +5590,36 @@ static bool gor__due_change(gor__timers *h, gor__timer_entry e)
 }
 
 /* ==== [date] timers that start without a look at the clock ======================================
- * What        When a timer is due is said from now on, and to ask what is now is half of what its
- *             start takes. Most that are far off are timeouts, and stopped long before. So one of
- *             GOR__UNDATED_NS or more starts undated: all that is asked is the date, a time that
- *             [sysmon] publishes four times a quantum or so. The next who looks at these timers
- *             with a clock at hand, its own P within microseconds as a rule, makes them due as long
- *             after that moment as they were to be after their start.
+ * What        When a timer is due is said from now on, and to ask what is now was half of what a
+ *             start and stop took. Most that are far off are timeouts, and stopped long before. So
+ *             one of GOR__UNDATED_NS or more starts undated, if that locks nothing: all that is
+ *             asked is the date, a time that [sysmon] publishes each 5 ms or sooner. Who next locks
+ *             these timers, as a rule its own P within microseconds, dates them: then they are due
+ *             as long after a moment between start and now as they were to be after their start.
  * Invariants  A1 Who renews the date takes it away first, fences, and then asks the clock: so every
  *                look at gor__rt.date that found the old one was over by the new one.
- *             A2 The last `undated` of the line are; gor__rt.date was `date` when each was started,
- *                and each is due as long after `base`, which was before that: too early, never too
- *                late, until gor__line_date adds what was between, and not less. base is the last
- *                time that is known of: so they suit a line whose last is as long, and dated.
- *             A3 Under the lock of the timers none is undated, nor on a P that nobody holds: who
- *                gives one up, or takes it, dates. So nobody goes to sleep by a when that is too
- *                early, to find then that its time begins.
+ *             A2 The last `undated` of the line were started while gor__rt.date was `date`, and are
+ *                due as long after `base`, which was before that, or microseconds after it: so too
+ *                early, until gor__date_line adds at least what was between. base never goes back,
+ *                and each dating moves it on: so the next of as long still suits the line.
+ *             A3 Under the lock of the timers none is undated, nor on an idle P: who gives one up,
+ *                or takes it, dates. So nobody goes to sleep by a when that is too early, to find
+ *                then that its time begins. On its way from M to M a P may have some.
  *             A4 Of the undated of each P sysmon remembers the first date that came after theirs:
- *                so they are late by the time to that, at most, if a goroutine makes no gor call
- *                for long. While sysmon is held up, or asleep, they are dated by the clock.
+ *                they are late by the time to that, at most, even if a goroutine makes no gor call
+ *                for long. While sysmon is held up they are dated by the clock; while it sleeps
+ *                there is no date, and none is undated.
  * Locks       timers.own, or a window of its owner. gor__rt.date is [sysmon]'s.
  * Source      Timers whose exactness is a share of their length: the timer wheel of Linux since 4.8
  *             (Gleixner, "timers: Switch to a non-cascading wheel", 2016), an eighth there; here a
  *             hundredth, as a rule much less, and never early.
  * Tests       tests/time.c
  */
-#define GOR__NO_DATE 0
+#define GOR__NO_DATE 0                         /* nobody renews it, or it is being renewed */
 #define GOR__UNDATED_MOST 256                  /* then they are dated: not too many at once */
 
-/* By sysmon: this date has come after the one by which those of h are undated. If it is read when
- * the owner goes on to the next, it is for one that is over, or a later one. A4 */
+/* By sysmon: this date has come after the one by which those of h are undated. If the owner goes on
+ * to another date meanwhile, next_of names one that is over, and nobody asks for it. A4 */
 static void gor__date_remember(gor__timers *h, int64_t date)
 {
     int64_t of = gor__ai64_load_rlx(&h->date);
@@ -5610,13 +5629,16 @@ static void gor__date_remember(gor__timers *h, int64_t date)
     }
 }
 
+/* By sysmon: from now on nobody goes by it. Before it sleeps, for then nobody renews it. */
+static void gor__date_end(void) { gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE); }
+
 /* By sysmon. The time is what the system says after the date was taken away: its clock is read in
- * order, which the counter alone is not (A1). */
+ * order, which the counter alone is not. A1 */
 static void gor__date_renew(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     int64_t date;
-    gor__ai64_xchg(&gor__rt.date, GOR__NO_DATE);
+    gor__date_end();
     gor__arch_fence();
     date = gor__os_now() + GOR__CLOCK_AHEAD_NS;
     gor__ai64_store_rel(&gor__rt.date, date);
@@ -5624,11 +5646,8 @@ static void gor__date_renew(void)
         gor__date_remember(&gor__p_at(i)->timers, date);
 }
 
-/* By sysmon, before it sleeps: nobody renews it, so nobody is to go by it. */
-static void gor__date_end(void) { gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE); }
-
-/* It is t, or later. Returns how much later that is than base was. */
-GOR__INLINE int64_t gor__line_pass(gor__timers *h, int64_t t)
+/* The time is t, or later: base follows. Returns by how much. */
+GOR__INLINE int64_t gor__date_pass(gor__timers *h, int64_t t)
 {
     int64_t by = t > h->base ? t - h->base : 0;
     h->base += by;
@@ -5637,7 +5656,7 @@ GOR__INLINE int64_t gor__line_pass(gor__timers *h, int64_t t)
 
 /* Put t at the end, due ns after its start, which is now. False: it cannot be undated, or there is
  * no room, or it does not suit; then it is as it was. */
-GOR__INLINE bool gor__line_append_undated(gor__timers *h, gor_timer *t, int64_t ns)
+GOR__INLINE bool gor__date_append(gor__timers *h, gor_timer *t, int64_t ns)
 {
     int64_t date = gor__ai64_load_rlx(&gor__rt.date);
     uint32_t n = gor__au32_load_rlx(&h->undated);
@@ -5646,20 +5665,25 @@ GOR__INLINE bool gor__line_append_undated(gor__timers *h, gor_timer *t, int64_t 
         if (n || date == GOR__NO_DATE)
             return false;
         gor__ai64_store_rlx(&h->date, date);
-        gor__line_pass(h, date);
+        gor__date_pass(h, date);
     }
     e.when = gor__later(h->base, ns);
-    if (GOR__UNLIKELY(n == GOR__UNDATED_MOST || !gor__due_has_room(h) ||
-                      !gor__line_suits(h, e.when)))
+    if (GOR__UNLIKELY(n == GOR__UNDATED_MOST) || !gor__line_try_append(h, e))
         return false;
     t->when = e.when;
-    gor__line_append(h, e);
     gor__au32_store_rlx(&h->undated, n + 1);
     return true;
 }
 
+/* The same for one whose when is set. False also: the last are undated. */
+GOR__INLINE bool gor__date_append_dated(gor__timers *h, gor_timer *t)
+{
+    gor__timer_entry e = { t->when, t };
+    return GOR__LIKELY(!gor__au32_load_rlx(&h->undated)) && gor__line_try_append(h, e);
+}
+
 /* The last has been taken out. */
-GOR__INLINE void gor__undated_less_one(gor__timers *h)
+GOR__INLINE void gor__date_less_one(gor__timers *h)
 {
     uint32_t n = gor__au32_load_rlx(&h->undated);
     if (n)
@@ -5667,7 +5691,7 @@ GOR__INLINE void gor__undated_less_one(gor__timers *h)
 }
 
 /* A moment after all the undated were started. */
-static int64_t gor__line_dates_from(const gor__timers *h)
+static int64_t gor__date_from(const gor__timers *h)
 {
     int64_t of = gor__ai64_load_rlx(&h->date), date;
     if (gor__ai64_load_acq(&h->next_of) == of)     /* acq timers.next_of */
@@ -5678,9 +5702,9 @@ static int64_t gor__line_dates_from(const gor__timers *h)
 
 /* A2. There is no gap among them: none but the last is taken out while they are undated. They move
  * by the same, so the order stays. */
-static GOR__NOINLINE void gor__line_date(gor__timers *h)
+static void gor__date_line(gor__timers *h)
 {
-    int64_t late = gor__line_pass(h, gor__line_dates_from(h));
+    int64_t late = gor__date_pass(h, gor__date_from(h));
     for (uint32_t at = h->tail - gor__au32_load_rlx(&h->undated); at != h->tail; at++) {
         gor__timer_entry *e = gor__line_at(h, at);
         e->when = gor__later(e->when, late);
@@ -5976,9 +6000,9 @@ GOR__INLINE void gor__timers_publish(gor__timers *h)
     gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-static void gor__timers_date_locked(gor__timers *h)
+static GOR__NOINLINE void gor__timers_date_locked(gor__timers *h)
 {
-    gor__line_date(h);
+    gor__date_line(h);
     gor__timers_publish(h);
 }
 
@@ -5995,7 +6019,7 @@ GOR__INLINE void gor__timers_unlock(gor__timers *h)
     gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
 }
 
-/* None is undated any more: [date] A3. */
+/* To have had the lock is enough: then none is undated. [date] A3 */
 GOR__INLINE void gor__timers_date(gor__timers *h)
 {
     if (GOR__LIKELY(!gor__au32_load_rlx(&h->undated)))
@@ -6077,23 +6101,12 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* Put t at the end of the line. False: there is no room, or it does not suit, or the last are
- * undated. */
-GOR__INLINE bool gor__line_append_dated(gor__timers *h, gor_timer *t)
+/* The same while there is nothing to lock, or in a window, if it is the last and there is room.
+ * undated_ns: t is due so long after now, and its when is set here; 0: its when is set already. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated_ns,
+                                    bool *soonest)
 {
-    gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated) || !gor__due_has_room(h) ||
-                      !gor__line_suits(h, e.when)))
-        return false;
-    gor__line_append(h, e);
-    return true;
-}
-
-/* The same as gor__timers_add_locked while there is nothing to lock, or in a window, if it is the
- * last and there is room. undated: it is due ns from now, and its when is not set; else ns is 0. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated, bool *soonest)
-{
-    if (!(undated ? gor__line_append_undated(h, t, undated) : gor__line_append_dated(h, t)))
+    if (!(undated_ns ? gor__date_append(h, t, undated_ns) : gor__date_append_dated(h, t)))
         return false;
     gor__aptr_store_rel(&t->owner, h);
     *soonest = gor__timers_publish_one(h, t->when);
@@ -6163,27 +6176,28 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
-    gor__undated_less_one(h);
+    gor__date_less_one(h);
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
     gor__aptr_store_rel(&t->owner, NULL);
     return true;
 }
 
-/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
- * nobody has to be told that it is the first. */
-GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated, bool *soonest)
+/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. undated_ns:
+ * as in gor__timers_append. Alone nobody has to be told that it is the first. */
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated_ns,
+                                    bool *soonest)
 {
     gor__timers *h = &p->timers;
     bool added;
     if (gor__locks_are_nothing()) {
-        added = gor__timers_append(h, t, undated, soonest);
+        added = gor__timers_append(h, t, undated_ns, soonest);
         *soonest = false;
         return added;
     }
     if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
         return false;
-    added = gor__timers_append(h, t, undated, soonest);
+    added = gor__timers_append(h, t, undated_ns, soonest);
     gor__own_shut(&h->own);
     return added;
 }
@@ -6485,6 +6499,8 @@ static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
 
 static void gor__p_idle_push_locked(gor__p *p)
 {
+    if (GOR_CHECK)
+        gor__check(!gor__au32_load_rlx(&p->timers.undated), "no idle P has undated timers");
     gor__aptr_store_rlx(&p->m, NULL);
     p->idle = true;
     p->idle_next = gor__rt.idle_p;
@@ -8898,7 +8914,7 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__g *g;
     if (GOR__UNLIKELY(gor__au32_load_rlx(&gor__rt.poll_due)))
         gor__poll_overdue(m);
-    gor__timers_date(&p->timers);
+    gor__timers_date(&p->timers);                  /* by the way: [date] */
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
     if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
@@ -13804,8 +13820,10 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing and asks no
- * clock: [sysmon] tells of it. */
+GOR__STATIC_ASSERT(GOR__UNDATED_NS > GOR__FAR_NS, "of what is undated nobody is told: [idle] I4");
+
+/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing, and asks no
+ * clock. Nobody is told, even if it is the first. */
 GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
@@ -17045,7 +17063,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
     ours = gor__p_of_user(p, m);
     if (ours) {
         gor__share();                              /* R3 */
-        gor__timers_date(&p->timers);
+        gor__timers_date(&p->timers);              /* [date] A3 */
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);
@@ -17292,10 +17310,11 @@ static void gor__trace_forget(void)
 }
 
 /* ==== [sysmon] the watch =====================================================================
- * What        A thread without a P. While goroutines run it looks around four times a quantum:
- *             keeps the coarse clock, tells the sleeper of timers that are near, asks goroutines
- *             past their quantum to yield, takes the P of those that do not hear ([retake]). While
- *             all is asleep it sleeps too, after it has made sure that this is no deadlock.
+ * What        A thread without a P. While goroutines run it looks around four times a quantum, or
+ *             each 5 ms: keeps the coarse clock and the date, tells the sleeper of timers that are
+ *             near, asks goroutines past their quantum to yield, takes the P of those that do not
+ *             hear ([retake]). While all is asleep it sleeps too, after it has made sure that this
+ *             is no deadlock.
  * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
  *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
  *             with what it finds, and may not take elided locks.

@@ -35,8 +35,8 @@
  *   private  [map] layers, glossary, states, lock ranks, where to begin; then, bottom-up,
  *            [config] [atomics] [random] [sanitize] [arch] [x86_64] [aarch64] [os] [altstack]
  *            [epoll] [kqueue] [clock]
- *            [spin] [alloc] [stack] [core] [due] [window] [owned] [timer] [lone] [idle] [runq]
- *            [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
+ *            [spin] [alloc] [stack] [core] [due] [date] [window] [owned] [timer] [lone] [idle]
+ *            [runq] [ready] [pack] [switch] [spawn] [taskq] [sched] [start] [turn] [machine] [wait]
  *            [poll] [report] [life] [channel] [fork] [select] [locks] [counters] [time]
  *            [context] [faults] [block] [tidy] [fd] [net] [file] [dial] [signal] [preempt]
  *            [retake] [trace] [sysmon] [run] [look] [names]

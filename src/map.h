@@ -10,7 +10,7 @@
  * [spin]     locks of a few instructions, elided while one processor and no foreign thread exists
  * [alloc]    the user's allocator, counted        [stack]    reserved, guarded, coloured stacks
  * [core]     G, M, P and their states; the runtime's one struct
- * [due]      timers by time: a line and a heap    [date]     they start without asking the clock
+ * [due]      timers by time: a line and a heap    [date]     far ones start without asking a clock
  * [window]   plain stores that others wait for    [owned]    locks that one P takes again and again
  * [timer]    timers of one P                      [lone]     one P runs, while the others nap
  * [idle]     which Ms sleep, who wakes whom       [runq]     runnable goroutines of one P
@@ -65,6 +65,9 @@
  *   own           a mutex, or the lock of a channel or of timers, that one P has had again and
  *                 again, and takes by a plain store in a window until somebody else wants it.
  *                 [locks] [owned]
+ *   date          a time that [sysmon] publishes every few ms. undated: of a timer that was started
+ *                 by it, without a look at a clock: due too early until it is dated, under the lock
+ *                 of the timers. [date]
  *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.

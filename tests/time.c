@@ -621,17 +621,19 @@ TESTF(a_few_long_timers_do_not_keep_short_ones_out_of_the_line)
 
 /* Without a gor call, until the timer's function has run, or 10 s are over. When was whoever sleeps
  * told of it? GOR_FOREVER: not seen. */
-static int64_t compute_until_rung(struct alarm_clock *a)
+static int64_t compute_until_rung(struct alarm_clock *a, int64_t ns)
 {
     int64_t patience = gor_now() + 10 * GOR_SEC, told_at = GOR_FOREVER;
     atomic_store(&a->n_rung, 0);
     for (int64_t begin = gor_now(); gor_now() < begin + 20 * GOR_MS;)
         ;                              /* the other one goes to sleep, and minds no timer */
-    IS(gor_timer_start(&a->timer, GOR__FAR_NS + 50 * GOR_MS, ring_plainly, a), 0);
+    a->due = gor_now() + ns;
+    IS(gor_timer_start(&a->timer, ns, ring_plainly, a), 0);
     while (!atomic_load(&a->n_rung) && gor_now() < patience)
         if (told_at == GOR_FOREVER && gor__ai64_load_sc(&gor__rt.sleep_until) == a->timer.when)
             told_at = gor_now();
     IS(atomic_load(&a->n_rung), 1);
+    OK(gor_now() >= a->due);
     return told_at;
 }
 
@@ -643,7 +645,7 @@ static int compute_often(void *p)
     struct alarm_clock *a = (struct alarm_clock *)p;
     int n_at_once = 0, n_in_time = 0;
     for (int i = 0; i < TIMES; i++) {
-        int64_t told_at = compute_until_rung(a);
+        int64_t told_at = compute_until_rung(a, GOR__FAR_NS + 50 * GOR_MS);
         n_at_once += told_at < a->timer.when - GOR__FAR_NS;
         n_in_time += told_at >= a->timer.when - GOR__FAR_NS && told_at != GOR_FOREVER;
     }
@@ -661,7 +663,7 @@ TESTF(a_far_timer_of_one_that_computes_is_run_by_another)
 
 /* -- timers that start without a look at the clock: [date] -------------------------------------- */
 
-enum { AGES = 3600 };                  /* s, for which nobody waits */
+static const int64_t AGES = 3600 * GOR_SEC;        /* for which nobody waits */
 
 static void ring_never(void *p) { OK(p != p); }
 
@@ -685,8 +687,8 @@ static int64_t start_undated(gor_timer *t)
         int64_t earliest;
         memset(t, 0, sizeof *t);
         WAIT_FOR(gor__ai64_load_acq(&gor__rt.date) != GOR__NO_DATE);
-        earliest = gor_now() + AGES * GOR_SEC;
-        IS(gor_timer_start(t, AGES * GOR_SEC, ring_never, NULL), 0);
+        earliest = gor_now() + AGES;
+        IS(gor_timer_start(t, AGES, ring_never, NULL), 0);
         if (is_undated(t) || !may_be_undated() || !OK(gor_now() < until))
             return earliest;
         OK(gor_timer_stop(t));
@@ -703,7 +705,7 @@ static void is_dated(const gor_timer *t, int64_t earliest)
     when = t->when;
     gor__timers_unlock(h);
     OK(when >= earliest);
-    OK(when <= gor_now() + AGES * GOR_SEC + GOR__CLOCK_READ_NS + GOR_US);
+    OK(when <= gor_now() + AGES + GOR__CLOCK_READ_NS + GOR_US);
 }
 
 TEST(an_undated_timer_is_dated_at_the_next_look_and_never_early)
@@ -726,7 +728,7 @@ TEST(a_stop_leaves_other_undated_timers_to_be_dated)
         int64_t earliest = start_undated(&t[0]);
         for (int k = 1; k < 3; k++) {
             memset(&t[k], 0, sizeof t[k]);
-            IS(gor_timer_start(&t[k], AGES * GOR_SEC, ring_never, NULL), 0);
+            IS(gor_timer_start(&t[k], AGES, ring_never, NULL), 0);
         }
         OK(gor_timer_stop(&t[i % 3]));
         for (int k = 1; k < 3; k++)
@@ -745,9 +747,24 @@ TEST(a_reset_of_an_undated_timer_counts_from_now)
     for (int i = 0; i < 100; i++) {
         int64_t earliest;
         start_undated(&t);
-        earliest = gor_now() + AGES * GOR_SEC;
-        OK(gor_timer_reset(&t, AGES * GOR_SEC));
+        earliest = gor_now() + AGES;
+        OK(gor_timer_reset(&t, AGES));
         WAIT_FOR(!is_undated(&t));     /* again, if we are on another processor now */
+        is_dated(&t, earliest);
+        OK(gor_timer_stop(&t));
+    }
+}
+
+TEST(a_stopped_timer_that_is_started_anew_counts_from_now)
+{
+    gor_timer t;
+    for (int i = 0; i < 100; i++) {
+        int64_t earliest;
+        start_undated(&t);
+        OK(gor_timer_stop(&t));
+        earliest = gor_now() + AGES;
+        OK(!gor_timer_reset(&t, AGES));
+        WAIT_FOR(!is_undated(&t));
         is_dated(&t, earliest);
         OK(gor_timer_stop(&t));
     }
@@ -761,7 +778,7 @@ TEST(not_too_many_timers_are_undated_at_once)
     for (int i = 1; i < N; i++) {
         const gor__timers *h = (const gor__timers *)gor__aptr_load_acq(&t[i - 1].owner);
         OK(gor__au32_load_rlx(&h->undated) <= GOR__UNDATED_MOST);
-        IS(gor_timer_start(&t[i], AGES * GOR_SEC, ring_never, NULL), 0);
+        IS(gor_timer_start(&t[i], AGES, ring_never, NULL), 0);
     }
     for (int i = 0; i < N; i++) {
         WAIT_FOR(!is_undated(&t[i]));
@@ -850,7 +867,7 @@ static void compute_through_dates(void *p)
         ;
     gor_sleep(1);
     is_dated(&t, earliest);
-    OK(t.when <= next + AGES * GOR_SEC);
+    OK(t.when <= next + AGES);
     OK(gor_timer_stop(&t));
 }
 
@@ -858,8 +875,10 @@ static void compute_through_dates(void *p)
 static int compute_through_dates_all(void *p)
 {
     gor_wg wg = { 0 };
-    if (!may_be_undated())
-        return *(bool *)p = false, 0;
+    if (!may_be_undated()) {
+        *(bool *)p = false;
+        return 0;
+    }
     for (int i = 0; i < gor_procs(0); i++)
         START(&wg, compute_through_dates, NULL);
     gor_wg_wait(&wg);
@@ -868,7 +887,7 @@ static int compute_through_dates_all(void *p)
 
 TESTF(those_that_compute_make_their_timers_late_by_one_date)
 {
-    bool all = true;
+    bool all = true;                   /* while locks are elided, checks and TSan see them */
     for (int procs = GOR_CHECK || TEST_TSAN ? 2 : 1; procs <= 4; procs++) {
         gor_options o = { .procs = procs, .preempt = GOR_PREEMPT_OFF };
         IS(gor_run_with(&o, compute_through_dates_all, &all), 0);
@@ -879,16 +898,10 @@ TESTF(those_that_compute_make_their_timers_late_by_one_date)
 
 static int compute_until_it_rings(void *p)
 {
-    struct alarm_clock *a = (struct alarm_clock *)p;
     gor_timer t;
     start_undated(&t);                 /* now this P owns them */
     gor_timer_stop(&t);
-    a->due = gor_now() + GOR__UNDATED_NS;
-    IS(gor_timer_start(&a->timer, GOR__UNDATED_NS, ring_plainly, a), 0);
-    for (int64_t patience = gor_now() + 10 * GOR_SEC; !atomic_load(&a->n_rung);)
-        if (!OK(gor_now() < patience))
-            return 1;
-    OK(gor_now() >= a->due);
+    compute_until_rung((struct alarm_clock *)p, GOR__UNDATED_NS);
     return 0;
 }
 
@@ -899,7 +912,7 @@ TESTF(an_undated_timer_of_one_that_computes_is_run_by_another)
     IS(gor_run_with(&o, compute_until_it_rings, &a), 0);
 }
 
-/* The same by a model: how long after the date by which it is dated each is due; or when. */
+/* Dating by a model: how long after the date that dates it each is due; or when. */
 struct dates {
     struct due *d;
     int64_t     date, owed[N_DUE], due[N_DUE];
@@ -909,6 +922,21 @@ static void renew_date(struct dates *s)
 {
     s->date += 1 + (int64_t)(test_random() % 50);
     gor__ai64_store_rlx(&gor__rt.date, s->date);
+}
+
+static void dates_begin(struct dates *s, uint32_t at)
+{
+    memset(s, 0, sizeof *s);
+    s->d = due_new(at);
+    s->date = 1000;
+    renew_date(s);
+}
+
+static void dates_end(struct dates *s)
+{
+    renew_date(s);
+    due_free(s->d);
+    gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE);
 }
 
 static void start_dated(struct dates *s, int i, int64_t ns)
@@ -941,10 +969,10 @@ static void settle(struct dates *s)
 {
     bool all = gor__au32_load_rlx(&s->d->h.undated) == 0;
     for (int i = 0; i < N_DUE; i++) {
-        if (all && s->owed[i])
+        if (all && s->owed[i]) {
             s->due[i] = s->date + s->owed[i];
-        if (all)
             s->owed[i] = 0;
+        }
         if (!s->owed[i] && is_pending(s->d, i))
             IS(s->d->timer[i].when, s->due[i]);
     }
@@ -953,8 +981,8 @@ static void settle(struct dates *s)
 
 static void dates_at_random(int64_t spread, uint32_t at)
 {
-    struct dates s = { due_new(at), 1000, { 0 }, { 0 } };
-    renew_date(&s);
+    struct dates s;
+    dates_begin(&s, at);
     for (int n = 0; n < 4000; n++) {
         int i = (int)(test_random() % N_DUE);
         int64_t ns = 1000 + (int64_t)(test_random() % (uint64_t)spread);
@@ -975,9 +1003,7 @@ static void dates_at_random(int64_t spread, uint32_t at)
             settle(&s);
         }
     }
-    renew_date(&s);
-    due_free(s.d);
-    gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE);
+    dates_end(&s);
 }
 
 TESTF(what_is_undated_becomes_due_by_the_next_date)
@@ -990,10 +1016,10 @@ TESTF(what_is_undated_becomes_due_by_the_next_date)
 
 TESTF(the_first_date_after_their_own_is_remembered)
 {
-    struct dates s = { due_new(0), 1000, { 0 }, { 0 } };
+    struct dates s;
     int64_t next = 0;
-    renew_date(&s);
-    start_by_date(&s, 0, AGES * GOR_SEC);
+    dates_begin(&s, 0);
+    start_by_date(&s, 0, AGES);
     gor__date_remember(&s.d->h, s.date);           /* that is their own */
     for (int i = 0; i < 3; i++) {
         renew_date(&s);
@@ -1001,20 +1027,19 @@ TESTF(the_first_date_after_their_own_is_remembered)
         gor__date_remember(&s.d->h, s.date);
     }
     IS(gor__check_timers(&s.d->h), 0);
-    IS(s.d->timer[0].when, next + AGES * GOR_SEC);
-    start_by_date(&s, 1, AGES * GOR_SEC);
+    IS(s.d->timer[0].when, next + AGES);
+    start_by_date(&s, 1, AGES);
     renew_date(&s);
     IS(gor__check_timers(&s.d->h), 0);
-    IS(s.d->timer[1].when, s.date + AGES * GOR_SEC);
-    due_free(s.d);
-    gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE);
+    IS(s.d->timer[1].when, s.date + AGES);
+    dates_end(&s);
 }
 
 TESTF(without_a_date_nothing_is_undated)
 {
     struct due *d = due_new(0);
     bool soonest;
-    OK(!gor__timers_append(&d->h, &d->timer[0], AGES * GOR_SEC, &soonest));
+    OK(!gor__timers_append(&d->h, &d->timer[0], AGES, &soonest));
     OK(!is_pending(d, 0));
     due_free(d);
 }

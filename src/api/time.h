@@ -6,14 +6,14 @@
 GOR_API int gor_sleep(int64_t ns);
 GOR_API int gor_sleep_until(int64_t t);
 
-/* A channel that gets one int64_t, the time, ns from now. The caller's reference: release it.
- * NULL: out of memory, or no runtime. Parks: never. */
+/* A channel that gets one int64_t, the time, ns from now, as gor_timer_start counts them. The
+ * caller's reference: release it. NULL: out of memory, or no runtime. Parks: never. */
 GOR_API gor_chan *gor_after(int64_t ns);
 
 /* A timer; the caller's storage, zeroed before its first start, kept until it ran or was
  * stopped. */
 typedef struct gor_timer {
-    int64_t   when;                    /* absolute ns                                            */
+    int64_t   when;                    /* absolute ns; too early while it is undated: [date]     */
     bool    (*fire)(struct gor_timer *t, int64_t now);
     void    (*fn)(void *);
     void     *arg;
@@ -28,14 +28,16 @@ typedef struct gor_timer {
     } u;
 } gor_timer;
 
-/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc); from a second on, ns from a
- * moment that may be a few ms later. A pending timer is restarted. Returns 0; -ENOMEM; -ESRCH no
- * runtime; -EINVAL. Any thread, but the first start of a timer comes before every other start and
- * reset of it, as AfterFunc does in Go. O(log n). Parks: never. */
+/* Run fn(arg), in a goroutine of its own, ns from now (AfterFunc). Never early; a second or more
+ * may count from up to a few ms after the call, and fn run that much later. A pending timer is
+ * restarted. Returns 0; -ENOMEM; -ESRCH no runtime; -EINVAL. Any thread, but the first start of a
+ * timer comes before every other start and reset of it, as AfterFunc does in Go. O(log n). Parks:
+ * never. */
 GOR_API int gor_timer_start(gor_timer *t, int64_t ns, void (*fn)(void *), void *arg);
 /* Stop or move a started timer. True: it was pending. After it returned, no run for an earlier
- * setting begins (one that has begun goes on). reset starts a timer that has run, or was stopped,
- * anew; without the memory for that it leaves it stopped. Any thread. Parks: never. */
+ * setting begins (one that has begun goes on). reset counts ns as start does, and starts a timer
+ * that has run, or was stopped, anew; without the memory for that it leaves it stopped. Any thread.
+ * Parks: never. */
 GOR_API bool gor_timer_stop(gor_timer *t);
 GOR_API bool gor_timer_reset(gor_timer *t, int64_t ns);
 
@@ -45,9 +47,10 @@ typedef struct gor_ticker {
     gor_chan *c;
 } gor_ticker;
 
-/* Send the time (int64_t) every period ns; a slow receiver misses ticks. The channel is the
- * ticker's own and ends with gor_ticker_stop: retain it to keep it longer. NULL: out of memory,
- * no runtime, or period < 1. Any thread. Parks: never. */
+/* Send the time (int64_t) every period ns, at first a period from now as gor_timer_start counts; a
+ * slow receiver misses ticks. The channel is the ticker's own and ends with gor_ticker_stop: retain
+ * it to keep it longer. NULL: out of memory, no runtime, or period < 1. Any thread. Parks:
+ * never. */
 GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_stop(gor_ticker *t);

@@ -86,7 +86,7 @@
 #define GOR__KEEP_THREAD_NS (60 * GOR_SEC)
 #define GOR__SYSMON_NS      (5 * GOR_MS)      /* how often the watch looks around at least      */
 #define GOR__FAR_NS         (100 * GOR_MS)    /* of a timer: the watch looks often until then   */
-#define GOR__UNDATED_NS     (GOR_CHECK ? 2 * GOR__FAR_NS : 10 * GOR__FAR_NS)   /* [date]          */
+#define GOR__UNDATED_NS     (GOR_CHECK ? 2 * GOR__FAR_NS : 10 * GOR__FAR_NS)   /* so long: [date] */
 #define GOR__IN_VAIN        64                /* after so many wakes that found nothing ...      */
 #define GOR__IN_VAIN_NS     (250 * GOR_US)    /* ... the watch looks for work as often           */
 #define GOR__STEAL_PAYS_NS  300               /* a stolen goroutine that runs as long has paid   */

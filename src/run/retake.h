@@ -69,7 +69,7 @@ static bool gor__take_p(gor__p *p, gor__m *m)
     ours = gor__p_of_user(p, m);
     if (ours) {
         gor__share();                              /* R3 */
-        gor__timers_date(&p->timers);
+        gor__timers_date(&p->timers);              /* [date] A3 */
         gor__au32_add(&gor__rt.n_blocked, 1);
         gor__aptr_store_rlx(&m->p, NULL);
         gor__aptr_store_rlx(&p->m, &gor__in_transit);

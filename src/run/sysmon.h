@@ -1,8 +1,9 @@
 /* ==== [sysmon] the watch =====================================================================
- * What        A thread without a P. While goroutines run it looks around four times a quantum:
- *             keeps the coarse clock, tells the sleeper of timers that are near, asks goroutines
- *             past their quantum to yield, takes the P of those that do not hear ([retake]). While
- *             all is asleep it sleeps too, after it has made sure that this is no deadlock.
+ * What        A thread without a P. While goroutines run it looks around four times a quantum, or
+ *             each 5 ms: keeps the coarse clock and the date, tells the sleeper of timers that are
+ *             near, asks goroutines past their quantum to yield, takes the P of those that do not
+ *             hear ([retake]). While all is asleep it sleeps too, after it has made sure that this
+ *             is no deadlock.
  * Poller      If fds are waited for and nobody has looked at them for two rounds, it has someone do
  *             it: an idle M, or who schedules next. It does not look itself: it has no P to run
  *             with what it finds, and may not take elided locks.

@@ -199,7 +199,7 @@ typedef struct gor__ownable {          /* a lock that a P may own: see [owned]  
 
 typedef struct gor__timer_entry { int64_t when; gor_timer *timer; } gor__timer_entry;
 
-typedef struct gor__timers {           /* see [due], [timer] */
+typedef struct gor__timers {           /* see [due], [date], [timer] */
     gor__ownable own;                  /* its lock                                             */
     gor__ai64 first;                   /* when the first is due; GOR_FOREVER: none             */
     gor__timer_entry *heap, *line;     /* room for cap each, a power of two                    */
@@ -208,10 +208,12 @@ typedef struct gor__timers {           /* see [due], [timer] */
     uint32_t head, tail;               /* of the line: they run freely                         */
     uint32_t full;                     /* when tail is there, there is no room                 */
     uint32_t gaps;                     /* in the line                                          */
-    gor__au32 undated;                 /* of the line: so many at its end ...                  */
-    gor__ai64 date;                    /* ... started when gor__rt.date was this ...           */
-    int64_t   base;                    /* ... after this, by which they are in order: [date]   */
-    gor__ai64 next, next_of;           /* sysmon's: the first date that it saw after that one  */
+    gor__au32 undated;                 /* under the lock or in a window; any thread reads: so  */
+                                       /* many at the end of the line were started ...         */
+    gor__ai64 date;                    /* the same: ... when gor__rt.date was this ...         */
+    int64_t   base;                    /* under the lock or in a window: ... after this        */
+    gor__ai64 next, next_of;           /* sysmon writes: the first date that it saw after the  */
+                                       /* date next_of: [date] A4                              */
     uint32_t early;                    /* came that were due before the last in the line       */
     gor_timer *deferred;               /* its fn is to be called once the lock is released     */
 } gor__timers;
@@ -356,8 +358,9 @@ static struct {
     gor__au32   urgent;                /* something that run queues do not show: look around   */
     gor__au32   tracing;               /* g0 is to see every turn: [trace]                     */
     gor__ai64   coarse_ns;             /* the time, a few ms behind                            */
-    gor__ai64   date;                  /* a time; who finds it does so before the next one; or */
-                                       /* GOR__NO_DATE: [date] A1                              */
+    gor__ai64   date;                  /* sysmon writes: a time, renewed each few ms; who read */
+                                       /* the one before had done so by then: [date] A1; or    */
+                                       /* GOR__NO_DATE                                         */
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */

@@ -136,6 +136,15 @@ GOR__INLINE void gor__line_append(gor__timers *h, gor__timer_entry e)
     e.timer->index = h->tail++ | GOR__IN_LINE;
 }
 
+/* Put e at the end. False: there is no room, or it does not suit. */
+GOR__INLINE bool gor__line_try_append(gor__timers *h, gor__timer_entry e)
+{
+    if (GOR__UNLIKELY(!gor__due_has_room(h) || !gor__line_suits(h, e.when)))
+        return false;
+    gor__line_append(h, e);
+    return true;
+}
+
 GOR__INLINE bool gor__line_is_last(const gor__timers *h, const gor_timer *t)
 {
     return t->index == ((h->tail - 1) | GOR__IN_LINE);

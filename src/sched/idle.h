@@ -81,6 +81,8 @@ static bool gor__m_sleep_polling(gor__m *m, int64_t deadline, gor__g **ready)
 
 static void gor__p_idle_push_locked(gor__p *p)
 {
+    if (GOR_CHECK)
+        gor__check(!gor__au32_load_rlx(&p->timers.undated), "no idle P has undated timers");
     gor__aptr_store_rlx(&p->m, NULL);
     p->idle = true;
     p->idle_next = gor__rt.idle_p;

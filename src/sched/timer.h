@@ -30,9 +30,9 @@ GOR__INLINE void gor__timers_publish(gor__timers *h)
     gor__ai64_store_rel(&h->first, e ? e->when : GOR_FOREVER);     /* rel timers.first */
 }
 
-static void gor__timers_date_locked(gor__timers *h)
+static GOR__NOINLINE void gor__timers_date_locked(gor__timers *h)
 {
-    gor__line_date(h);
+    gor__date_line(h);
     gor__timers_publish(h);
 }
 
@@ -49,7 +49,7 @@ GOR__INLINE void gor__timers_unlock(gor__timers *h)
     gor__unlock_owned(&h->own.lock, GOR__RANK_TIMERS);
 }
 
-/* None is undated any more: [date] A3. */
+/* To have had the lock is enough: then none is undated. [date] A3 */
 GOR__INLINE void gor__timers_date(gor__timers *h)
 {
     if (GOR__LIKELY(!gor__au32_load_rlx(&h->undated)))
@@ -131,23 +131,12 @@ static bool gor__timers_add_locked(gor__timers *h, gor_timer *t, bool *soonest)
     return true;
 }
 
-/* Put t at the end of the line. False: there is no room, or it does not suit, or the last are
- * undated. */
-GOR__INLINE bool gor__line_append_dated(gor__timers *h, gor_timer *t)
+/* The same while there is nothing to lock, or in a window, if it is the last and there is room.
+ * undated_ns: t is due so long after now, and its when is set here; 0: its when is set already. */
+GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated_ns,
+                                    bool *soonest)
 {
-    gor__timer_entry e = { t->when, t };
-    if (GOR__UNLIKELY(gor__au32_load_rlx(&h->undated) || !gor__due_has_room(h) ||
-                      !gor__line_suits(h, e.when)))
-        return false;
-    gor__line_append(h, e);
-    return true;
-}
-
-/* The same as gor__timers_add_locked while there is nothing to lock, or in a window, if it is the
- * last and there is room. undated: it is due ns from now, and its when is not set; else ns is 0. */
-GOR__INLINE bool gor__timers_append(gor__timers *h, gor_timer *t, int64_t undated, bool *soonest)
-{
-    if (!(undated ? gor__line_append_undated(h, t, undated) : gor__line_append_dated(h, t)))
+    if (!(undated_ns ? gor__date_append(h, t, undated_ns) : gor__date_append_dated(h, t)))
         return false;
     gor__aptr_store_rel(&t->owner, h);
     *soonest = gor__timers_publish_one(h, t->when);
@@ -217,27 +206,28 @@ GOR__INLINE bool gor__timer_del_last(gor__timers *h, gor_timer *t)
 {
     if (!gor__line_remove_last(h, t))
         return false;
-    gor__undated_less_one(h);
+    gor__date_less_one(h);
     if (gor__line_n(h) == 0)
         gor__timers_publish(h);
     gor__aptr_store_rel(&t->owner, NULL);
     return true;
 }
 
-/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. Alone
- * nobody has to be told that it is the first. */
-GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated, bool *soonest)
+/* gor__timer_add to p's, on p, if that locks nothing and t goes to the end of the line. undated_ns:
+ * as in gor__timers_append. Alone nobody has to be told that it is the first. */
+GOR__INLINE bool gor__timer_add_near(gor__p *p, gor_timer *t, int64_t undated_ns,
+                                    bool *soonest)
 {
     gor__timers *h = &p->timers;
     bool added;
     if (gor__locks_are_nothing()) {
-        added = gor__timers_append(h, t, undated, soonest);
+        added = gor__timers_append(h, t, undated_ns, soonest);
         *soonest = false;
         return added;
     }
     if (!gor__own_open(&h->own, gor__au32_load_rlx(&p->own)))
         return false;
-    added = gor__timers_append(h, t, undated, soonest);
+    added = gor__timers_append(h, t, undated_ns, soonest);
     gor__own_shut(&h->own);
     return added;
 }

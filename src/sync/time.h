@@ -96,8 +96,10 @@ static bool gor__timer_fire_send(gor_timer *t, int64_t now)
     return true;
 }
 
-/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing and asks no
- * clock: [sysmon] tells of it. */
+GOR__STATIC_ASSERT(GOR__UNDATED_NS > GOR__FAR_NS, "of what is undated nobody is told: [idle] I4");
+
+/* Start t, ns from now, on p, the caller's, if it is far off, and that locks nothing, and asks no
+ * clock. Nobody is told, even if it is the first. */
 GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
 {
     bool soonest;
