@@ -5117,6 +5117,7 @@ GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
 GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
 GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
 GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+GOR__INLINE gor__p *gor__p_of(const gor__m *m) { return m ? gor__m_p(m) : NULL; }  /* or NULL */
 
 /* m's inlined locks begin with a look from now on: with [machine] gor__mine_begin. */
 GOR__INLINE void gor__mine_end(gor__m *m) { gor__au32_store_rel(&m->mine, GOR__MX_NOBODY); }
@@ -5632,18 +5633,20 @@ static void gor__date_remember(gor__timers *h, int64_t date)
 /* By sysmon: from now on nobody goes by it. Before it sleeps, for then nobody renews it. */
 static void gor__date_end(void) { gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE); }
 
-/* By sysmon. The time is what the system says after the date was taken away: its clock is read in
- * order, which the counter alone is not. A1 */
-static void gor__date_renew(void)
+/* By sysmon. Returns now: what the system says after the date was taken away, for its clock is read
+ * in order, which the counter alone is not. A1 */
+static int64_t gor__date_renew(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    int64_t date;
+    int64_t now, date;
     gor__date_end();
     gor__arch_fence();
-    date = gor__os_now() + GOR__CLOCK_AHEAD_NS;
+    now = gor__os_now();
+    date = now + GOR__CLOCK_AHEAD_NS;
     gor__ai64_store_rel(&gor__rt.date, date);
     for (uint32_t i = 0; i < n; i++)
         gor__date_remember(&gor__p_at(i)->timers, date);
+    return now;
 }
 
 /* The time is t, or later: base follows. Returns by how much. */
@@ -5831,7 +5834,7 @@ static bool gor__may_own(void)
 /* The word of a free lock of this M's P, or what no lock has. */
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
-    const gor__p *p = m ? gor__m_p(m) : NULL;
+    const gor__p *p = gor__p_of(m);
     return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 
@@ -7056,7 +7059,7 @@ enum gor__where { GOR__NEXT, GOR__LAST };
 
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
@@ -7080,7 +7083,7 @@ enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };
  * ring needs no other M, if m picks from the ring next. */
 static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool tell = list && (!p || after == GOR__RUNS_ANOTHER || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;
@@ -8278,7 +8281,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
-    gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
+    gor__au64_store_rlx(&g->id, gor__new_id(gor__p_of(m)));
     g->fn = s->fn;
     g->site = s->site;
     g->done = s->done;
@@ -8302,7 +8305,7 @@ static void gor__count_start(gor__m *m)
  * m NULL: foreign thread. */
 GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     uint32_t traits;
     gor__g *g;
     int rc;
@@ -10206,8 +10209,7 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(gor__self());
     if (GOR__LIKELY(p && gor__timer_begin_near(p, t, ns)))
         return 0;
     return gor__timer_begin_any(p, t, ns);
@@ -10798,7 +10800,7 @@ static void gor__pd_leave(gor__pd *pd, gor__node *n)
 static void gor__fd_waits_add(uint64_t n)
 {
     gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     if (p)
         gor__au64_store_rlx(&p->fd_waits, gor__au64_load_rlx(&p->fd_waits) + n);
 }
@@ -13833,8 +13835,7 @@ GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(gor__self());
     int rc = gor__is_on() ? 0 : -ESRCH;
     if (rc == 0 && !(p && gor__timer_begin_undated(p, t, ns))) {
         ns = ns > 0 ? ns : 0;
@@ -13942,7 +13943,7 @@ bool gor_timer_stop(gor_timer *t)
 static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, gor__timers *h, gor_timer *t,
                                                  int64_t ns)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool soonest;
     int64_t when;
     if (!p || h != &p->timers || !gor__is_on())
@@ -17491,11 +17492,10 @@ static void gor__watch_p(gor__p *p, int64_t now)
 
 static void gor__watch_all(void)
 {
-    int64_t now = gor__os_now();
+    int64_t now = gor__date_renew();
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
-    gor__date_renew();
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);

@@ -710,6 +710,12 @@ static void is_dated(const gor_timer *t, int64_t earliest)
     OK(when <= gor_now() + AGES + GOR__CLOCK_READ_NS + GOR_US);
 }
 
+static void becomes_dated(const gor_timer *t, int64_t earliest)
+{
+    WAIT_FOR(!is_undated(t));
+    is_dated(t, earliest);
+}
+
 TEST(an_undated_timer_is_dated_at_the_next_look_and_never_early)
 {
     gor_timer t;
@@ -734,43 +740,31 @@ TEST(a_stop_leaves_other_undated_timers_to_be_dated)
         }
         OK(gor_timer_stop(&t[i % 3]));
         for (int k = 1; k < 3; k++)
-            WAIT_FOR(!is_undated(&t[(i + k) % 3]));
-        for (int k = 1; k < 3; k++)
-            is_dated(&t[(i + k) % 3], earliest);
+            becomes_dated(&t[(i + k) % 3], earliest);
         for (int k = 1; k < 3; k++)
             OK(gor_timer_stop(&t[(i + k) % 3]));
     }
     no_timers_left();
 }
 
-TEST(a_reset_of_an_undated_timer_counts_from_now)
+/* Of one that is undated, or was until it was stopped. It may be undated again. */
+static void reset_counts_from_now(bool pending)
 {
     gor_timer t;
     for (int i = 0; i < 100; i++) {
         int64_t earliest;
         start_undated(&t);
+        if (!pending)
+            OK(gor_timer_stop(&t));
         earliest = gor_now() + AGES;
-        OK(gor_timer_reset(&t, AGES));
-        WAIT_FOR(!is_undated(&t));     /* again, if we are on another processor now */
-        is_dated(&t, earliest);
+        IS(gor_timer_reset(&t, AGES), pending);
+        becomes_dated(&t, earliest);
         OK(gor_timer_stop(&t));
     }
 }
 
-TEST(a_stopped_timer_that_is_started_anew_counts_from_now)
-{
-    gor_timer t;
-    for (int i = 0; i < 100; i++) {
-        int64_t earliest;
-        start_undated(&t);
-        OK(gor_timer_stop(&t));
-        earliest = gor_now() + AGES;
-        OK(!gor_timer_reset(&t, AGES));
-        WAIT_FOR(!is_undated(&t));
-        is_dated(&t, earliest);
-        OK(gor_timer_stop(&t));
-    }
-}
+TEST(a_reset_of_an_undated_timer_counts_from_now) { reset_counts_from_now(true); }
+TEST(a_stopped_timer_that_is_started_anew_counts_from_now) { reset_counts_from_now(false); }
 
 TEST(not_too_many_timers_are_undated_at_once)
 {
@@ -783,8 +777,7 @@ TEST(not_too_many_timers_are_undated_at_once)
         IS(gor_timer_start(&t[i], AGES, ring_never, NULL), 0);
     }
     for (int i = 0; i < N; i++) {
-        WAIT_FOR(!is_undated(&t[i]));
-        is_dated(&t[i], earliest);
+        becomes_dated(&t[i], earliest);
         OK(gor_timer_stop(&t[i]));
     }
     no_timers_left();

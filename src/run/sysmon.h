@@ -180,11 +180,10 @@ static void gor__watch_p(gor__p *p, int64_t now)
 
 static void gor__watch_all(void)
 {
-    int64_t now = gor__os_now();
+    int64_t now = gor__date_renew();
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
     gor__tidy_behind(now, now - gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__ai64_store_rlx(&gor__rt.coarse_ns, now);
-    gor__date_renew();
     if (gor__rt.opt.preempt != GOR_PREEMPT_OFF)
         for (uint32_t i = 0; i < n; i++)
             gor__watch_p(gor__p_at(i), now);

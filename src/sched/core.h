@@ -476,6 +476,7 @@ GOR__INLINE bool gor__stress_hit(uint32_t n) { (void)n; return false; }
 GOR__INLINE gor__m *gor__self(void) { return (gor__m *)gor__arch_self(); }
 GOR__INLINE gor__g *gor__m_g(const gor__m *m) { return (gor__g *)gor__aptr_load_rlx(&m->g); }
 GOR__INLINE gor__p *gor__m_p(const gor__m *m) { return (gor__p *)gor__aptr_load_rlx(&m->p); }
+GOR__INLINE gor__p *gor__p_of(const gor__m *m) { return m ? gor__m_p(m) : NULL; }  /* or NULL */
 
 /* m's inlined locks begin with a look from now on: with [machine] gor__mine_begin. */
 GOR__INLINE void gor__mine_end(gor__m *m) { gor__au32_store_rel(&m->mine, GOR__MX_NOBODY); }

@@ -41,18 +41,20 @@ static void gor__date_remember(gor__timers *h, int64_t date)
 /* By sysmon: from now on nobody goes by it. Before it sleeps, for then nobody renews it. */
 static void gor__date_end(void) { gor__ai64_store_rlx(&gor__rt.date, GOR__NO_DATE); }
 
-/* By sysmon. The time is what the system says after the date was taken away: its clock is read in
- * order, which the counter alone is not. A1 */
-static void gor__date_renew(void)
+/* By sysmon. Returns now: what the system says after the date was taken away, for its clock is read
+ * in order, which the counter alone is not. A1 */
+static int64_t gor__date_renew(void)
 {
     uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    int64_t date;
+    int64_t now, date;
     gor__date_end();
     gor__arch_fence();
-    date = gor__os_now() + GOR__CLOCK_AHEAD_NS;
+    now = gor__os_now();
+    date = now + GOR__CLOCK_AHEAD_NS;
     gor__ai64_store_rel(&gor__rt.date, date);
     for (uint32_t i = 0; i < n; i++)
         gor__date_remember(&gor__p_at(i)->timers, date);
+    return now;
 }
 
 /* The time is t, or later: base follows. Returns by how much. */

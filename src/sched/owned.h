@@ -46,7 +46,7 @@ static bool gor__may_own(void)
 /* The word of a free lock of this M's P, or what no lock has. */
 GOR__INLINE uint32_t gor__own_word(const gor__m *m)
 {
-    const gor__p *p = m ? gor__m_p(m) : NULL;
+    const gor__p *p = gor__p_of(m);
     return p ? gor__au32_load_rlx(&p->own) : GOR__MX_NOBODY;
 }
 

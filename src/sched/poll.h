@@ -408,7 +408,7 @@ static void gor__pd_leave(gor__pd *pd, gor__node *n)
 static void gor__fd_waits_add(uint64_t n)
 {
     gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     if (p)
         gor__au64_store_rlx(&p->fd_waits, gor__au64_load_rlx(&p->fd_waits) + n);
 }

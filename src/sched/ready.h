@@ -100,7 +100,7 @@ enum gor__where { GOR__NEXT, GOR__LAST };
 
 GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     gor__set_runnable(g);
     if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
@@ -124,7 +124,7 @@ enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };
  * ring needs no other M, if m picks from the ring next. */
 static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool tell = list && (!p || after == GOR__RUNS_ANOTHER || gor__aptr_load_rlx(&list->link));
     while (list) {
         gor__g *g = list;

@@ -148,7 +148,7 @@ GOR__INLINE int gor__g_init(gor__m *m, gor__g *g, const gor__spec *s, uint32_t t
         return -ENOMEM;
     }
     gor__au32_store_rlx(&g->hold, GOR__NO_STACK);
-    gor__au64_store_rlx(&g->id, gor__new_id(m ? gor__m_p(m) : NULL));
+    gor__au64_store_rlx(&g->id, gor__new_id(gor__p_of(m)));
     g->fn = s->fn;
     g->site = s->site;
     g->done = s->done;
@@ -172,7 +172,7 @@ static void gor__count_start(gor__m *m)
  * m NULL: foreign thread. */
 GOR__INLINE int gor__g_make(gor__m *m, const gor__spec *s, gor__g **out)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     uint32_t traits;
     gor__g *g;
     int rc;

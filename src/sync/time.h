@@ -109,8 +109,7 @@ GOR__INLINE bool gor__timer_begin_undated(gor__p *p, gor_timer *t, int64_t ns)
 /* Start t, which the caller has claimed, ns from now. 0, -ENOMEM, -ESRCH. */
 GOR__INLINE int gor__timer_set(gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(gor__self());
     int rc = gor__is_on() ? 0 : -ESRCH;
     if (rc == 0 && !(p && gor__timer_begin_undated(p, t, ns))) {
         ns = ns > 0 ? ns : 0;
@@ -218,7 +217,7 @@ bool gor_timer_stop(gor_timer *t)
 static GOR__NOINLINE bool gor__timer_change_here(const gor__m *m, gor__timers *h, gor_timer *t,
                                                  int64_t ns)
 {
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(m);
     bool soonest;
     int64_t when;
     if (!p || h != &p->timers || !gor__is_on())

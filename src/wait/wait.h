@@ -283,8 +283,7 @@ GOR__INLINE bool gor__timer_begin_near(gor__p *p, gor_timer *t, int64_t ns)
  * knows that without asking the clock, or GOR__UNKNOWN_NS. 0 or -ENOMEM. */
 static GOR__NOINLINE int gor__timer_begin(gor_timer *t, int64_t ns)
 {
-    gor__m *m = gor__self();
-    gor__p *p = m ? gor__m_p(m) : NULL;
+    gor__p *p = gor__p_of(gor__self());
     if (GOR__LIKELY(p && gor__timer_begin_near(p, t, ns)))
         return 0;
     return gor__timer_begin_any(p, t, ns);
