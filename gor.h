@@ -309,10 +309,10 @@ typedef struct gor_options {
     int      preempt;                  /* enum gor_preempt                                       */
     int      preempt_signal;           /* for switches in place; default SIGURG                  */
     unsigned flags;                    /* enum gor_flags, or-ed                                  */
-    void *(*malloc)(size_t size, void *user);             /* set all three or none; they are     */
-    void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
-    void  (*free)(void *p, void *user);                   /* not call gor                        */
-    void   *user;                      /* handed to every hook                                   */
+    void *(*malloc)(size_t size, void *user);             /* set all three or none; called from  */
+    void *(*realloc)(void *p, size_t size, void *user);   /* any thread until the run has ended, */
+    void  (*free)(void *p, void *user);                   /* so release what it made before; not */
+    void   *user;                                         /* to call gor. user: for every hook   */
     void  (*on_panic)(const char *message, void *user);   /* before the report of a panic, but
                                           not of a fault                                         */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
@@ -14276,7 +14276,14 @@ static void gor__ctx_cancel_tree(gor_ctx *c, int err, int cause)
     }
 }
 
-/* In a call, or on g0. */
+static void gor__ctx_expire(void *c)
+{
+    gor__enter();
+    gor__ctx_cancel_tree((gor_ctx *)c, -ETIMEDOUT, -ETIMEDOUT);
+    gor__leave(gor__self());
+}
+
+/* On g0, for want of memory for a goroutine. */
 static void gor__ctx_expire_here(void *p)
 {
     gor_ctx *c = (gor_ctx *)p;
@@ -14284,23 +14291,25 @@ static void gor__ctx_expire_here(void *p)
     gor__cancel_release(&c->base);
 }
 
-static void gor__ctx_expire(void *c)
-{
-    gor__enter();
-    gor__ctx_expire_here(c);
-    gor__leave(gor__self());
-}
-
 /* The deadline has come. Cancelling may release, and releasing stops timers: not under their
- * lock. And it may take long: others are to run meanwhile. */
+ * lock. And it may take long: others are to run meanwhile. The reference is the goroutine's, so
+ * that it is given back even if the run ends before that does. */
 static bool gor__ctx_fire(gor_timer *t, int64_t now)
 {
     gor_ctx *c = (gor_ctx *)t->arg;
     gor__spec s = { gor__ctx_expire, c, "deadline of a context\0",
-                    NULL, 0, NULL, NULL, NULL, NULL };
+                    NULL, 0, NULL, NULL, NULL, &gor__no_ctx };
+    gor__m *m = gor__self();
+    gor__g *g;
     (void)now;
-    if (gor__ctx_try_retain(c) && gor__spawn(gor__self(), &s) != 0)
-        gor__timer_defer(t);
+    if (gor__ctx_try_retain(c)) {
+        if (gor__g_make(m, &s, &g) == 0) {
+            gor__g_set_ctx(g, &c->base);
+            gor__start(m, g);
+        } else {
+            gor__timer_defer(t);
+        }
+    }
     gor__aptr_store_rel(&t->owner, NULL);          /* last: who destroys c waits for this */
     return true;
 }

@@ -97,10 +97,10 @@ typedef struct gor_options {
     int      preempt;                  /* enum gor_preempt                                       */
     int      preempt_signal;           /* for switches in place; default SIGURG                  */
     unsigned flags;                    /* enum gor_flags, or-ed                                  */
-    void *(*malloc)(size_t size, void *user);             /* set all three or none; they are     */
-    void *(*realloc)(void *p, size_t size, void *user);   /* called from any thread and must     */
-    void  (*free)(void *p, void *user);                   /* not call gor                        */
-    void   *user;                      /* handed to every hook                                   */
+    void *(*malloc)(size_t size, void *user);             /* set all three or none; called from  */
+    void *(*realloc)(void *p, size_t size, void *user);   /* any thread until the run has ended, */
+    void  (*free)(void *p, void *user);                   /* so release what it made before; not */
+    void   *user;                                         /* to call gor. user: for every hook   */
     void  (*on_panic)(const char *message, void *user);   /* before the report of a panic, but
                                           not of a fault                                         */
     void  (*on_deadlock)(void *user);                     /* before the report of a deadlock     */
