@@ -2184,6 +2184,8 @@ GOR__INLINE void gor__san_unroot(void *p, size_t size) { (void)p, (void)size; }
  * gor__arch_go(to)            go on at stack pointer `to`, and leave this stack for good
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn, and then goes
  *                             on at the stack pointer that fn returns; it has no caller
+ * GOR__ARCH_NEXT              what who goes on at a saved stack pointer reads besides that line
+ *                             begins so many bytes above it
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop
@@ -2223,6 +2225,7 @@ typedef gor__answer gor__arch_waiter(void *a, void *b, void *c, uint64_t d, int6
 #if defined(__x86_64__)
 
 #define GOR__ARCH_TICKS 16384
+#define GOR__ARCH_NEXT  (16 + GOR__X86_RED_ZONE)     /* above the frame and the red zone      */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -2556,6 +2559,7 @@ static void *gor__arch_context_move(void *context, uintptr_t top, void (*fn)(voi
 #if defined(__aarch64__)
 
 #define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us or so */
+#define GOR__ARCH_NEXT  64             /* the rest of the frame                                */
 
 __asm__(
     ".pushsection .rodata\n"
@@ -6784,6 +6788,7 @@ GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
  * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
 #define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
 #define GOR__FETCH_G     6
+#define GOR__FETCH_LINES 4                     /* of the stack: to where the user's frames are */
 GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 {
 #if !GOR__TSAN
@@ -6797,8 +6802,9 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     __builtin_prefetch(&g->fn);                /* it may begin, */
     __builtin_prefetch(&g->done_arg);          /* or end        */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
-    for (uintptr_t i = 0; i < 3; i++)
-        __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
+    __builtin_prefetch((const void *)sp);
+    for (uintptr_t i = 0; i < GOR__FETCH_LINES; i++)
+        __builtin_prefetch((const void *)(sp + GOR__ARCH_NEXT + i * GOR__CACHE_LINE));
 #else
     (void)q, (void)head;
 #endif

@@ -2,6 +2,7 @@
 #if defined(__aarch64__)
 
 #define GOR__ARCH_TICKS (gor__arch_ticks_hz() / 131072 + 64)   /* 8 us or so */
+#define GOR__ARCH_NEXT  64             /* the rest of the frame                                */
 
 __asm__(
     ".pushsection .rodata\n"

@@ -20,6 +20,8 @@
  * gor__arch_go(to)            go on at stack pointer `to`, and leave this stack for good
  * gor__arch_make(top, fn)     a first frame below top (aligned to 16), that runs fn, and then goes
  *                             on at the stack pointer that fn returns; it has no caller
+ * GOR__ARCH_NEXT              what who goes on at a saved stack pointer reads besides that line
+ *                             begins so many bytes above it
  * gor__arch_frame(sp, &pc)    the frame pointer and program counter saved at sp
  * gor__arch_fence()           a full fence; ThreadSanitizer does not see it, our loads do the rest
  * gor__arch_pause()           inside a spin loop

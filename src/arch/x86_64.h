@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 
 #define GOR__ARCH_TICKS 16384
+#define GOR__ARCH_NEXT  (16 + GOR__X86_RED_ZONE)     /* above the frame and the red zone      */
 
 __asm__(
     ".pushsection .rodata\n"

@@ -53,6 +53,7 @@ GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
  * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
 #define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
 #define GOR__FETCH_G     6
+#define GOR__FETCH_LINES 4                     /* of the stack: to where the user's frames are */
 GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
 {
 #if !GOR__TSAN
@@ -66,8 +67,9 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     __builtin_prefetch(&g->fn);                /* it may begin, */
     __builtin_prefetch(&g->done_arg);          /* or end        */
     sp = (uintptr_t)((gor__g *)gor__aptr_load_rlx(soon))->sp;
-    for (uintptr_t i = 0; i < 3; i++)
-        __builtin_prefetch((const void *)(sp + i * GOR__CACHE_LINE));
+    __builtin_prefetch((const void *)sp);
+    for (uintptr_t i = 0; i < GOR__FETCH_LINES; i++)
+        __builtin_prefetch((const void *)(sp + GOR__ARCH_NEXT + i * GOR__CACHE_LINE));
 #else
     (void)q, (void)head;
 #endif
