@@ -6286,6 +6286,7 @@ GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
 {
 #if !GOR__TSAN
     const gor_timer *t;
+    const gor__g *waiter;
     if (gor__line_n(h) <= GOR__FETCH_TIMER)
         return;
     t = gor__line_peek(h, GOR__FETCH_TIMER, now);
@@ -6297,8 +6298,9 @@ GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
     if (t)
         __builtin_prefetch(t->arg, 1);
     t = gor__line_peek(h, GOR__FETCH_WAITER, now);
-    if (t)
-        __builtin_prefetch(gor__deadline_waiter(t), 1);
+    waiter = t ? gor__deadline_waiter(t) : NULL;
+    if (waiter)
+        __builtin_prefetch(waiter, 1);
 #else
     (void)h, (void)now;
 #endif
@@ -9933,7 +9935,8 @@ GOR__INLINE void gor__leave(gor__m *m)
 /* ==== [wait] the one mechanism of waiting ====================================================
  * What        A blocked operation is a gor__wait on the stack of who waits; each thing it waits
  *             for has a queue, and a gor__node of the wait in it. Channels, select, locks, joins,
- *             contexts, deadlines, goroutines and foreign threads: all through here.
+ *             contexts, deadlines, goroutines and foreign threads: all through here, but for sleeps
+ *             that nothing cuts short ([time] gor__doze).
  * Protocol    Waiter:  lock the object; look; put a node in its queue; unlock; block; leave.
  *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
  *                      is claimed; hand over the value; unlock; gor__wake.
@@ -10132,20 +10135,25 @@ GOR__INLINE void gor__wait_clear(gor__wait *w)
     w->rc = 0;
 }
 
-/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. */
-GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
-                                 bool many)
+/* g, which runs, waits from now on. */
+GOR__INLINE void gor__g_waits(gor__g *g, enum gor__why why, const void *object)
 {
     union { const void *from; void *to; } u;
-    w->g = g;
-    w->many = many;
-    if (GOR__UNLIKELY(!g))
-        return;
     u.from = object;
     gor__au32_store_rlx(&g->why, why);
     gor__aptr_store_rlx(&g->why_object, u.to);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_store_rel(&g->state, GOR__WAITING);  /* rel g.state: [tidy] T2 */
+}
+
+/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. */
+GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
+                                 bool many)
+{
+    w->g = g;
+    w->many = many;
+    if (GOR__LIKELY(g))
+        gor__g_waits(g, why, object);
 }
 
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
@@ -10180,6 +10188,17 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
     if (ours)
         gor__ready(g);
     return true;
+}
+
+/* A timer on the stack of a goroutine that waits, or is about to. */
+GOR__INLINE void gor__timer_for_wait(gor_timer *t, int64_t when,
+                                     bool (*fire)(gor_timer *t, int64_t now), void *arg)
+{
+    gor__aptr_store_rlx(&t->owner, NULL);
+    t->when = when;
+    gor__aptr_store_rlx(&t->run, NULL);
+    t->fire = fire;
+    t->arg = arg;
 }
 
 /* Who waits until t fires, or NULL: it is no deadline. */
@@ -10303,11 +10322,7 @@ static GOR__NOINLINE void gor__block_watching(gor__wait *w, int64_t deadline, go
 static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__cancel *own)
 {
     gor_timer timer;
-    gor__aptr_store_rlx(&timer.owner, NULL);
-    timer.when = deadline;
-    gor__aptr_store_rlx(&timer.run, NULL);
-    timer.fire = gor__deadline_fire;
-    timer.arg = w;
+    gor__timer_for_wait(&timer, deadline, gor__deadline_fire, w);
     if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
         gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
@@ -13734,12 +13749,46 @@ bool gor_barrier_wait(gor_barrier *b)
 
 int64_t gor_now(void) { return gor__os_now(); }
 
-/* Until t. has_come: it is past, and there is nothing to wait for. */
-static int gor__sleep(int64_t t, bool has_come)
+/* The timer of a doze fires: nothing else ends that. t is gone once g is ready. */
+static bool gor__doze_fire(gor_timer *t, int64_t now)
 {
+    gor__g *g = (gor__g *)t->arg;
+    (void)now;
+    gor__aptr_store_rel(&t->owner, NULL);
+    gor__ready(g);
+    return true;
+}
+
+/* A sleep of a goroutine that has no own context, for gor__arch_wait: with as little on its stack
+ * as can be, for a crowd that sleeps is out of the caches when it wakes. until: not past, and not
+ * GOR_FOREVER: who sleeps for ever needs no timer. */
+GOR__SWITCHES static gor__answer gor__doze(void *goroutine, void *b, void *c, uint64_t d,
+                                           int64_t until, void *back)
+{
+    gor__g *g = (gor__g *)goroutine;
+    gor__answer answer;
+    gor_timer timer;
     int rc;
-    gor__enter();
-    rc = gor__own_ctx_err();
+    (void)b, (void)c, (void)d;
+    gor__left_at(gor__self(), back);
+    gor__timer_for_wait(&timer, until, gor__doze_fire, g);
+    gor__g_waits(g, GOR__WHY_SLEEP, NULL);
+    rc = gor__timer_begin(&timer, GOR__UNKNOWN_NS);
+    if (GOR__LIKELY(rc == 0))
+        gor__park_here(g);
+    else
+        gor__au32_store_rel(&g->state, GOR__RUNNING);
+    if (GOR_CHECK)
+        gor__check(!gor__aptr_load_rlx(&timer.owner), "what ends a doze is its timer");
+    answer = gor__answer_from(gor__self(), rc, back);
+    gor__leave(gor__self());
+    return answer;
+}
+
+/* The same of anybody, in a call, which it ends. */
+static GOR__NOINLINE int gor__sleep_any(int64_t t, bool has_come)
+{
+    int rc = gor__own_ctx_err();
     if (rc == 0 && !has_come) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
@@ -13748,6 +13797,16 @@ static int gor__sleep(int64_t t, bool has_come)
     }
     gor__leave(gor__self());
     return rc;
+}
+
+/* Until t. has_come: it is past, and there is nothing to wait for. */
+GOR__INLINE int gor__sleep(int64_t t, bool has_come)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    if (GOR__LIKELY(g && !g->ctx && !has_come && t != GOR_FOREVER))
+        return gor__arch_wait(g, NULL, NULL, 0, t, gor__doze);
+    return gor__sleep_any(t, has_come);
 }
 
 int gor_sleep_until(int64_t t) { return gor__sleep(t, gor__is_past(t)); }

@@ -91,6 +91,26 @@ TEST(ten_thousand_pending_sleeps_are_pending_timers_and_cancel_cleanly)
     gor_ctx_release(c);
 }
 
+static void sleep_without_end(void *until)
+{
+    IS(until ? gor_sleep_until(GOR_FOREVER) : gor_sleep(GOR_FOREVER), 0);
+}
+
+static int leave_sleepers_for_ever(void *p)
+{
+    (void)p;
+    for (int i = 0; i < 20; i++)
+        IS(gor_go(sleep_without_end, i & 1 ? &i : NULL), 0);
+    wait_until_parked(20);
+    IS(test_stats().timers, 0);
+    return 0;
+}
+
+TESTF(a_sleep_for_ever_is_no_timer)
+{
+    IS(gor_run(leave_sleepers_for_ever, NULL), 0);
+}
+
 /* -- after ------------------------------------------------------------------------------------- */
 
 TEST(after_delivers_the_time_once)

@@ -309,6 +309,7 @@ GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
 {
 #if !GOR__TSAN
     const gor_timer *t;
+    const gor__g *waiter;
     if (gor__line_n(h) <= GOR__FETCH_TIMER)
         return;
     t = gor__line_peek(h, GOR__FETCH_TIMER, now);
@@ -320,8 +321,9 @@ GOR__INLINE void gor__line_fetch(const gor__timers *h, int64_t now)
     if (t)
         __builtin_prefetch(t->arg, 1);
     t = gor__line_peek(h, GOR__FETCH_WAITER, now);
-    if (t)
-        __builtin_prefetch(gor__deadline_waiter(t), 1);
+    waiter = t ? gor__deadline_waiter(t) : NULL;
+    if (waiter)
+        __builtin_prefetch(waiter, 1);
 #else
     (void)h, (void)now;
 #endif

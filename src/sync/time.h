@@ -2,12 +2,46 @@
 
 int64_t gor_now(void) { return gor__os_now(); }
 
-/* Until t. has_come: it is past, and there is nothing to wait for. */
-static int gor__sleep(int64_t t, bool has_come)
+/* The timer of a doze fires: nothing else ends that. t is gone once g is ready. */
+static bool gor__doze_fire(gor_timer *t, int64_t now)
 {
+    gor__g *g = (gor__g *)t->arg;
+    (void)now;
+    gor__aptr_store_rel(&t->owner, NULL);
+    gor__ready(g);
+    return true;
+}
+
+/* A sleep of a goroutine that has no own context, for gor__arch_wait: with as little on its stack
+ * as can be, for a crowd that sleeps is out of the caches when it wakes. until: not past, and not
+ * GOR_FOREVER: who sleeps for ever needs no timer. */
+GOR__SWITCHES static gor__answer gor__doze(void *goroutine, void *b, void *c, uint64_t d,
+                                           int64_t until, void *back)
+{
+    gor__g *g = (gor__g *)goroutine;
+    gor__answer answer;
+    gor_timer timer;
     int rc;
-    gor__enter();
-    rc = gor__own_ctx_err();
+    (void)b, (void)c, (void)d;
+    gor__left_at(gor__self(), back);
+    gor__timer_for_wait(&timer, until, gor__doze_fire, g);
+    gor__g_waits(g, GOR__WHY_SLEEP, NULL);
+    rc = gor__timer_begin(&timer, GOR__UNKNOWN_NS);
+    if (GOR__LIKELY(rc == 0))
+        gor__park_here(g);
+    else
+        gor__au32_store_rel(&g->state, GOR__RUNNING);
+    if (GOR_CHECK)
+        gor__check(!gor__aptr_load_rlx(&timer.owner), "what ends a doze is its timer");
+    answer = gor__answer_from(gor__self(), rc, back);
+    gor__leave(gor__self());
+    return answer;
+}
+
+/* The same of anybody, in a call, which it ends. */
+static GOR__NOINLINE int gor__sleep_any(int64_t t, bool has_come)
+{
+    int rc = gor__own_ctx_err();
     if (rc == 0 && !has_come) {
         rc = gor__wait_for_nothing(t, GOR__WHY_SLEEP);
         rc = rc == -ETIMEDOUT && gor__own_ctx_err() == 0 ? 0 : rc;
@@ -16,6 +50,16 @@ static int gor__sleep(int64_t t, bool has_come)
     }
     gor__leave(gor__self());
     return rc;
+}
+
+/* Until t. has_come: it is past, and there is nothing to wait for. */
+GOR__INLINE int gor__sleep(int64_t t, bool has_come)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = m ? gor__m_g(m) : NULL;
+    if (GOR__LIKELY(g && !g->ctx && !has_come && t != GOR_FOREVER))
+        return gor__arch_wait(g, NULL, NULL, 0, t, gor__doze);
+    return gor__sleep_any(t, has_come);
 }
 
 int gor_sleep_until(int64_t t) { return gor__sleep(t, gor__is_past(t)); }

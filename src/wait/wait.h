@@ -1,7 +1,8 @@
 /* ==== [wait] the one mechanism of waiting ====================================================
  * What        A blocked operation is a gor__wait on the stack of who waits; each thing it waits
  *             for has a queue, and a gor__node of the wait in it. Channels, select, locks, joins,
- *             contexts, deadlines, goroutines and foreign threads: all through here.
+ *             contexts, deadlines, goroutines and foreign threads: all through here, but for sleeps
+ *             that nothing cuts short ([time] gor__doze).
  * Protocol    Waiter:  lock the object; look; put a node in its queue; unlock; block; leave.
  *             Waker:   lock the object; gor__wq_take a node: it is out of the queue, and its wait
  *                      is claimed; hand over the value; unlock; gor__wake.
@@ -200,20 +201,25 @@ GOR__INLINE void gor__wait_clear(gor__wait *w)
     w->rc = 0;
 }
 
-/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. */
-GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
-                                 bool many)
+/* g, which runs, waits from now on. */
+GOR__INLINE void gor__g_waits(gor__g *g, enum gor__why why, const void *object)
 {
     union { const void *from; void *to; } u;
-    w->g = g;
-    w->many = many;
-    if (GOR__UNLIKELY(!g))
-        return;
     u.from = object;
     gor__au32_store_rlx(&g->why, why);
     gor__aptr_store_rlx(&g->why_object, u.to);
     gor__ai64_store_rlx(&g->since, gor__ai64_load_rlx(&gor__rt.coarse_ns));
     gor__au32_store_rel(&g->state, GOR__WAITING);  /* rel g.state: [tidy] T2 */
+}
+
+/* Begin a wait of g, which runs; NULL: of this thread. many: more than one thing may end it. */
+GOR__INLINE void gor__wait_begin(gor__wait *w, gor__g *g, enum gor__why why, const void *object,
+                                 bool many)
+{
+    w->g = g;
+    w->many = many;
+    if (GOR__LIKELY(g))
+        gor__g_waits(g, why, object);
 }
 
 GOR__INLINE void gor__wait_init(gor__wait *w, enum gor__why why, const void *object, bool many)
@@ -248,6 +254,17 @@ static bool gor__deadline_fire(gor_timer *t, int64_t now)
     if (ours)
         gor__ready(g);
     return true;
+}
+
+/* A timer on the stack of a goroutine that waits, or is about to. */
+GOR__INLINE void gor__timer_for_wait(gor_timer *t, int64_t when,
+                                     bool (*fire)(gor_timer *t, int64_t now), void *arg)
+{
+    gor__aptr_store_rlx(&t->owner, NULL);
+    t->when = when;
+    gor__aptr_store_rlx(&t->run, NULL);
+    t->fire = fire;
+    t->arg = arg;
 }
 
 /* Who waits until t fires, or NULL: it is no deadline. */
@@ -371,11 +388,7 @@ static GOR__NOINLINE void gor__block_watching(gor__wait *w, int64_t deadline, go
 static GOR__NOINLINE void gor__block_until(gor__wait *w, int64_t deadline, gor__cancel *own)
 {
     gor_timer timer;
-    gor__aptr_store_rlx(&timer.owner, NULL);
-    timer.when = deadline;
-    gor__aptr_store_rlx(&timer.run, NULL);
-    timer.fire = gor__deadline_fire;
-    timer.arg = w;
+    gor__timer_for_wait(&timer, deadline, gor__deadline_fire, w);
     if (gor__timer_begin(&timer, GOR__UNKNOWN_NS) != 0)
         gor__wait_give_up(w, GOR__BY_DEADLINE, -ENOMEM);
     if (own)
