@@ -5,7 +5,8 @@ Builds nothing; `make bench` does, and then runs this. Every round runs each pro
 hyperfine, in the other direction every second round, so that whatever slows the computer for a
 while slows all of them. The first run of each is preceded by a warm-up that does not count, but for
 the idle case and a million goroutines. Of those that ask for the worst of many (late_) there is one
-round, with no warm-up.
+round, with no warm-up. A program that has used up its budget in a case sits out the rounds that are
+left, after 3 at least: but gor and Go do so in the cases of growth and in the idle case only.
 
 A program measures itself between the end of its set-up and the end of its work, and prints ns per
 operation: those are compared, so starting a process and filling arrays do not count. hyperfine's
@@ -36,6 +37,7 @@ ONE_THREAD = {"floor"}  # whatever PROCS says
 STANDARD = ("case", "n", "procs", "ns_per_op", "rss_kb", "check", "wall_s", "user_s", "system_s")
 GROWTH = (1000, 10000, 100000, 1000000)
 LEAST_ROUNDS = 3
+PAIR = {"gor", "go"}
 COLD = {"idle"}  # a warm-up would only cost time, as for a million goroutines
 NO_SUCH_CASE = 3
 
@@ -47,9 +49,8 @@ def parse_args():
                    "those of growth at " + ", ".join(str(n) for n in GROWTH))
     p.add_argument("--procs", default="1,2", help="comma-separated; default 1,2")
     p.add_argument("--runs", type=int, default=10, help="rounds; default 10")
-    p.add_argument("--budget", type=float, default=60, metavar="S",
-                   help=f"a program that has run for S seconds in one case ends its rounds, after "
-                        f"{LEAST_ROUNDS} at least; default 60")
+    p.add_argument("--budget", type=float, default=4, metavar="S",
+                   help="seconds of one program in one case; default 4")
     p.add_argument("--timeout", type=float, default=300, help="seconds for one run; default 300")
     p.add_argument("--only", default="", help="comma-separated programs; default all that are built")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=PATH",
@@ -189,16 +190,21 @@ def run_once(path, case, n, procs, args, warmup):
 # -- rounds ----------------------------------------------------------------------------------
 
 
+def sits_out(name, case, rounds, spent, args):
+    """Is that enough of this program in this case?"""
+    whole = name in PAIR and not case.startswith("grow_") and case not in COLD
+    return not whole and rounds >= LEAST_ROUNDS and spent > args.budget
+
+
 def run_rounds(programs, case, n, procs, args):
     """{name: [fields of each round]}; a program that failed once is not run again, one that lacks
     the case is not there."""
     rounds, spent = {name: [] for name in programs}, dict.fromkeys(programs, 0.0)
     late = case.startswith("late_")
     for i in range(1 if late else args.runs):
-        if i >= LEAST_ROUNDS and max(spent.values(), default=0) > args.budget:
-            break
         for name in list(rounds)[:: -1 if i % 2 else 1]:
-            if any("error" in r for r in rounds[name]):
+            if any("error" in r for r in rounds[name]) or sits_out(name, case, len(rounds[name]),
+                                                                   spent[name], args):
                 continue
             begin = time.monotonic()
             warmup = int(i == 0 and case not in COLD and not late and n < 1000000)
