@@ -457,54 +457,6 @@ TESTF(a_deadline_of_before_the_run_passes_in_it)
         }
 }
 
-static _Atomic long n_live;
-
-static void *count_malloc(size_t size, void *user)
-{
-    (void)user;
-    atomic_fetch_add(&n_live, 1);
-    return malloc(size);
-}
-
-static void *count_realloc(void *old, size_t size, void *user)
-{
-    (void)user;
-    atomic_fetch_add(&n_live, old == NULL);
-    return realloc(old, size);
-}
-
-static void count_free(void *p, void *user)
-{
-    (void)user;
-    atomic_fetch_sub(&n_live, p != NULL);
-    free(p);
-}
-
-/* Ends between the deadlines and what becomes of them: some are in front of it in the queue, some
- * behind it. */
-static int end_as_they_expire(void *p)
-{
-    gor_ctx *c[100];
-    int64_t t = gor_now() + 2 * GOR_MS;
-    (void)p;
-    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++)
-        c[i] = gor_ctx_with_deadline(NULL, t + (i & 1) * 2);
-    gor_sleep_until(t + 1);
-    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++)
-        gor_ctx_release(c[i]);
-    return 0;
-}
-
-TESTF(a_run_that_ends_as_a_deadline_passes_leaks_no_context)
-{
-    gor_options opt = { .malloc = count_malloc, .realloc = count_realloc, .free = count_free };
-    for (opt.procs = 1; opt.procs <= 4; opt.procs++)
-        for (int run = 0; run < 20; run++) {
-            IS(gor_run_with(&opt, end_as_they_expire, NULL), 0);
-            IS(atomic_load(&n_live), 0);
-        }
-}
-
 static int ask_for_after(void *c)
 {
     static _Atomic int n;

@@ -375,6 +375,34 @@ TESTF(when_memory_has_run_out_everything_there_goes_on)
     fail_each_in_turn(true, 4);
 }
 
+/* -- nothing is left behind -------------------------------------------------------------------- */
+
+/* Ends between the deadlines and what becomes of them: some are in front of it in the queue, some
+ * behind it. */
+static int end_as_they_expire(void *p)
+{
+    gor_ctx *c[100];
+    int64_t t = gor_now() + 2 * GOR_MS;
+    (void)p;
+    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++)
+        c[i] = gor_ctx_with_deadline(NULL, t + (i & 1) * 2);
+    gor_sleep_until(t + 1);
+    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++)
+        gor_ctx_release(c[i]);
+    return 0;
+}
+
+TESTF(a_run_that_ends_as_a_deadline_passes_leaks_no_context)
+{
+    for (int procs = 1; procs <= 4; procs++)
+        for (int run = 0; run < 20; run++) {
+            struct memory m = { .fail_at = LONG_MAX };
+            gor_options o = options(&m, procs);
+            IS(gor_run_with(&o, end_as_they_expire, NULL), 0);
+            IS(m.n_live, 0);
+        }
+}
+
 /* -- a cancel needs no memory ------------------------------------------------------------------ */
 
 static _Atomic int n_after;
