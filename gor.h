@@ -4141,7 +4141,8 @@ static void gor__free_aligned(void *memory, size_t size)
 
 /* ==== [stack] goroutine stacks ==================================================================
  * What        Stacks of a power of two of address space, cut from large mappings; the kernel
- *             commits a page when it is touched. The lowest page is a guard.
+ *             commits a page when it is touched. The lowest page is a guard, and with it the one
+ *             below, which keeps stacks apart.
  * Invariants  I1 A stack is bound to one goroutine, in one processor's cache, in its class's list,
  *                or cold: free, without a page, noted in a block beside it.
  *             I2 The highest words of a listed stack, in a page that is resident most often, hold
@@ -4171,7 +4172,8 @@ static void gor__free_aligned(void *memory, size_t size)
  * Locks       gor__stacks.lock (MEMORY); never held over a system call that may take long.
  * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
- *             in one set of the first-level cache.
+ *             in one set of the first-level cache; and stacks are an odd number of pages apart, so
+ *             that they do not meet in one set of a TLB which goes by the low bits of an address.
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
@@ -4190,7 +4192,7 @@ typedef struct gor__chunk {
     struct gor__chunk *next_uncut;
     char  *base;
     size_t size;
-    size_t stack_size;
+    size_t stride;                     /* bytes from one stack to the next         */
     size_t cut;                        /* bytes that have become stacks            */
     gor__aptr slots;                   /* [pack]'s, one for each stack, or NULL    */
 } gor__chunk;
@@ -4268,13 +4270,15 @@ static void gor__stack_say_unguarded(void)
             return;
 }
 
-/* Guard a stack that was cut just now. Returns it, tagged if that was not to be had. */
+/* Guard a stack that was cut just now, and the page below. Returns it, tagged if that was not to be
+ * had. */
 static char *gor__stack_guard(char *lo)
 {
+    size_t page = gor__stacks.page_size;
     if (gor__stacks.strict)
         return lo;
     if (!gor__stacks.no_guards &&
-        gor__os_guard(lo, gor__stacks.page_size, gor__stacks.light_guards) == 0)
+        gor__os_guard(lo - page, 2 * page, gor__stacks.light_guards) == 0)
         return lo;
     gor__stack_say_unguarded();
     *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
@@ -4284,32 +4288,38 @@ static char *gor__stack_guard(char *lo)
 static void gor__lock_stacks(void) { gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY); }
 static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY); }
 
+/* A page more than a stack is long: see Colour. */
+static size_t gor__stack_stride(int k)
+{
+    return (GOR__MIN_STACK_SIZE << k) + gor__stacks.page_size;
+}
+
 /* How many stacks of class k the next mapping should hold, if n are wanted: a quarter of those
  * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
 static size_t gor__chunk_stacks(int k, size_t n)
 {
-    size_t size = GOR__MIN_STACK_SIZE << k, more = gor__stacks.cls[k].n_all / 4;
+    size_t stride = gor__stack_stride(k), more = gor__stacks.cls[k].n_all / 4;
     if (gor__stacks.strict)
         return n;
     if (GOR__ASAN)
         more = 0;
-    if (more > GOR__STACK_CHUNK_MAX / size)
-        more = GOR__STACK_CHUNK_MAX / size;
-    if (more < GOR__STACK_CHUNK / size)
-        more = GOR__STACK_CHUNK / size;
+    if (more > GOR__STACK_CHUNK_MAX / stride)
+        more = GOR__STACK_CHUNK_MAX / stride;
+    if (more < GOR__STACK_CHUNK / stride)
+        more = GOR__STACK_CHUNK / stride;
     return n > more ? n : more;
 }
 
 /* Open the tops of n stacks that are reserved without access. Returns how many are open; the
  * address space of the others has been given back. */
-static size_t gor__stacks_open(char *base, size_t n, size_t size)
+static size_t gor__stacks_open(char *base, size_t n, size_t stride)
 {
-    size_t most = size - gor__stacks.page_size, open = 0;
+    size_t most = stride - 2 * gor__stacks.page_size, open = 0;
     size_t top = GOR__STACK_OPEN < most ? GOR__STACK_OPEN : most;
-    while (open < n && gor__os_open(base + (open + 1) * size - top, top))
+    while (open < n && gor__os_open(base + (open + 1) * stride - top, top))
         open++;
     if (open < n)
-        gor__os_release(base + open * size, (n - open) * size);
+        gor__os_release(base + open * stride, (n - open) * stride);
     return open;
 }
 
@@ -4330,14 +4340,14 @@ static bool gor__stack_open_more(char *lo, size_t size, uintptr_t at)
  * lock; false if there is room for none. */
 static bool gor__stack_map(int k, size_t n)
 {
-    size_t size = GOR__MIN_STACK_SIZE << k;
+    size_t stride = gor__stack_stride(k);
     gor__stack_class *cls = &gor__stacks.cls[k];
     gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
     char *base = NULL;
     for (; c && n && !base; n = base ? n : n / 2)
-        base = (char *)(gor__stacks.strict ? gor__os_reserve_bare(n * size)
-                                           : gor__os_reserve(n * size));
-    if (base && gor__stacks.strict && (n = gor__stacks_open(base, n, size)) == 0)
+        base = (char *)(gor__stacks.strict ? gor__os_reserve_bare(n * stride)
+                                           : gor__os_reserve(n * stride));
+    if (base && gor__stacks.strict && (n = gor__stacks_open(base, n, stride)) == 0)
         base = NULL;
     gor__au32_store_rlx(&gor__stacks.exhausted, base == NULL);
     if (!base) {
@@ -4345,8 +4355,8 @@ static bool gor__stack_map(int k, size_t n)
         return false;
     }
     c->base = base;
-    c->size = n * size;
-    c->stack_size = size;
+    c->size = n * stride;
+    c->stride = stride;
     c->cut = 0;
     gor__aptr_store_rlx(&c->slots, NULL);
     gor__lock_stacks();
@@ -4390,17 +4400,17 @@ static void gor__stack_unpromise(int k, size_t n)
 
 /* Some stacks that were not there before, one after the other in the address space: as many as are
  * guarded at once. Returns the lowest, and how many in *n; NULL: all are cut. */
-static char *gor__stacks_cut_locked(gor__stack_class *cls, size_t size, size_t *n)
+static char *gor__stacks_cut_locked(gor__stack_class *cls, size_t *n)
 {
     gor__chunk *c = cls->uncut;
     char *lo;
     if (!c)
         return NULL;
-    lo = c->base + c->cut;
+    lo = c->base + c->cut + gor__stacks.page_size;
     *n = gor__au32_load_rlx(&gor__stacks.each) ? GOR__OS_PIECES : 1;
-    if (*n > (c->size - c->cut) / size)
-        *n = (c->size - c->cut) / size;
-    c->cut += *n * size;
+    if (*n > (c->size - c->cut) / c->stride)
+        *n = (c->size - c->cut) / c->stride;
+    c->cut += *n * c->stride;
     if (c->cut == c->size)
         cls->uncut = c->next_uncut;
     return lo;
@@ -4459,15 +4469,16 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
  * asked again. */
 static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
+    size_t page = gor__stacks.page_size, stride = size + page;
     char *tagged[GOR__OS_PIECES];
     bool guarded;
     if (n == 1)
         return gor__stack_guard(lo);
-    guarded = gor__os_guard_each(lo, gor__stacks.page_size, size, n);
+    guarded = gor__os_guard_each(lo - page, 2 * page, stride, n);
     if (!guarded)
         gor__au32_store_rlx(&gor__stacks.each, 0);
     for (size_t i = 0; i < n; i++)
-        tagged[i] = guarded ? lo + i * size : gor__stack_guard(lo + i * size);
+        tagged[i] = guarded ? lo + i * stride : gor__stack_guard(lo + i * stride);
     gor__lock_stacks();
     while (n > 1)
         gor__stack_push_locked(cls, size, tagged[--n]);
@@ -4490,7 +4501,7 @@ static char *gor__stack_get(int k)
         if (!lo)
             lo = gor__stack_warm_locked(cls, &empty);
         if (!lo)
-            lo = gor__stacks_cut_locked(cls, size, &n);
+            lo = gor__stacks_cut_locked(cls, &n);
         gor__unlock_stacks();
         gor__free(empty, sizeof *empty);
         if (lo)
@@ -4579,16 +4590,16 @@ static size_t gor__stacks_resident(void)
     size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
     gor__chunk *first = gor__stack_chunks(), *c;
     for (c = first; c; c = c->next)
-        n += c->size / c->stack_size;
+        n += c->size / c->stride;
     step = n / 256 + 1;
     for (c = first; c; c = c->next) {
         gor__lock_stacks();
-        n = c->cut / c->stack_size;
+        n = c->cut / c->stride;
         gor__unlock_stacks();
-        for (; at < n; at += step)             /* a guard page holds nothing */
-            bytes += step * gor__os_resident(c->base + at * c->stack_size + page,
-                                             c->stack_size - page);
-        at = at > c->size / c->stack_size ? at - c->size / c->stack_size : 0;
+        for (; at < n; at += step)             /* guard pages hold nothing */
+            bytes += step * gor__os_resident(c->base + at * c->stride + 2 * page,
+                                             c->stride - 2 * page);
+        at = at > c->size / c->stride ? at - c->size / c->stride : 0;
     }
     return bytes;
 }
@@ -7718,21 +7729,21 @@ static gor__chunk *gor__pack_chunk_at(uintptr_t at)
     return c ? c : gor__pack_chunk_of((gor__chunk *)gor__aptr_load_acq(&gor__packs_left), at);
 }
 
-/* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
+/* The slot of the stack that at lies in, not in its guard pages. NULL: no stack, or none was ever
  * packed nearby. */
 static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
 {
     gor__chunk *c = gor__pack_chunk_at(at);
     gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
     size_t off = c ? at - (uintptr_t)c->base : 0;
-    if (!slots || off % c->stack_size < gor__stacks.page_size)
+    if (!slots || off % c->stride < 2 * gor__stacks.page_size)
         return NULL;
-    return slots + off / c->stack_size;
+    return slots + off / c->stride;
 }
 
 static size_t gor__pack_slots_size(const gor__chunk *c)
 {
-    return c->size / c->stack_size * sizeof(gor__pack_slot);
+    return c->size / c->stride * sizeof(gor__pack_slot);
 }
 
 /* The same, to pack. NULL: out of memory. */
@@ -7978,7 +7989,7 @@ static void gor__packs_free(void)
     gor__pack_empty_trash();
     for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
         gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
-        for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
+        for (size_t i = 0; slots && i < c->size / c->stride; i++) {
             gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slots[i].pack);
             gor__free(k, k ? k->size : 0);
         }
@@ -14779,12 +14790,12 @@ static void gor__say_overflow(gor__g *g) { gor__say_overflow_by(g, ": its canary
 static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
-    size_t size = gor__stack_size_of(g);
-    if (at >= lo && at - lo < gor__stacks.page_size)
+    size_t size = gor__stack_size_of(g), page = gor__stacks.page_size;
+    if (at >= lo - page && at < lo + page)
         gor__say_overflow_by(g, "");
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
-    if (sp < lo + gor__stacks.page_size && sp >= lo - GOR__MAX_STACK_SIZE)
+    if (sp < lo + page && sp >= lo - GOR__MAX_STACK_SIZE)
         gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
                              "-fstack-clash-protection");
 }

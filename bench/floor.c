@@ -13,7 +13,7 @@
 #error "a switch is written for x86-64 and ARM64 only"
 #endif
 
-enum { STACK_SIZE = 16384 };
+enum { STACK_SIZE = 20480 };           /* an odd number of pages: as gor's, they share no TLB set */
 
 typedef struct context {
     void           *sp;

@@ -15,8 +15,8 @@ size_t test_stack_bytes(void)
         gor__lock_stacks();
         end = c->cut;
         gor__unlock_stacks();
-        for (size_t at = 0; at < end; at += c->stack_size)
-            bytes += gor__os_resident(c->base + at + page, c->stack_size - page);
+        for (size_t at = 0; at < end; at += c->stride)
+            bytes += gor__os_resident(c->base + at + 2 * page, c->stride - 2 * page);
     }
     return bytes;
 }

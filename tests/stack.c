@@ -437,18 +437,20 @@ static bool guards_by_pidfd(void)
 static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
 
 /* Some are cut, and guarded, at once. */
-TEST(of_each_stack_that_was_cut_the_lowest_page_faults)
+TEST(of_each_stack_that_was_cut_the_lowest_page_faults_and_the_one_below)
 {
     enum { N = 300 };
     gor_chan *gate = gor_chan_new(0, 0);
     gor_wg wg = { 0 };
-    size_t n = 0, bare = 0;
+    size_t n = 0, bare = 0, page = gor__stacks.page_size;
     for (int i = 0; i < N; i++)
         START(&wg, wait_at, gate);
     wait_until_parked(N);
-    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
-        for (size_t at = 0; at < c->cut; at += c->stack_size, n++)
-            bare += !gor__os_faults(c->base + at);
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
+        IS(c->stride / page % 2, 1);
+        for (size_t at = 0; at < c->cut; at += c->stride, n++)
+            bare += !gor__os_faults(c->base + at) + !gor__os_faults(c->base + at + page);
+    }
     OK(n >= N);
     IS(bare, 0);
     OK(gor__au32_load_rlx(&gor__stacks.each) || !kernel_is(6, 15) || !guards_by_pidfd());

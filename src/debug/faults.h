@@ -64,12 +64,12 @@ static void gor__say_overflow(gor__g *g) { gor__say_overflow_by(g, ": its canary
 static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
-    size_t size = gor__stack_size_of(g);
-    if (at >= lo && at - lo < gor__stacks.page_size)
+    size_t size = gor__stack_size_of(g), page = gor__stacks.page_size;
+    if (at >= lo - page && at < lo + page)
         gor__say_overflow_by(g, "");
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
-    if (sp < lo + gor__stacks.page_size && sp >= lo - GOR__MAX_STACK_SIZE)
+    if (sp < lo + page && sp >= lo - GOR__MAX_STACK_SIZE)
         gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
                              "-fstack-clash-protection");
 }

@@ -118,21 +118,21 @@ static gor__chunk *gor__pack_chunk_at(uintptr_t at)
     return c ? c : gor__pack_chunk_of((gor__chunk *)gor__aptr_load_acq(&gor__packs_left), at);
 }
 
-/* The slot of the stack that at lies in, not in its guard page. NULL: no stack, or none was ever
+/* The slot of the stack that at lies in, not in its guard pages. NULL: no stack, or none was ever
  * packed nearby. */
 static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
 {
     gor__chunk *c = gor__pack_chunk_at(at);
     gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
     size_t off = c ? at - (uintptr_t)c->base : 0;
-    if (!slots || off % c->stack_size < gor__stacks.page_size)
+    if (!slots || off % c->stride < 2 * gor__stacks.page_size)
         return NULL;
-    return slots + off / c->stack_size;
+    return slots + off / c->stride;
 }
 
 static size_t gor__pack_slots_size(const gor__chunk *c)
 {
-    return c->size / c->stack_size * sizeof(gor__pack_slot);
+    return c->size / c->stride * sizeof(gor__pack_slot);
 }
 
 /* The same, to pack. NULL: out of memory. */
@@ -378,7 +378,7 @@ static void gor__packs_free(void)
     gor__pack_empty_trash();
     for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
         gor__pack_slot *slots = (gor__pack_slot *)gor__aptr_load_rlx(&c->slots);
-        for (size_t i = 0; slots && i < c->size / c->stack_size; i++) {
+        for (size_t i = 0; slots && i < c->size / c->stride; i++) {
             gor__packed *k = (gor__packed *)gor__aptr_load_rlx(&slots[i].pack);
             gor__free(k, k ? k->size : 0);
         }
