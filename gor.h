@@ -7074,9 +7074,21 @@ GOR__INLINE void gor__set_runnable(gor__g *g)
     gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
 }
 
-enum gor__where { GOR__NEXT, GOR__LAST };
+/* Make g, whose wait the caller has claimed, runnable: the last in m's ring. m NULL: not a P's. */
+GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__p_of(m);
+    gor__set_runnable(g);
+    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
+        gor__ready_global(g);
+        return;
+    }
+    gor__runq_append(p, g);
+    gor__submitted();
+}
 
-GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
+/* The same, but next: the one that was to be goes to the end of the ring. */
+GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
@@ -7087,8 +7099,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     }
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
-    if (where == GOR__NEXT)
-        g = gor__runq_swap_next(&p->runq, g);
+    g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
     else if (vain)
@@ -7120,7 +7131,7 @@ static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 }
 
 /* Make g, whose wait the caller has claimed, runnable. Any thread. */
-GOR__INLINE void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
+GOR__INLINE void gor__ready(gor__g *g) { gor__ready_next(gor__self(), g); }
 
 /* -- a fiber each, for ThreadSanitizer ----------------------------------------------------- */
 #if GOR__TSAN
@@ -8553,14 +8564,9 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Who runs on m after g, which waits, is queued or has ended: g itself, another one, or, if that is
- * not simple, g0. */
-GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
+/* Who runs on m now: next, or, if that is not simple, g0. */
+GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
 {
-    gor__p *p = gor__m_p(m);
-    gor__g *next = gor__pick(m, p);
-    if (next == g)
-        return g;
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
         return next;
@@ -8569,11 +8575,20 @@ GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
     return &m->g0;
 }
 
+/* Who runs on m after one that has ended. */
+GOR__INLINE gor__g *gor__next_of(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    return gor__prepare(m, p, gor__pick(m, p));
+}
+
+/* Let another one run than g, which waits or is queued, unless it is g's turn again. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
-    gor__g *next = gor__next_after(m, g);
+    gor__p *p = gor__m_p(m);
+    gor__g *next = gor__pick(m, p);
     if (next != g)
-        gor__switch_finish(m, g, next);
+        gor__switch_finish(m, g, gor__prepare(m, p, next));
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -8636,7 +8651,7 @@ GOR__INLINE void gor__yield_here(gor__m *m)
 {
     gor__g *g = gor__m_g(m);
     gor__switch_begin(g);
-    gor__ready_at(m, g, GOR__LAST);
+    gor__ready_last(m, g);
     gor__switch_away(m, g);
     gor__resumed(g);
 }
@@ -9434,7 +9449,10 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
 GOR__INLINE void gor__start(gor__m *m, gor__g *g)
 {
     gor__count_start(m);
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+    if (gor__stress_hit(2))
+        gor__ready_last(m, g);
+    else
+        gor__ready_next(m, g);
 }
 
 /* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers
@@ -11171,7 +11189,7 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump_rel(&gor__m_p(m)->ended);       /* not counted: gor_leaks does not find it */
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after(m, g));
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_of(m));
 }
 
 /* What g, which runs and ends, has besides its stack. */
@@ -11406,7 +11424,7 @@ int gor__go_call(const gor__call *call, const char *site)
 GOR__SWITCHES void gor_yield(void)
 {
     gor__yield_here(gor__need_goroutine(gor__enter(), "gor_yield"));
-    gor__leave(gor__self());
+    gor__call_end();
 }
 
 void gor_exit(void)
@@ -13888,7 +13906,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     gor__au32_store_rel(&t->epoch, (uint32_t)gor__rt.epoch);       /* rel t.epoch */
     gor__au64_store_rlx(&g->ticket, id);
     gor__aptr_store_rel(&t->owner, NULL);
-    gor__ready_at(m, g, GOR__LAST);
+    gor__ready_last(m, g);
     return true;
 }
 

@@ -96,9 +96,21 @@ GOR__INLINE void gor__set_runnable(gor__g *g)
     gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
 }
 
-enum gor__where { GOR__NEXT, GOR__LAST };
+/* Make g, whose wait the caller has claimed, runnable: the last in m's ring. m NULL: not a P's. */
+GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__p_of(m);
+    gor__set_runnable(g);
+    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
+        gor__ready_global(g);
+        return;
+    }
+    gor__runq_append(p, g);
+    gor__submitted();
+}
 
-GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
+/* The same, but next: the one that was to be goes to the end of the ring. */
+GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
@@ -109,8 +121,7 @@ GOR__INLINE void gor__ready_at(gor__m *m, gor__g *g, enum gor__where where)
     }
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
-    if (where == GOR__NEXT)
-        g = gor__runq_swap_next(&p->runq, g);
+    g = gor__runq_swap_next(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
     else if (vain)
@@ -142,7 +153,7 @@ static void gor__ready_all(gor__m *m, gor__g *list, enum gor__after after)
 }
 
 /* Make g, whose wait the caller has claimed, runnable. Any thread. */
-GOR__INLINE void gor__ready(gor__g *g) { gor__ready_at(gor__self(), g, GOR__NEXT); }
+GOR__INLINE void gor__ready(gor__g *g) { gor__ready_next(gor__self(), g); }
 
 /* -- a fiber each, for ThreadSanitizer ----------------------------------------------------- */
 #if GOR__TSAN

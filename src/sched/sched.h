@@ -86,14 +86,9 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Who runs on m after g, which waits, is queued or has ended: g itself, another one, or, if that is
- * not simple, g0. */
-GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
+/* Who runs on m now: next, or, if that is not simple, g0. */
+GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
 {
-    gor__p *p = gor__m_p(m);
-    gor__g *next = gor__pick(m, p);
-    if (next == g)
-        return g;
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
         return next;
@@ -102,11 +97,20 @@ GOR__INLINE gor__g *gor__next_after(gor__m *m, gor__g *g)
     return &m->g0;
 }
 
+/* Who runs on m after one that has ended. */
+GOR__INLINE gor__g *gor__next_of(gor__m *m)
+{
+    gor__p *p = gor__m_p(m);
+    return gor__prepare(m, p, gor__pick(m, p));
+}
+
+/* Let another one run than g, which waits or is queued, unless it is g's turn again. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
-    gor__g *next = gor__next_after(m, g);
+    gor__p *p = gor__m_p(m);
+    gor__g *next = gor__pick(m, p);
     if (next != g)
-        gor__switch_finish(m, g, next);
+        gor__switch_finish(m, g, gor__prepare(m, p, next));
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -169,7 +173,7 @@ GOR__INLINE void gor__yield_here(gor__m *m)
 {
     gor__g *g = gor__m_g(m);
     gor__switch_begin(g);
-    gor__ready_at(m, g, GOR__LAST);
+    gor__ready_last(m, g);
     gor__switch_away(m, g);
     gor__resumed(g);
 }

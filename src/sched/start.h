@@ -80,7 +80,10 @@ GOR__INLINE bool gor__runq_nearly_full(const gor__runq *q)
 GOR__INLINE void gor__start(gor__m *m, gor__g *g)
 {
     gor__count_start(m);
-    gor__ready_at(m, g, gor__stress_hit(2) ? GOR__LAST : GOR__NEXT);
+    if (gor__stress_hit(2))
+        gor__ready_last(m, g);
+    else
+        gor__ready_next(m, g);
 }
 
 /* Start a goroutine. 0, -ENOMEM, -EINVAL, -ESRCH. May yield: m is stale afterwards. For callers

@@ -130,7 +130,7 @@ static bool gor__timer_fire_go(gor_timer *t, int64_t now)
     gor__au32_store_rel(&t->epoch, (uint32_t)gor__rt.epoch);       /* rel t.epoch */
     gor__au64_store_rlx(&g->ticket, id);
     gor__aptr_store_rel(&t->owner, NULL);
-    gor__ready_at(m, g, GOR__LAST);
+    gor__ready_last(m, g);
     return true;
 }
 
