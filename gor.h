@@ -6797,18 +6797,19 @@ GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
     return n < gor__runq_cap ? gor__runq_cap - n : 0;
 }
 
-/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
- * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
+/* With many goroutines each has left the first cache by its next turn: of the n in the ring, from
+ * head on, fetch what the switch to those that come soon needs. Hints only, for the G may be gone:
+ * it is read as if it were ours. */
 #define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
 #define GOR__FETCH_G     6
 #define GOR__FETCH_LINES 4                     /* of the stack: to where the user's frames are */
-GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
+GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head, uint32_t n)
 {
 #if !GOR__TSAN
     const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
     uintptr_t sp;                              /* of one that has not run yet: anything */
     const gor__g *g;
-    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
+    if (n <= GOR__FETCH_G)
         return;
     g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
     __builtin_prefetch(g);
@@ -6819,7 +6820,7 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     for (uintptr_t i = 0; i < GOR__FETCH_LINES; i++)
         __builtin_prefetch((const void *)(sp + GOR__ARCH_NEXT + i * GOR__CACHE_LINE));
 #else
-    (void)q, (void)head;
+    (void)q, (void)head, (void)n;
 #endif
 }
 
@@ -6881,11 +6882,12 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
     for (;;) {
         uint32_t head = gor__au32_load_acq(&q->head);
+        uint32_t n = gor__au32_load_rlx(&q->tail) - head;
         gor__g *g;
-        if (gor__au32_load_rlx(&q->tail) == head)
+        if (n == 0)
             return NULL;
         g = gor__runq_at(q, head);
-        gor__runq_fetch(q, head);
+        gor__runq_fetch(q, head, n);
         if (gor__runq_advance(q, head, 1))
             return g;
     }
@@ -8098,8 +8100,8 @@ GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
     gor__au32_store_rel(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__ON_CPU);
 }
 
-/* Finish with the goroutine that was left. */
-GOR__SWITCH_INLINE void gor__after_switch(void)
+/* Finish with the goroutine that was left. Returns the M. */
+GOR__SWITCH_INLINE gor__m *gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
@@ -8113,6 +8115,7 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
         gor__recycle(m, prev);
     else
         gor__off_cpu(prev);
+    return m;
 }
 
 /* g is about to be left: as early as can be, see [arch]. */
@@ -8140,8 +8143,7 @@ GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
     gor__san_depart(from, to, false);
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, sp);
-    gor__after_switch();
-    gor__eh_load(gor__self(), &eh);
+    gor__eh_load(gor__after_switch(), &eh);
 }
 
 /* The change of stacks, after gor__switch_out, for one who does not come back. */
@@ -11240,8 +11242,7 @@ static void *gor__g_main(void)
 {
     gor__g *g = gor__m_g(gor__self());
     gor__san_take_over(gor__aptr_load_rlx(&g->stack));         /* before any frame of ours */
-    gor__after_switch();
-    gor__eh_load(gor__self(), &gor__eh_none);
+    gor__eh_load(gor__after_switch(), &gor__eh_none);
     gor__resumed(g);
     if (GOR__UNLIKELY(g->lock_depth))
         gor__tie(gor__self(), g);

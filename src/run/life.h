@@ -110,8 +110,7 @@ static void *gor__g_main(void)
 {
     gor__g *g = gor__m_g(gor__self());
     gor__san_take_over(gor__aptr_load_rlx(&g->stack));         /* before any frame of ours */
-    gor__after_switch();
-    gor__eh_load(gor__self(), &gor__eh_none);
+    gor__eh_load(gor__after_switch(), &gor__eh_none);
     gor__resumed(g);
     if (GOR__UNLIKELY(g->lock_depth))
         gor__tie(gor__self(), g);

@@ -49,18 +49,19 @@ GOR__INLINE uint32_t gor__runq_room(const gor__runq *q)
     return n < gor__runq_cap ? gor__runq_cap - n : 0;
 }
 
-/* With many goroutines each has left the first cache by its next turn: fetch what the switch to
- * those that come soon needs. Hints only, for the G may be gone: it is read as if it were ours. */
+/* With many goroutines each has left the first cache by its next turn: of the n in the ring, from
+ * head on, fetch what the switch to those that come soon needs. Hints only, for the G may be gone:
+ * it is read as if it were ours. */
 #define GOR__FETCH_STACK 3                     /* turns ahead; its G is here by then */
 #define GOR__FETCH_G     6
 #define GOR__FETCH_LINES 4                     /* of the stack: to where the user's frames are */
-GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
+GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head, uint32_t n)
 {
 #if !GOR__TSAN
     const gor__aptr *soon = &q->slot[(head + GOR__FETCH_STACK) % GOR__RUNQ_CAP];
     uintptr_t sp;                              /* of one that has not run yet: anything */
     const gor__g *g;
-    if (gor__au32_load_rlx(&q->tail) - head <= GOR__FETCH_G)
+    if (n <= GOR__FETCH_G)
         return;
     g = (const gor__g *)gor__aptr_load_rlx(&q->slot[(head + GOR__FETCH_G) % GOR__RUNQ_CAP]);
     __builtin_prefetch(g);
@@ -71,7 +72,7 @@ GOR__INLINE void gor__runq_fetch(const gor__runq *q, uint32_t head)
     for (uintptr_t i = 0; i < GOR__FETCH_LINES; i++)
         __builtin_prefetch((const void *)(sp + GOR__ARCH_NEXT + i * GOR__CACHE_LINE));
 #else
-    (void)q, (void)head;
+    (void)q, (void)head, (void)n;
 #endif
 }
 
@@ -133,11 +134,12 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
 {
     for (;;) {
         uint32_t head = gor__au32_load_acq(&q->head);
+        uint32_t n = gor__au32_load_rlx(&q->tail) - head;
         gor__g *g;
-        if (gor__au32_load_rlx(&q->tail) == head)
+        if (n == 0)
             return NULL;
         g = gor__runq_at(q, head);
-        gor__runq_fetch(q, head);
+        gor__runq_fetch(q, head, n);
         if (gor__runq_advance(q, head, 1))
             return g;
     }

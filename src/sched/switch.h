@@ -86,8 +86,8 @@ GOR__TSAN_SEES void gor__off_cpu(gor__g *g)
     gor__au32_store_rel(&g->hold, gor__au32_load_rlx(&g->hold) & ~(uint32_t)GOR__ON_CPU);
 }
 
-/* Finish with the goroutine that was left. */
-GOR__SWITCH_INLINE void gor__after_switch(void)
+/* Finish with the goroutine that was left. Returns the M. */
+GOR__SWITCH_INLINE gor__m *gor__after_switch(void)
 {
     gor__m *m = gor__self();
     gor__g *g = gor__m_g(m), *prev = (gor__g *)gor__aptr_load_rlx(&m->prev);
@@ -101,6 +101,7 @@ GOR__SWITCH_INLINE void gor__after_switch(void)
         gor__recycle(m, prev);
     else
         gor__off_cpu(prev);
+    return m;
 }
 
 /* g is about to be left: as early as can be, see [arch]. */
@@ -128,8 +129,7 @@ GOR__SWITCH_INLINE void gor__switch_finish(gor__m *m, gor__g *from, gor__g *to)
     gor__san_depart(from, to, false);
     gor__g_enter_fiber(to);
     gor__arch_switch(&from->sp, sp);
-    gor__after_switch();
-    gor__eh_load(gor__self(), &eh);
+    gor__eh_load(gor__after_switch(), &eh);
 }
 
 /* The change of stacks, after gor__switch_out, for one who does not come back. */
