@@ -143,16 +143,16 @@
  *   a signal is asked for, or an fd waited for, there is no report of a deadlock. raise and
  *   pthread_kill are for one thread, and ours block signals: use kill(getpid(), sig).
  *
- * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
- *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
- *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
- *   address space for it is set aside when it is started. One that has been parked for a second
- *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
- *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
- *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
- *   reached, further stacks carry a canary instead, which every switch checks; it is said once
- *   on stderr.
+ * STACKS     256 KiB of address space each and a page between them, made memory page by page as
+ *   touched; the lowest page is a guard, with the one between. They do not move, so pointers into
+ *   them stay valid, and do not grow beyond that: set stack_size (16 KiB to 1 GiB) for one
+ *   goroutine or for all. Who starts hundreds of thousands sets 64 KiB: page tables are then a
+ *   fourth. A goroutine gets its stack when it first runs; the address space for it is set aside
+ *   when it is started. One that has been parked for a second gives back the pages below its
+ *   frames, a free stack all of them: gor_stats, stack_bytes. That takes membarrier(2). A call with
+ *   a frame larger than two pages could step over the guard: compile with -fstack-clash-protection.
+ *   Where the kernel has no light guards and vm.max_map_count is reached, further stacks carry a
+ *   canary instead, which every switch checks; it is said once on stderr.
  *   A goroutine started with gor_attr.compact_idle, once it has been parked for
  *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a
@@ -4160,7 +4160,7 @@ static void gor__free_aligned(void *memory, size_t size)
  *                space only.
  *             I4 Under vm.overcommit_memory=2 every writable page counts. Then stacks are reserved
  *                without access, the top of each is opened when it is promised, and the rest by the
- *                handler of the fault ([faults]) as it is used. Their guard is never opened.
+ *                handler of the fault ([faults]) as it is used. Their guards are never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks. Who needs a new stack has some guarded at once, where the kernel can,
@@ -4173,7 +4173,7 @@ static void gor__free_aligned(void *memory, size_t size)
  * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache; and stacks are an odd number of pages apart, so
- *             that they do not meet in one set of a TLB which goes by the low bits of an address.
+ *             that they do not meet in one set of a TLB which goes by the low bits of the page's.
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
@@ -4187,6 +4187,8 @@ static void gor__free_aligned(void *memory, size_t size)
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
+/* A mapping. Each stride of it is a page that keeps stacks apart, and then a stack, whose lowest
+ * page is the guard together with that one: what can be used begins gor__stack_guard_size() up. */
 typedef struct gor__chunk {
     struct gor__chunk *next;
     struct gor__chunk *next_uncut;
@@ -4241,9 +4243,13 @@ static gor__chunk *gor__stack_chunks(void)
     return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
 }
 
+/* The class for stacks of that size, of four pages at least. */
 static int gor__stack_class_of(size_t size)
 {
+    size_t least = 4 * gor__os_page_size();
     int k = 0;
+    if (size < least)
+        size = least;
     while ((GOR__MIN_STACK_SIZE << k) < size)
         k++;
     return k;
@@ -4270,15 +4276,18 @@ static void gor__stack_say_unguarded(void)
             return;
 }
 
+/* How much of a stride is guard. */
+static size_t gor__stack_guard_size(void) { return 2 * gor__stacks.page_size; }
+
 /* Guard a stack that was cut just now, and the page below. Returns it, tagged if that was not to be
  * had. */
 static char *gor__stack_guard(char *lo)
 {
-    size_t page = gor__stacks.page_size;
+    char *from = lo - gor__stacks.page_size;
     if (gor__stacks.strict)
         return lo;
     if (!gor__stacks.no_guards &&
-        gor__os_guard(lo - page, 2 * page, gor__stacks.light_guards) == 0)
+        gor__os_guard(from, gor__stack_guard_size(), gor__stacks.light_guards) == 0)
         return lo;
     gor__stack_say_unguarded();
     *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
@@ -4288,17 +4297,15 @@ static char *gor__stack_guard(char *lo)
 static void gor__lock_stacks(void) { gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY); }
 static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY); }
 
-/* A page more than a stack is long: see Colour. */
-static size_t gor__stack_stride(int k)
-{
-    return (GOR__MIN_STACK_SIZE << k) + gor__stacks.page_size;
-}
+/* From one stack of that size to the next: a page more, see Colour. */
+static size_t gor__stack_stride(size_t size) { return size + gor__stacks.page_size; }
 
 /* How many stacks of class k the next mapping should hold, if n are wanted: a quarter of those
  * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
 static size_t gor__chunk_stacks(int k, size_t n)
 {
-    size_t stride = gor__stack_stride(k), more = gor__stacks.cls[k].n_all / 4;
+    size_t stride = gor__stack_stride(GOR__MIN_STACK_SIZE << k);
+    size_t more = gor__stacks.cls[k].n_all / 4;
     if (gor__stacks.strict)
         return n;
     if (GOR__ASAN)
@@ -4314,7 +4321,7 @@ static size_t gor__chunk_stacks(int k, size_t n)
  * address space of the others has been given back. */
 static size_t gor__stacks_open(char *base, size_t n, size_t stride)
 {
-    size_t most = stride - 2 * gor__stacks.page_size, open = 0;
+    size_t most = stride - gor__stack_guard_size(), open = 0;
     size_t top = GOR__STACK_OPEN < most ? GOR__STACK_OPEN : most;
     while (open < n && gor__os_open(base + (open + 1) * stride - top, top))
         open++;
@@ -4340,7 +4347,7 @@ static bool gor__stack_open_more(char *lo, size_t size, uintptr_t at)
  * lock; false if there is room for none. */
 static bool gor__stack_map(int k, size_t n)
 {
-    size_t stride = gor__stack_stride(k);
+    size_t stride = gor__stack_stride(GOR__MIN_STACK_SIZE << k);
     gor__stack_class *cls = &gor__stacks.cls[k];
     gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
     char *base = NULL;
@@ -4469,12 +4476,12 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
  * asked again. */
 static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
-    size_t page = gor__stacks.page_size, stride = size + page;
+    size_t stride = gor__stack_stride(size);
     char *tagged[GOR__OS_PIECES];
     bool guarded;
     if (n == 1)
         return gor__stack_guard(lo);
-    guarded = gor__os_guard_each(lo - page, 2 * page, stride, n);
+    guarded = gor__os_guard_each(lo - gor__stacks.page_size, gor__stack_guard_size(), stride, n);
     if (!guarded)
         gor__au32_store_rlx(&gor__stacks.each, 0);
     for (size_t i = 0; i < n; i++)
@@ -4587,7 +4594,7 @@ static size_t gor__stack_cool(int k, size_t n)
 /* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
-    size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
+    size_t n = 0, step, at = 0, bytes = 0, guard = gor__stack_guard_size();
     gor__chunk *first = gor__stack_chunks(), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stride;
@@ -4597,8 +4604,7 @@ static size_t gor__stacks_resident(void)
         n = c->cut / c->stride;
         gor__unlock_stacks();
         for (; at < n; at += step)             /* guard pages hold nothing */
-            bytes += step * gor__os_resident(c->base + at * c->stride + 2 * page,
-                                             c->stride - 2 * page);
+            bytes += step * gor__os_resident(c->base + at * c->stride + guard, c->stride - guard);
         at = at > c->size / c->stride ? at - c->size / c->stride : 0;
     }
     return bytes;
@@ -6758,7 +6764,8 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
  *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
  *                takes next, and ends ownership first. The owner sets next_owned, fences, and looks
- *                at thief; the thief sets thief, then looks at next_owned: one sees the other.
+ *                at thief; the thief sets thief, then looks at next_owned: one sees the other. He
+ *                looks whether he should own it when he puts something there.
  * Locks       None; but who steals next takes gor__rt.lock (SCHED), in gor__windows_close.
  *             A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
@@ -7076,29 +7083,35 @@ GOR__INLINE void gor__set_runnable(gor__g *g)
     gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
 }
 
-/* Make g, whose wait the caller has claimed, runnable: the last in m's ring. m NULL: not a P's. */
-GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+/* g is runnable from here on. Returns the P whose ring it belongs in; NULL: it is in a queue for
+ * all, because this thread has no P (m may be NULL), or because of what it is (I3). */
+GOR__INLINE gor__p *gor__ready_where(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__p_of(m);
     gor__set_runnable(g);
-    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
-        gor__ready_global(g);
+    if (GOR__LIKELY(p && gor__is_ordinary(g)))
+        return p;
+    gor__ready_global(g);
+    return NULL;
+}
+
+/* Make g, whose wait the caller has claimed, runnable: the last one of m's ring. */
+GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__ready_where(m, g);
+    if (GOR__UNLIKELY(!p))
         return;
-    }
     gor__runq_append(p, g);
     gor__submitted();
 }
 
-/* The same, but next: the one that was to be goes to the end of the ring. */
+/* The same, but it runs next: who was to goes to the end of the ring. */
 GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
 {
-    gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
-    gor__set_runnable(g);
-    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
-        gor__ready_global(g);
+    gor__p *p = gor__ready_where(m, g);
+    if (GOR__UNLIKELY(!p))
         return;
-    }
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
     g = gor__runq_swap_next(&p->runq, g);
@@ -7635,7 +7648,7 @@ GOR__NO_TSAN static GOR__NOINLINE void gor__recycle(gor__m *m, gor__g *g)
  *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
  *                (Read-only would not do: a guard takes the page first, and for a moment zeros
  *                could be read.)
- *             I3 A fault above the guard page of a stack that was ever packed comes from that, but
+ *             I3 A fault above the guard of a stack that was ever packed comes from that, but
  *                for some mprotect of the user's. So the handler unpacks what is packed, and lets
  *                the instruction try again: another one may have been quicker. A hundred times.
  *             I4 The handler may have interrupted anything: it takes no lock, and frees nothing:
@@ -7749,7 +7762,7 @@ static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
     gor__chunk *c = gor__pack_chunk_at(at);
     gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
     size_t off = c ? at - (uintptr_t)c->base : 0;
-    if (!slots || off % c->stride < 2 * gor__stacks.page_size)
+    if (!slots || off % c->stride < gor__stack_guard_size())
         return NULL;
     return slots + off / c->stride;
 }
@@ -8566,8 +8579,9 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Who runs on m now: next, or, if that is not simple, g0. */
-GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
+/* next is about to run on m: give it a stack, hold it. Returns it; if that is not simple, or it is
+ * NULL, g0, to which it is handed. */
+GOR__INLINE gor__g *gor__next_or_g0(gor__m *m, gor__p *p, gor__g *next)
 {
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
@@ -8578,19 +8592,19 @@ GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
 }
 
 /* Who runs on m after one that has ended. */
-GOR__INLINE gor__g *gor__next_of(gor__m *m)
+GOR__INLINE gor__g *gor__next_after_end(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    return gor__prepare(m, p, gor__pick(m, p));
+    return gor__next_or_g0(m, p, gor__pick(m, p));
 }
 
-/* Let another one run than g, which waits or is queued, unless it is g's turn again. */
+/* Switch from g, which waits or is queued, to who is next; if that is g, it goes on. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__g *next = gor__pick(m, p);
     if (next != g)
-        gor__switch_finish(m, g, gor__prepare(m, p, next));
+        gor__switch_finish(m, g, gor__next_or_g0(m, p, next));
 }
 
 /* After a switch, on the goroutine's own stack. */
@@ -11191,7 +11205,7 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump_rel(&gor__m_p(m)->ended);       /* not counted: gor_leaks does not find it */
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_of(m));
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after_end(m));
 }
 
 /* What g, which runs and ends, has besides its stack. */
@@ -11425,7 +11439,7 @@ int gor__go_call(const gor__call *call, const char *site)
 GOR__SWITCHES void gor_yield(void)
 {
     gor__yield_here(gor__need_goroutine(gor__enter(), "gor_yield"));
-    gor__call_end();
+    gor__call_end();                               /* a goroutine's: gor__leave need not ask */
 }
 
 void gor_exit(void)
@@ -14745,7 +14759,7 @@ int gor_group_wait(gor_group *g)
 
 /* ==== [faults] stack overflow and wild pointers ==============================================
  * What        A handler for SIGSEGV and SIGBUS on the M's own alternate stack. A fault on a
- *             goroutine's guard page is a stack overflow and is said so; one elsewhere names the
+ *             goroutine's guard pages is a stack overflow and is said so; one elsewhere names the
  *             goroutine; one outside of goroutines goes to the handler that was there before.
  */
 static struct sigaction gor__old_segv, gor__old_bus;
@@ -14777,13 +14791,14 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
-/* Whose stack is at in? NULL: nobody's. */
+/* Whose stack, or the guard of whose, is at in? NULL: nobody's. */
 GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
 {
     for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
             uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
-            if (lo && at >= lo && at - lo < gor__stack_size_of(&s->g[i]))
+            uintptr_t from = lo - gor__stacks.page_size;
+            if (lo && at >= from && at < lo + gor__stack_size_of(&s->g[i]))
                 return &s->g[i];
         }
     return NULL;
@@ -14815,7 +14830,7 @@ static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
     if (sp < lo + page && sp >= lo - GOR__MAX_STACK_SIZE)
-        gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
+        gor__say_overflow_by(g, ": a frame larger than the guard; compile with "
                              "-fstack-clash-protection");
 }
 

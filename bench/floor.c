@@ -13,7 +13,7 @@
 #error "a switch is written for x86-64 and ARM64 only"
 #endif
 
-enum { STACK_SIZE = 20480 };           /* an odd number of pages: as gor's, they share no TLB set */
+enum { STACK_SIZE = 20480 };           /* as gor's, an odd number of pages, of 4 KiB, apart */
 
 typedef struct context {
     void           *sp;
@@ -102,8 +102,8 @@ static void make(context *c, void (*fn)(context *self))
 }
 #endif
 
-/* n contexts in a ring; each begins in fn. Starts of stacks are spread over the sets of the cache,
- * as any runtime must do. */
+/* n contexts in a ring; each begins in fn. Starts of stacks are spread over the sets of the cache
+ * and the TLB, as any runtime must do. */
 static context *contexts_new(int64_t n, void (*fn)(context *self))
 {
     context *c = must_alloc(n, sizeof *c);

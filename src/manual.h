@@ -143,16 +143,16 @@
  *   a signal is asked for, or an fd waited for, there is no report of a deadlock. raise and
  *   pthread_kill are for one thread, and ours block signals: use kill(getpid(), sig).
  *
- * STACKS     256 KiB of address space each, made memory page by page as touched; the lowest page
- *   is a guard. They do not move, so pointers into them stay valid, and do not grow beyond that:
- *   set stack_size (16 KiB to 1 GiB) for one goroutine or for all. Who starts hundreds of thousands
- *   sets 64 KiB: page tables are then a fourth. A goroutine gets its stack when it first runs; the
- *   address space for it is set aside when it is started. One that has been parked for a second
- *   gives back the pages below its frames, a free stack all of them: gor_stats, stack_bytes. That
- *   takes membarrier(2). A call with a frame larger than a page could step over the guard: compile
- *   with -fstack-clash-protection. Where the kernel has no light guards and vm.max_map_count is
- *   reached, further stacks carry a canary instead, which every switch checks; it is said once
- *   on stderr.
+ * STACKS     256 KiB of address space each and a page between them, made memory page by page as
+ *   touched; the lowest page is a guard, with the one between. They do not move, so pointers into
+ *   them stay valid, and do not grow beyond that: set stack_size (16 KiB to 1 GiB) for one
+ *   goroutine or for all. Who starts hundreds of thousands sets 64 KiB: page tables are then a
+ *   fourth. A goroutine gets its stack when it first runs; the address space for it is set aside
+ *   when it is started. One that has been parked for a second gives back the pages below its
+ *   frames, a free stack all of them: gor_stats, stack_bytes. That takes membarrier(2). A call with
+ *   a frame larger than two pages could step over the guard: compile with -fstack-clash-protection.
+ *   Where the kernel has no light guards and vm.max_map_count is reached, further stacks carry a
+ *   canary instead, which every switch checks; it is said once on stderr.
  *   A goroutine started with gor_attr.compact_idle, once it has been parked for
  *   gor_options.compact_idle, keeps only its live bytes, if that saves a quarter: its pages go,
  *   and come back when it is woken, or when somebody touches them. The kernel does not count: a

@@ -206,6 +206,9 @@ for mode in '' noguardinstall=1 strict=1; do
     GORDEBUG=$mode run crash overflow
     expect "infinite recursion names the goroutine, its stack, where it was started; GORDEBUG=$mode" 2 \
         'stack overflow in goroutine [0-9]+ "deep diver"' "$stack" bystander 'goroutine 1 "main"'
+    run crash below
+    expect "a touch of the page below a stack is a stack overflow; GORDEBUG=$mode" 2 \
+        'stack overflow in goroutine [0-9]+ "deep diver"' '!SIGSEGV'
 done
 GORTRACEBACK=single run crash overflow
 expect 'GORTRACEBACK=single holds for an overflow' 2 'stack overflow' 'deep diver' '!bystander'
@@ -213,6 +216,9 @@ GORTRACEBACK=crash run crash overflow
 expect 'GORTRACEBACK=crash holds for an overflow' 134 'stack overflow' bystander
 run crash blocked
 expect 'infinite recursion inside of gor_block is a stack overflow' 2 'stack overflow' 'deep diver'
+run crash blocked_below
+expect 'a frame that ends below the stack inside of gor_block is a stack overflow' 2 \
+    'stack overflow in goroutine [0-9]+ "deep diver"' '!SIGSEGV'
 run crash owner
 grep -q 'my own handler' "$dir/out" || status="$status, not handled"
 expect 'a fault that is no overflow goes to the handler that was there' 3 '!deep diver'

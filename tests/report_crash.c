@@ -29,7 +29,7 @@ static void diver(void *p)
     descend(0);
 }
 
-/* A frame of 200 KiB, written at its far end first: it steps over a guard of one page. The place is
+/* A frame of 200 KiB, written at its far end first: it steps over the guard. The place is
  * not known to the compiler, or it would keep only the bytes that are used. */
 static __attribute__((noinline)) int leap(int n)
 {
@@ -45,6 +45,32 @@ static void leaper(void *p)
 {
     (void)p;
     leap(0);
+}
+
+/* Where the stack of the caller begins, whose frame lies in the highest page. */
+static uintptr_t lowest_of(void *frame)
+{
+    return ((uintptr_t)frame | ((uintptr_t)sysconf(_SC_PAGESIZE) - 1)) + 1 - (256u << 10);
+}
+
+__attribute__((no_sanitize("undefined", "address"))) static void touch_below(void *p)
+{
+    (void)p;
+    *(volatile char *)(lowest_of(__builtin_frame_address(0)) - 1) = 1;
+}
+
+/* A frame that ends there. */
+__attribute__((no_sanitize("undefined", "address"))) static int step_below(void *p)
+{
+    char *here = (char *)__builtin_frame_address(0);
+    size_t n = (uintptr_t)here - lowest_of(here) + 512;
+    *(volatile char *)__builtin_alloca(n) = 1;
+    return p != NULL;
+}
+
+static void blocked_below(void *p)
+{
+    gor_block(step_below, p);
 }
 
 static int descend_blocked(void *p)
@@ -151,6 +177,10 @@ static int start(void *p)
         descend(0);
     if (strcmp(how, "overflow") == 0)
         gor_go_with(&a, diver, NULL);                  /* site: diver */
+    if (strcmp(how, "below") == 0)
+        gor_go_with(&a, touch_below, NULL);
+    if (strcmp(how, "blocked_below") == 0)
+        gor_go_with(&a, blocked_below, NULL);
     if (strcmp(how, "large") == 0) {
         a.stack_size = (size_t)8 << 20;
         gor_go_with(&a, diver, NULL);

@@ -1,6 +1,6 @@
 /* ==== [faults] stack overflow and wild pointers ==============================================
  * What        A handler for SIGSEGV and SIGBUS on the M's own alternate stack. A fault on a
- *             goroutine's guard page is a stack overflow and is said so; one elsewhere names the
+ *             goroutine's guard pages is a stack overflow and is said so; one elsewhere names the
  *             goroutine; one outside of goroutines goes to the handler that was there before.
  */
 static struct sigaction gor__old_segv, gor__old_bus;
@@ -32,13 +32,14 @@ static bool gor__fault_has_owner(int sig)
                                         : old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
 }
 
-/* Whose stack is at in? NULL: nobody's. */
+/* Whose stack, or the guard of whose, is at in? NULL: nobody's. */
 GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
 {
     for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
             uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
-            if (lo && at >= lo && at - lo < gor__stack_size_of(&s->g[i]))
+            uintptr_t from = lo - gor__stacks.page_size;
+            if (lo && at >= from && at < lo + gor__stack_size_of(&s->g[i]))
                 return &s->g[i];
         }
     return NULL;
@@ -70,7 +71,7 @@ static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
     if (sp < lo + page && sp >= lo - GOR__MAX_STACK_SIZE)
-        gor__say_overflow_by(g, ": a frame larger than the guard page; compile with "
+        gor__say_overflow_by(g, ": a frame larger than the guard; compile with "
                              "-fstack-clash-protection");
 }
 

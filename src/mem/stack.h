@@ -19,7 +19,7 @@
  *                space only.
  *             I4 Under vm.overcommit_memory=2 every writable page counts. Then stacks are reserved
  *                without access, the top of each is opened when it is promised, and the rest by the
- *                handler of the fault ([faults]) as it is used. Their guard is never opened.
+ *                handler of the fault ([faults]) as it is used. Their guards are never opened.
  * Guards      MADV_GUARD_INSTALL where the kernel has it; else mprotect until the limit on
  *             mappings is met; then none, said once: such a stack carries a canary that every
  *             switch checks. Who needs a new stack has some guarded at once, where the kernel can,
@@ -32,7 +32,7 @@
  * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache; and stacks are an odd number of pages apart, so
- *             that they do not meet in one set of a TLB which goes by the low bits of an address.
+ *             that they do not meet in one set of a TLB which goes by the low bits of the page's.
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
@@ -46,6 +46,8 @@
 #define GOR__COLD_CAP      61
 #define GOR__STACK_CANARY  0x676f722063616e61ULL
 
+/* A mapping. Each stride of it is a page that keeps stacks apart, and then a stack, whose lowest
+ * page is the guard together with that one: what can be used begins gor__stack_guard_size() up. */
 typedef struct gor__chunk {
     struct gor__chunk *next;
     struct gor__chunk *next_uncut;
@@ -100,9 +102,13 @@ static gor__chunk *gor__stack_chunks(void)
     return (gor__chunk *)gor__aptr_load_acq(&gor__stacks.chunks);
 }
 
+/* The class for stacks of that size, of four pages at least. */
 static int gor__stack_class_of(size_t size)
 {
+    size_t least = 4 * gor__os_page_size();
     int k = 0;
+    if (size < least)
+        size = least;
     while ((GOR__MIN_STACK_SIZE << k) < size)
         k++;
     return k;
@@ -129,15 +135,18 @@ static void gor__stack_say_unguarded(void)
             return;
 }
 
+/* How much of a stride is guard. */
+static size_t gor__stack_guard_size(void) { return 2 * gor__stacks.page_size; }
+
 /* Guard a stack that was cut just now, and the page below. Returns it, tagged if that was not to be
  * had. */
 static char *gor__stack_guard(char *lo)
 {
-    size_t page = gor__stacks.page_size;
+    char *from = lo - gor__stacks.page_size;
     if (gor__stacks.strict)
         return lo;
     if (!gor__stacks.no_guards &&
-        gor__os_guard(lo - page, 2 * page, gor__stacks.light_guards) == 0)
+        gor__os_guard(from, gor__stack_guard_size(), gor__stacks.light_guards) == 0)
         return lo;
     gor__stack_say_unguarded();
     *(uint64_t *)(void *)lo = GOR__STACK_CANARY;
@@ -147,17 +156,15 @@ static char *gor__stack_guard(char *lo)
 static void gor__lock_stacks(void) { gor__lock_always(&gor__stacks.lock, GOR__RANK_MEMORY); }
 static void gor__unlock_stacks(void) { gor__unlock(&gor__stacks.lock, GOR__RANK_MEMORY); }
 
-/* A page more than a stack is long: see Colour. */
-static size_t gor__stack_stride(int k)
-{
-    return (GOR__MIN_STACK_SIZE << k) + gor__stacks.page_size;
-}
+/* From one stack of that size to the next: a page more, see Colour. */
+static size_t gor__stack_stride(size_t size) { return size + gor__stacks.page_size; }
 
 /* How many stacks of class k the next mapping should hold, if n are wanted: a quarter of those
  * there are, so that ten million take a few thousand mappings. LeakSanitizer reads all of it. */
 static size_t gor__chunk_stacks(int k, size_t n)
 {
-    size_t stride = gor__stack_stride(k), more = gor__stacks.cls[k].n_all / 4;
+    size_t stride = gor__stack_stride(GOR__MIN_STACK_SIZE << k);
+    size_t more = gor__stacks.cls[k].n_all / 4;
     if (gor__stacks.strict)
         return n;
     if (GOR__ASAN)
@@ -173,7 +180,7 @@ static size_t gor__chunk_stacks(int k, size_t n)
  * address space of the others has been given back. */
 static size_t gor__stacks_open(char *base, size_t n, size_t stride)
 {
-    size_t most = stride - 2 * gor__stacks.page_size, open = 0;
+    size_t most = stride - gor__stack_guard_size(), open = 0;
     size_t top = GOR__STACK_OPEN < most ? GOR__STACK_OPEN : most;
     while (open < n && gor__os_open(base + (open + 1) * stride - top, top))
         open++;
@@ -199,7 +206,7 @@ static bool gor__stack_open_more(char *lo, size_t size, uintptr_t at)
  * lock; false if there is room for none. */
 static bool gor__stack_map(int k, size_t n)
 {
-    size_t stride = gor__stack_stride(k);
+    size_t stride = gor__stack_stride(GOR__MIN_STACK_SIZE << k);
     gor__stack_class *cls = &gor__stacks.cls[k];
     gor__chunk *c = (gor__chunk *)gor__alloc(sizeof *c);
     char *base = NULL;
@@ -328,12 +335,12 @@ static char *gor__stack_warm_locked(gor__stack_class *cls, gor__cold **empty)
  * asked again. */
 static char *gor__stacks_begin(gor__stack_class *cls, size_t size, char *lo, size_t n)
 {
-    size_t page = gor__stacks.page_size, stride = size + page;
+    size_t stride = gor__stack_stride(size);
     char *tagged[GOR__OS_PIECES];
     bool guarded;
     if (n == 1)
         return gor__stack_guard(lo);
-    guarded = gor__os_guard_each(lo - page, 2 * page, stride, n);
+    guarded = gor__os_guard_each(lo - gor__stacks.page_size, gor__stack_guard_size(), stride, n);
     if (!guarded)
         gor__au32_store_rlx(&gor__stacks.each, 0);
     for (size_t i = 0; i < n; i++)
@@ -446,7 +453,7 @@ static size_t gor__stack_cool(int k, size_t n)
 /* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
-    size_t n = 0, step, at = 0, bytes = 0, page = gor__stacks.page_size;
+    size_t n = 0, step, at = 0, bytes = 0, guard = gor__stack_guard_size();
     gor__chunk *first = gor__stack_chunks(), *c;
     for (c = first; c; c = c->next)
         n += c->size / c->stride;
@@ -456,8 +463,7 @@ static size_t gor__stacks_resident(void)
         n = c->cut / c->stride;
         gor__unlock_stacks();
         for (; at < n; at += step)             /* guard pages hold nothing */
-            bytes += step * gor__os_resident(c->base + at * c->stride + 2 * page,
-                                             c->stride - 2 * page);
+            bytes += step * gor__os_resident(c->base + at * c->stride + guard, c->stride - guard);
         at = at > c->size / c->stride ? at - c->size / c->stride : 0;
     }
     return bytes;

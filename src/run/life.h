@@ -59,7 +59,7 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump_rel(&gor__m_p(m)->ended);       /* not counted: gor_leaks does not find it */
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_of(m));
+    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after_end(m));
 }
 
 /* What g, which runs and ends, has besides its stack. */
@@ -293,7 +293,7 @@ int gor__go_call(const gor__call *call, const char *site)
 GOR__SWITCHES void gor_yield(void)
 {
     gor__yield_here(gor__need_goroutine(gor__enter(), "gor_yield"));
-    gor__call_end();
+    gor__call_end();                               /* a goroutine's: gor__leave need not ask */
 }
 
 void gor_exit(void)

@@ -11,7 +11,7 @@
  *                bytes are there; the kernel reads and writes them for us, by /proc/self/mem.
  *                (Read-only would not do: a guard takes the page first, and for a moment zeros
  *                could be read.)
- *             I3 A fault above the guard page of a stack that was ever packed comes from that, but
+ *             I3 A fault above the guard of a stack that was ever packed comes from that, but
  *                for some mprotect of the user's. So the handler unpacks what is packed, and lets
  *                the instruction try again: another one may have been quicker. A hundred times.
  *             I4 The handler may have interrupted anything: it takes no lock, and frees nothing:
@@ -125,7 +125,7 @@ static gor__pack_slot *gor__pack_slot_at(uintptr_t at)
     gor__chunk *c = gor__pack_chunk_at(at);
     gor__pack_slot *slots = c ? (gor__pack_slot *)gor__aptr_load_acq(&c->slots) : NULL;
     size_t off = c ? at - (uintptr_t)c->base : 0;
-    if (!slots || off % c->stride < 2 * gor__stacks.page_size)
+    if (!slots || off % c->stride < gor__stack_guard_size())
         return NULL;
     return slots + off / c->stride;
 }

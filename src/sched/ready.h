@@ -96,29 +96,35 @@ GOR__INLINE void gor__set_runnable(gor__g *g)
     gor__au32_store_rel(&g->state, GOR__RUNNABLE); /* rel g.state: what its waker did before   */
 }
 
-/* Make g, whose wait the caller has claimed, runnable: the last in m's ring. m NULL: not a P's. */
-GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+/* g is runnable from here on. Returns the P whose ring it belongs in; NULL: it is in a queue for
+ * all, because this thread has no P (m may be NULL), or because of what it is (I3). */
+GOR__INLINE gor__p *gor__ready_where(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__p_of(m);
     gor__set_runnable(g);
-    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
-        gor__ready_global(g);
+    if (GOR__LIKELY(p && gor__is_ordinary(g)))
+        return p;
+    gor__ready_global(g);
+    return NULL;
+}
+
+/* Make g, whose wait the caller has claimed, runnable: the last one of m's ring. */
+GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__ready_where(m, g);
+    if (GOR__UNLIKELY(!p))
         return;
-    }
     gor__runq_append(p, g);
     gor__submitted();
 }
 
-/* The same, but next: the one that was to be goes to the end of the ring. */
+/* The same, but it runs next: who was to goes to the end of the ring. */
 GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
 {
-    gor__p *p = gor__p_of(m);
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
-    gor__set_runnable(g);
-    if (GOR__UNLIKELY(!p || !gor__is_ordinary(g))) {
-        gor__ready_global(g);
+    gor__p *p = gor__ready_where(m, g);
+    if (GOR__UNLIKELY(!p))
         return;
-    }
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
     g = gor__runq_swap_next(&p->runq, g);

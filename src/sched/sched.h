@@ -86,8 +86,9 @@ GOR__INLINE void gor__hold_cpu(gor__g *g)
     gor__au32_store_rlx(&g->hold, (gor__au32_load_rlx(&g->hold) & GOR__TIED) | GOR__ON_CPU);
 }
 
-/* Who runs on m now: next, or, if that is not simple, g0. */
-GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
+/* next is about to run on m: give it a stack, hold it. Returns it; if that is not simple, or it is
+ * NULL, g0, to which it is handed. */
+GOR__INLINE gor__g *gor__next_or_g0(gor__m *m, gor__p *p, gor__g *next)
 {
     if (GOR__LIKELY(next && gor__can_switch(p, next))) {
         gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
@@ -98,19 +99,19 @@ GOR__INLINE gor__g *gor__prepare(gor__m *m, gor__p *p, gor__g *next)
 }
 
 /* Who runs on m after one that has ended. */
-GOR__INLINE gor__g *gor__next_of(gor__m *m)
+GOR__INLINE gor__g *gor__next_after_end(gor__m *m)
 {
     gor__p *p = gor__m_p(m);
-    return gor__prepare(m, p, gor__pick(m, p));
+    return gor__next_or_g0(m, p, gor__pick(m, p));
 }
 
-/* Let another one run than g, which waits or is queued, unless it is g's turn again. */
+/* Switch from g, which waits or is queued, to who is next; if that is g, it goes on. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {
     gor__p *p = gor__m_p(m);
     gor__g *next = gor__pick(m, p);
     if (next != g)
-        gor__switch_finish(m, g, gor__prepare(m, p, next));
+        gor__switch_finish(m, g, gor__next_or_g0(m, p, next));
 }
 
 /* After a switch, on the goroutine's own stack. */
