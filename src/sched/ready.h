@@ -118,13 +118,10 @@ GOR__INLINE void gor__ready_last(gor__m *m, gor__g *g)
     gor__submitted();
 }
 
-/* The same, but it runs next: who was to goes to the end of the ring. */
-GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
+/* g runs next on p, and who was to goes to the end of the ring. There are other Ps. */
+GOR__INLINE void gor__ready_next_shared(gor__p *p, gor__g *g)
 {
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
-    gor__p *p = gor__ready_where(m, g);
-    if (GOR__UNLIKELY(!p))
-        return;
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
     g = gor__runq_swap_next(&p->runq, g);
@@ -133,6 +130,21 @@ GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
     else if (vain)
         return;
     gor__submitted_by(!g && !own);
+}
+
+/* Like gor__ready_last, but g runs next. */
+GOR__INLINE void gor__ready_next(gor__m *m, gor__g *g)
+{
+    gor__p *p = gor__ready_where(m, g);
+    if (GOR__UNLIKELY(!p))
+        return;
+    if (gor__au32_load_rlx(&gor__shared)) {
+        gor__ready_next_shared(p, g);
+        return;
+    }                                              /* else nobody is to be told: [idle] I3 */
+    g = gor__runq_swap_next_alone(&p->runq, g);
+    if (g)
+        gor__runq_append(p, g);
 }
 
 enum gor__after { GOR__PICKS_NEXT, GOR__RUNS_ANOTHER };

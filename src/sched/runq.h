@@ -146,15 +146,22 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
+/* The same while gor__shared is 0. */
+GOR__INLINE gor__g *gor__runq_swap_next_alone(gor__runq *q, gor__g *g)
+{
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    gor__aptr_store_rel(&q->next, g);
+    return old;
+}
+
 /* Take or replace what runs next. Owner only. */
 GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
 {
-    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
+    gor__g *old;
     bool owned;
-    if (gor__au32_load_rlx(&gor__shared) == 0) {
-        gor__aptr_store_rel(&q->next, g);
-        return old;
-    }
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        return gor__runq_swap_next_alone(q, g);
+    old = (gor__g *)gor__aptr_load_rlx(&q->next);
     if (!old && !g)
         return NULL;
     if (gor__au32_load_rlx(&q->next_owned)) {
