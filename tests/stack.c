@@ -294,6 +294,35 @@ TEST(a_goroutine_that_parks_gives_back_the_pages_below_its_frames)
     gor_chan_release(gate);
 }
 
+TEST(stacks_of_each_size_are_an_odd_number_of_pages_apart)
+{
+    for (size_t size = GOR__MIN_STACK_SIZE; size <= GOR__MAX_STACK_SIZE; size *= 2) {
+        size_t whole = GOR__MIN_STACK_SIZE << gor__stack_class_of(size);
+        IS(gor__stack_stride(whole) / gor__stacks.page_size % 2, 1);
+    }
+}
+
+static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
+
+static void look_at_the_guards(void)
+{
+    enum { N = 300 };
+    gor_chan *gate = gor_chan_new(0, 0);
+    gor_wg wg = { 0 };
+    size_t n = 0, bare = 0, page = gor__stacks.page_size;
+    for (int i = 0; i < N; i++)
+        START(&wg, wait_at, gate);
+    wait_until_parked(N);
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
+        for (size_t at = 0; at < c->cut; at += c->stride, n++)
+            bare += !gor__os_faults(c->base + at) + !gor__os_faults(c->base + at + page);
+    OK(n >= N);
+    IS(bare, 0);
+    gor_chan_close(gate);
+    gor_wg_wait(&wg);
+    gor_chan_release(gate);
+}
+
 #if !TEST_TSAN && !TEST_ASAN               /* whose stacks rest, and are larger */
 #define TIDY_NS GOR_MS                     /* as tidy= below */
 
@@ -432,35 +461,6 @@ static bool guards_by_pidfd(void)
     close(fd);
     gor__os_release(p, page);
     return does;
-}
-
-static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
-
-TEST(stacks_of_each_size_are_an_odd_number_of_pages_apart)
-{
-    for (size_t size = GOR__MIN_STACK_SIZE; size <= GOR__MAX_STACK_SIZE; size *= 2) {
-        size_t whole = GOR__MIN_STACK_SIZE << gor__stack_class_of(size);
-        IS(gor__stack_stride(whole) / gor__stacks.page_size % 2, 1);
-    }
-}
-
-static void look_at_the_guards(void)
-{
-    enum { N = 300 };
-    gor_chan *gate = gor_chan_new(0, 0);
-    gor_wg wg = { 0 };
-    size_t n = 0, bare = 0, page = gor__stacks.page_size;
-    for (int i = 0; i < N; i++)
-        START(&wg, wait_at, gate);
-    wait_until_parked(N);
-    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
-        for (size_t at = 0; at < c->cut; at += c->stride, n++)
-            bare += !gor__os_faults(c->base + at) + !gor__os_faults(c->base + at + page);
-    OK(n >= N);
-    IS(bare, 0);
-    gor_chan_close(gate);
-    gor_wg_wait(&wg);
-    gor_chan_release(gate);
 }
 
 /* Some are cut, and guarded, at once. */
