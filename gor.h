@@ -4173,7 +4173,8 @@ static void gor__free_aligned(void *memory, size_t size)
  * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache; and stacks are an odd number of pages apart, so
- *             that they do not meet in one set of a TLB which goes by the low bits of the page's.
+ *             that they do not meet in one set of a TLB which goes by the low bits of a page's
+ *             number, as that of AMD's Zen 3 does.
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */
@@ -6764,8 +6765,8 @@ GOR__INLINE bool gor__timer_end(gor_timer *t)
  *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
  *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
  *                takes next, and ends ownership first. The owner sets next_owned, fences, and looks
- *                at thief; the thief sets thief, then looks at next_owned: one sees the other. He
- *                looks whether he should own it when he puts something there.
+ *                at thief; the thief sets thief, then looks at next_owned: one sees the other. The
+ *                owner asks whether it is to be his when he puts something there.
  * Locks       None; but who steals next takes gor__rt.lock (SCHED), in gor__windows_close.
  *             A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.

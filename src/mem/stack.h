@@ -32,7 +32,8 @@
  * Source      Magazines: Bonwick and Adams, "Magazines and Vmem" (2001).
  * Colour      Frames start at one of 16 offsets, so that a thousand parked goroutines do not meet
  *             in one set of the first-level cache; and stacks are an odd number of pages apart, so
- *             that they do not meet in one set of a TLB which goes by the low bits of the page's.
+ *             that they do not meet in one set of a TLB which goes by the low bits of a page's
+ *             number, as that of AMD's Zen 3 does.
  * Tests       tests/stack.c
  */
 #define GOR__STACK_CLASSES 17                  /* 16 KiB .. 1 GiB */

@@ -10,8 +10,8 @@
  *                stores of the owner, in a window: while wakes for it are in vain ([idle] I7), when
  *                a thief, who pays a membarrier, is rare. One thief at a time, who holds `thief`,
  *                takes next, and ends ownership first. The owner sets next_owned, fences, and looks
- *                at thief; the thief sets thief, then looks at next_owned: one sees the other. He
- *                looks whether he should own it when he puts something there.
+ *                at thief; the thief sets thief, then looks at next_owned: one sees the other. The
+ *                owner asks whether it is to be his when he puts something there.
  * Locks       None; but who steals next takes gor__rt.lock (SCHED), in gor__windows_close.
  *             A full ring is spilled by [ready].
  * Runs on     Any stack, holding the P. Never parks, never allocates.
