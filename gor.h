@@ -4247,7 +4247,7 @@ static gor__chunk *gor__stack_chunks(void)
 /* The class for stacks of that size, of four pages at least. */
 static int gor__stack_class_of(size_t size)
 {
-    size_t least = 4 * gor__os_page_size();
+    size_t least = 4 * gor__stacks.page_size;
     int k = 0;
     if (size < least)
         size = least;
@@ -6901,7 +6901,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
-/* The same while gor__shared is 0. */
+/* Take or replace what runs next, while gor__shared is 0. Owner only. */
 GOR__INLINE gor__g *gor__runq_swap_next_alone(gor__runq *q, gor__g *g)
 {
     gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
@@ -6909,14 +6909,11 @@ GOR__INLINE gor__g *gor__runq_swap_next_alone(gor__runq *q, gor__g *g)
     return old;
 }
 
-/* Take or replace what runs next. Owner only. */
-GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+/* The same while it is not. */
+GOR__INLINE gor__g *gor__runq_swap_next_shared(gor__runq *q, gor__g *g)
 {
-    gor__g *old;
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
     bool owned;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return gor__runq_swap_next_alone(q, g);
-    old = (gor__g *)gor__aptr_load_rlx(&q->next);
     if (!old && !g)
         return NULL;
     if (gor__au32_load_rlx(&q->next_owned)) {
@@ -6932,6 +6929,13 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
     }
     return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_swap_next_lone(q, g)
                                          : (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* The same, whoever is there. */
+GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+{
+    return gor__au32_load_rlx(&gor__shared) == 0 ? gor__runq_swap_next_alone(q, g)
+                                                 : gor__runq_swap_next_shared(q, g);
 }
 
 /* Begin to own next, unless a thief is at it; or cease to. Owner only. */
@@ -7119,7 +7123,7 @@ GOR__INLINE void gor__ready_next_shared(gor__p *p, gor__g *g)
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
-    g = gor__runq_swap_next(&p->runq, g);
+    g = gor__runq_swap_next_shared(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
     else if (vain)
@@ -14817,8 +14821,8 @@ GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
     for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
             uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
-            uintptr_t from = lo - gor__stacks.page_size;
-            if (lo && at >= from && at < lo + gor__stack_size_of(&s->g[i]))
+            size_t stride = gor__stack_stride(gor__stack_size_of(&s->g[i]));
+            if (lo && at - (lo - gor__stacks.page_size) < stride)
                 return &s->g[i];
         }
     return NULL;
@@ -14845,7 +14849,7 @@ static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
     size_t size = gor__stack_size_of(g), page = gor__stacks.page_size;
-    if (at >= lo - page && at < lo + page)
+    if (at - (lo - page) < gor__stack_guard_size())
         gor__say_overflow_by(g, "");
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");
@@ -17902,7 +17906,6 @@ static int gor__options_set(const gor_options *o)
         opt->compact_idle = GOR__COMPACT_NS;
     if (opt->compact_idle > GOR_FOREVER / 4)       /* never: and may be added to times */
         opt->compact_idle = GOR_FOREVER / 4;
-    gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;
     gor__hooks.user = opt->user;
@@ -18087,6 +18090,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"),
                      !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
                      (gor__debug_value("strict") || gor__os_strict()));
+    gor__rt.stack_class = gor__stack_class_of(gor__rt.opt.stack_size);
     gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
     gor__packs_init(gor__rt.opt.compact_idle);
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");

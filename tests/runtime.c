@@ -10,13 +10,13 @@ int test_check_world(void) { return gor__check_world(); }
 /* gor_stats goes by a sample, whose error is a few hundred pages. */
 size_t test_stack_bytes(void)
 {
-    size_t page = gor__stacks.page_size, bytes = 0, end;
+    size_t guard = gor__stack_guard_size(), bytes = 0, end;
     for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next) {
         gor__lock_stacks();
         end = c->cut;
         gor__unlock_stacks();
         for (size_t at = 0; at < end; at += c->stride)
-            bytes += gor__os_resident(c->base + at + 2 * page, c->stride - 2 * page);
+            bytes += gor__os_resident(c->base + at + guard, c->stride - guard);
     }
     return bytes;
 }

@@ -302,8 +302,6 @@ TEST(stacks_of_each_size_are_an_odd_number_of_pages_apart)
     }
 }
 
-static void wait_at(void *gate) { gor_chan_recv((gor_chan *)gate, NULL, 0); }
-
 static void look_at_the_guards(void)
 {
     enum { N = 300 };
@@ -311,7 +309,7 @@ static void look_at_the_guards(void)
     gor_wg wg = { 0 };
     size_t n = 0, bare = 0, page = gor__stacks.page_size;
     for (int i = 0; i < N; i++)
-        START(&wg, wait_at, gate);
+        START(&wg, wait_at_gate, gate);
     wait_until_parked(N);
     for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
         for (size_t at = 0; at < c->cut; at += c->stride, n++)

@@ -38,8 +38,8 @@ GOR__NO_TSAN static gor__g *gor__g_at(uintptr_t at)
     for (gor__gslab *s = gor__rt.slabs; s; s = s->next)
         for (size_t i = 0; i < sizeof s->g / sizeof s->g[0]; i++) {
             uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&s->g[i].stack);
-            uintptr_t from = lo - gor__stacks.page_size;
-            if (lo && at >= from && at < lo + gor__stack_size_of(&s->g[i]))
+            size_t stride = gor__stack_stride(gor__stack_size_of(&s->g[i]));
+            if (lo && at - (lo - gor__stacks.page_size) < stride)
                 return &s->g[i];
         }
     return NULL;
@@ -66,7 +66,7 @@ static void gor__fault_of(gor__g *g, uintptr_t at, uintptr_t sp)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack);
     size_t size = gor__stack_size_of(g), page = gor__stacks.page_size;
-    if (at >= lo - page && at < lo + page)
+    if (at - (lo - page) < gor__stack_guard_size())
         gor__say_overflow_by(g, "");
     if (gor__stacks.strict && at >= lo && at - lo < size)
         gor__say_overflow_by(g, ": the system has no memory for it (vm.overcommit_memory)");

@@ -106,7 +106,7 @@ static gor__chunk *gor__stack_chunks(void)
 /* The class for stacks of that size, of four pages at least. */
 static int gor__stack_class_of(size_t size)
 {
-    size_t least = 4 * gor__os_page_size();
+    size_t least = 4 * gor__stacks.page_size;
     int k = 0;
     if (size < least)
         size = least;

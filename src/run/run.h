@@ -53,7 +53,6 @@ static int gor__options_set(const gor_options *o)
         opt->compact_idle = GOR__COMPACT_NS;
     if (opt->compact_idle > GOR_FOREVER / 4)       /* never: and may be added to times */
         opt->compact_idle = GOR_FOREVER / 4;
-    gor__rt.stack_class = gor__stack_class_of(opt->stack_size);
     gor__hooks.malloc = opt->malloc;
     gor__hooks.free = opt->free;
     gor__hooks.user = opt->user;
@@ -238,6 +237,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__stacks_init(!gor__debug_value("noguardinstall"), !gor__debug_value("noguard"),
                      !(gor__rt.opt.flags & GOR_NO_SIGNALS) &&
                      (gor__debug_value("strict") || gor__os_strict()));
+    gor__rt.stack_class = gor__stack_class_of(gor__rt.opt.stack_size);
     gor__tidy_init(gor__debug_value(gor__debug_value("stress") ? "stress" : "tidy"));
     gor__packs_init(gor__rt.opt.compact_idle);
     gor__rt.membarrier = gor__os_membarrier_register() && !gor__debug_value("nomembarrier");

@@ -124,7 +124,7 @@ GOR__INLINE void gor__ready_next_shared(gor__p *p, gor__g *g)
     bool vain = gor__waking_is_vain(), own = vain || gor__stress_hit(2);       /* [idle] I7 */
     if (GOR__UNLIKELY(own != (gor__au32_load_rlx(&p->runq.next_owned) != 0)))
         gor__runq_own_next(&p->runq, own);
-    g = gor__runq_swap_next(&p->runq, g);
+    g = gor__runq_swap_next_shared(&p->runq, g);
     if (g)
         gor__runq_append(p, g);
     else if (vain)

@@ -146,7 +146,7 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
-/* The same while gor__shared is 0. */
+/* Take or replace what runs next, while gor__shared is 0. Owner only. */
 GOR__INLINE gor__g *gor__runq_swap_next_alone(gor__runq *q, gor__g *g)
 {
     gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
@@ -154,14 +154,11 @@ GOR__INLINE gor__g *gor__runq_swap_next_alone(gor__runq *q, gor__g *g)
     return old;
 }
 
-/* Take or replace what runs next. Owner only. */
-GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+/* The same while it is not. */
+GOR__INLINE gor__g *gor__runq_swap_next_shared(gor__runq *q, gor__g *g)
 {
-    gor__g *old;
+    gor__g *old = (gor__g *)gor__aptr_load_rlx(&q->next);
     bool owned;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        return gor__runq_swap_next_alone(q, g);
-    old = (gor__g *)gor__aptr_load_rlx(&q->next);
     if (!old && !g)
         return NULL;
     if (gor__au32_load_rlx(&q->next_owned)) {
@@ -177,6 +174,13 @@ GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
     }
     return GOR__UNLIKELY(gor__is_lone()) ? gor__runq_swap_next_lone(q, g)
                                          : (gor__g *)gor__aptr_xchg(&q->next, g);
+}
+
+/* The same, whoever is there. */
+GOR__INLINE gor__g *gor__runq_swap_next(gor__runq *q, gor__g *g)
+{
+    return gor__au32_load_rlx(&gor__shared) == 0 ? gor__runq_swap_next_alone(q, g)
+                                                 : gor__runq_swap_next_shared(q, g);
 }
 
 /* Begin to own next, unless a thief is at it; or cease to. Owner only. */
