@@ -482,6 +482,56 @@ TEST(no_value_is_lost_between_a_send_and_a_timeout)
 
 /* -- order of waiters -------------------------------------------------------------------------- */
 
+/* Large: to move one takes a while. */
+struct big { char bytes[64 << 10]; };
+enum { N_TAKEN = 16 };
+
+struct taken {
+    gor_chan   *c;
+    _Atomic int begun;
+};
+
+static void send_big(void *p)
+{
+    static struct big v;
+    IS(gor_send(((struct taken *)p)->c, &v), 0);
+}
+
+static void recv_some_big(void *p)
+{
+    static struct big v;
+    struct taken *t = (struct taken *)p;
+    atomic_store(&t->begun, 1);
+    for (int i = 0; i < N_TAKEN; i++)
+        IS(gor_recv(t->c, &v), 0);
+}
+
+static int take_big_without_waiting(gor_chan *c, bool by_select)
+{
+    static struct big v;
+    return by_select ? gor_select(gor_on_recv(c, &v), gor_on_default()) : gor_try_recv(c, &v);
+}
+
+/* Nor does any of those who come meanwhile find it so. */
+TEST(a_channel_with_a_value_and_a_sender_at_it_never_seems_empty)
+{
+    for (int round = 0; round < scaled(100); round++) {
+        struct taken t = { .c = gor_chan_new(sizeof(struct big), 1) };
+        gor_wg wg = { 0 };
+        for (int i = 0; i < 2 * N_TAKEN + 1; i++)
+            START(&wg, send_big, &t);
+        wait_until_parked(2 * N_TAKEN);
+        START(&wg, recv_some_big, &t);
+        while (!atomic_load(&t.begun))
+            gor_yield();
+        for (int i = 0; i < N_TAKEN; i++)
+            IS(take_big_without_waiting(t.c, round % 2), 0);
+        IS(gor_wg_wait(&wg), 0);
+        IS(gor_chan_len(t.c), 1);
+        gor_chan_release(t.c);
+    }
+}
+
 TEST(parked_receivers_are_served_in_the_order_they_came)
 {
     gor_wg wg = { 0 };

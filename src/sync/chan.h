@@ -137,11 +137,26 @@ GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
     gor__au64_store_rel(&c->count, n + 1);         /* rel chan.count */
 }
 
+GOR__INLINE void gor__chan_step(gor_chan *c)
+{
+    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+}
+
 GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
     gor__value_copy(v, gor__chan_slot(c, 0, size), size);
-    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+    gor__chan_step(c);
     gor__au64_store_rel(&c->count, gor__au64_load_rlx(&c->count) - 1);  /* rel chan.count */
+}
+
+/* The oldest of a full ring goes out, and `newest` takes its place. count says all the time to who
+ * looks without the lock that there is a value. */
+GOR__INLINE void gor__chan_turn(gor_chan *c, void *v, const void *newest, size_t size)
+{
+    char *slot = gor__chan_slot(c, 0, size);
+    gor__value_copy(v, slot, size);
+    gor__value_copy(slot, newest, size);
+    gor__chan_step(c);
 }
 
 /* Move one value in or out of c if that can be done now. Lock held.
@@ -163,17 +178,17 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
             return GOR__WAIT;
         return 0;
     }
-    if (n > 0)
-        gor__chan_shift(c, v, c->elem_size);
     other = gor__wq_first(&c->senders) ? gor__wq_take(&c->senders, 0) : NULL;
     *woken = other;
     if (other && n > 0)
-        gor__chan_push(c, other->value, c->elem_size);     /* the room is the oldest sender's */
+        gor__chan_turn(c, v, other->value, c->elem_size);
     else if (other)
         gor__value_copy(v, other->value, c->elem_size);
-    else if (n == 0 && !gor__au32_load_rlx(&c->closed))
+    else if (n > 0)
+        gor__chan_shift(c, v, c->elem_size);
+    else if (!gor__au32_load_rlx(&c->closed))
         return GOR__WAIT;
-    else if (n == 0) {
+    else {
         gor__value_copy(v, NULL, c->elem_size);
         return -EPIPE;
     }
