@@ -1499,3 +1499,80 @@ TESTF(a_main_goroutine_that_has_returned_is_no_leak)
     close(old);
     fclose(f);
 }
+
+struct leaver {
+    void      (*leave)(void);
+    _Atomic int began, n_calls, returned;
+};
+
+static void leave_by_panic(void) { gor_panic("on purpose"); }
+static void forgive(void *p) { (void)p, (void)gor_recover(); }
+
+static void leave_first_range(size_t lo, size_t hi, void *p)
+{
+    struct leaver *l = (struct leaver *)p;
+    (void)hi;
+    atomic_fetch_add(&l->n_calls, 1);
+    if (lo == 0)
+        l->leave();
+    gor_yield();
+}
+
+static void leave_a_parallel_for(void *p)
+{
+    struct leaver *l = (struct leaver *)p;
+    IS(gor_defer(forgive, NULL), 0);
+    gor_parallel_for(0, 64, 1, leave_first_range, l);
+    atomic_store(&l->returned, 1);
+}
+
+/* On the stack that somebody has left. */
+static void overwrite_stack(void *p)
+{
+    char all[8192];
+    memset(all, 0xaa, sizeof all);
+    __asm__ volatile("" : : "r"(all) : "memory");
+    (void)p;
+    for (int i = 0; i < 10; i++)
+        gor_yield();
+}
+
+/* What is forked lies on its stack. */
+TEST(who_ends_in_a_parallel_for_leaves_no_range_behind)
+{
+    void (*how[])(void) = { gor_exit, leave_by_panic };
+    for (int i = 0; i < scaled(100); i++) {
+        struct leaver l = { .leave = how[i % 2] };
+        gor_wg wg = { 0 };
+        int n_calls;
+        START(&wg, leave_a_parallel_for, &l);
+        IS(gor_wg_wait(&wg), 0);
+        n_calls = l.n_calls;
+        for (int k = 0; k < 8; k++)
+            START(&wg, overwrite_stack, NULL);
+        IS(gor_wg_wait(&wg), 0);
+        IS(l.n_calls, n_calls);
+        IS(l.returned, 0);
+    }
+}
+
+static void leave_upper_range(size_t lo, size_t hi, void *p)
+{
+    struct leaver *l = (struct leaver *)p;
+    (void)hi;
+    if (lo > 0) {
+        IS(gor_defer(forgive, NULL), 0);
+        atomic_store(&l->began, 1);
+        l->leave();
+    }
+    WAIT_FOR(atomic_load(&l->began));      /* so another goroutine runs that one */
+}
+
+TEST(a_parallel_for_says_that_a_range_of_another_goroutine_was_left)
+{
+    void (*how[])(void) = { gor_exit, leave_by_panic };
+    for (int i = 0; i < 2; i++) {
+        struct leaver l = { .leave = how[i] };
+        IS(gor_parallel_for(0, 2, 1, leave_upper_range, &l), -ECANCELED);
+    }
+}

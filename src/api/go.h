@@ -88,7 +88,9 @@ typedef struct gor_task {
 
 /* Run fn(arg) in parallel, if a processor is free, at the latest in gor_join. Allocates nothing.
  * A task forked and not yet started is run by the joiner, on the joiner's stack: there it has the
- * joiner's gor_id, defers and goroutine-local slots. Goroutines only. Parks: never.
+ * joiner's gor_id, own context, defers and goroutine-local slots; else a goroutine of its own runs
+ * it, under the context that the forker had. Join it before the forker's goroutine ends, however
+ * that ends (gor_defer). Goroutines only. Parks: never.
  * Source: work-first joins of Cilk-5 (Frigo, Leiserson, Randall, 1998). */
 GOR_API void gor_fork(gor_task *t, void *(*fn)(void *), void *arg);
 
@@ -97,7 +99,9 @@ GOR_API void gor_fork(gor_task *t, void *(*fn)(void *), void *arg);
 GOR_API void *gor_join(gor_task *t);
 
 /* Call fn(lo, hi, arg) over disjoint ranges that cover [begin, end), each of at most grain indices,
- * in parallel. grain 0 picks one. Returns 0 when all have run; -EINVAL fn is NULL.
+ * in parallel. grain 0 picks one. Returns 0 when all have run; -EINVAL fn is NULL; -ECANCELED: one
+ * that ran in a goroutine of its own ended that by gor_exit or a recovered panic. If the caller's
+ * goroutine ends so in fn, ranges not begun never are, and it waits for those that others run.
  * Parks: yes. Orders: all calls happen before the return. */
 GOR_API int gor_parallel_for(size_t begin, size_t end, size_t grain,
                              void (*fn)(size_t lo, size_t hi, void *arg), void *arg);

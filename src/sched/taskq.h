@@ -27,17 +27,36 @@ GOR__INLINE bool gor__taskq_push(gor__taskq *q, gor_task *t)
     return true;
 }
 
+/* Swap t out of its slot, by its forker. False: someone has started it. */
+GOR__INLINE bool gor__taskq_claim(gor_task *t)
+{
+    if (gor__aptr_load_rlx(t->slot) != t)
+        return false;
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__aptr_store_rlx(t->slot, NULL);
+        return true;
+    }
+    return gor__aptr_cas(t->slot, t, NULL);
+}
+
+/* The newest that others have started go: then q is seen to be empty, if it is. Owner only. */
+static GOR__NOINLINE void gor__taskq_trim(gor__taskq *q)
+{
+    uint32_t bottom = gor__au32_load_rlx(&q->bottom), top = gor__au32_load_rlx(&q->top);
+    while (top != bottom && !gor__aptr_load_rlx(&q->slot[(bottom - 1) % GOR__TASKQ_CAP]))
+        bottom--;
+    gor__au32_store_rlx(&q->bottom, bottom);
+}
+
 /* Take back a task that the caller has forked, perhaps on another P. q is the caller's own.
  * False: someone has started it. */
 GOR__INLINE bool gor__taskq_take_back(gor__taskq *q, gor_task *t)
 {
     uint32_t bottom = gor__au32_load_rlx(&q->bottom);
-    if (gor__aptr_load_rlx(t->slot) != t)
+    if (GOR__UNLIKELY(!gor__taskq_claim(t))) {
+        gor__taskq_trim(q);
         return false;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        gor__aptr_store_rlx(t->slot, NULL);
-    else if (!gor__aptr_cas(t->slot, t, NULL))
-        return false;
+    }
     if (gor__au32_load_rlx(&q->top) != bottom &&
         t->slot == &q->slot[(bottom - 1) % GOR__TASKQ_CAP])
         gor__au32_store_rlx(&q->bottom, bottom - 1);

@@ -5,6 +5,8 @@
  *                without.
  *             I2 The runner's last touch of the task is the unlock; the joiner passes the lock
  *                before it lets the storage go.
+ *             I3 The tasks of gor_parallel_for lie on the stack of their forker: its goroutine does
+ *                not end before they are taken back, or over. A deferred call sees to that.
  */
 static void gor__task_run(void *p)
 {
@@ -24,12 +26,13 @@ static void gor__task_finish(void *p)
     gor__wake_all(list);
 }
 
-void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+/* By the goroutine that runs on m, which is stale afterwards. 0; -ENOMEM: the ring is full, and
+ * there is no memory for one more goroutine. */
+GOR__INLINE int gor__task_fork(gor__m *m, gor_task *t, void *(*fn)(void *), void *arg)
 {
-    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
     gor__spec spec;
     gor__cancel *own = gor__m_g(m)->ctx;
-    int rc = 0;
+    int rc;
     t->ctx = own ? gor__cancel_retain(own) : NULL;
     t->fn = fn;
     t->arg = arg;
@@ -43,30 +46,43 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
     gor__au32_store_rlx(&t->state, 0);
     if (GOR__LIKELY(gor__taskq_push(&gor__m_p(m)->taskq, t))) {
         gor__submitted();
-    } else {                                       /* the ring is full: one more goroutine */
-        memset(&spec, 0, sizeof spec);
-        spec.fn = gor__task_run;
-        spec.arg = t;
-        spec.done = gor__task_finish;
-        spec.done_arg = t;
-        spec.site = "gor_fork\0";
-        rc = gor__spawn(m, &spec);
-        gor__cancel_release(own);                  /* a goroutine has its own reference */
+        return 0;
     }
-    if (rc != 0) {                                 /* no memory for one: now is early enough */
+    memset(&spec, 0, sizeof spec);
+    spec.fn = gor__task_run;
+    spec.arg = t;
+    spec.done = gor__task_finish;
+    spec.done_arg = t;
+    spec.site = "gor_fork\0";
+    rc = gor__spawn(m, &spec);
+    gor__cancel_release(own);                      /* a goroutine has its own reference */
+    return rc;
+}
+
+void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
+    if (GOR__UNLIKELY(gor__task_fork(m, t, fn, arg) != 0)) {   /* now is early enough */
         gor__call_user(gor__task_run, t);
         gor__task_finish(t);
     }
     gor__leave(gor__self());
 }
 
-/* Run the task on the caller's stack, unless someone else has begun it. */
-GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+/* Take the task back, to run it on this stack or not at all. False: someone else has begun it. */
+GOR__INLINE bool gor__task_take_back(gor__m *m, gor_task *t)
 {
     if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
         return false;
     t->slot = NULL;
     gor__cancel_release((gor__cancel *)t->ctx);
+    return true;
+}
+
+GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+{
+    if (!gor__task_take_back(m, t))
+        return false;
     gor__leave(m);
     t->result = t->fn(t->arg);
     gor__reenter();
@@ -107,23 +123,70 @@ typedef struct gor__range {
     void  *arg;
 } gor__range;
 
-/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. */
-static void *gor__range_run(void *p)
+/* The upper half, while it is forked. */
+typedef struct gor__half {
+    gor__range  range;
+    gor_task    task;
+    gor__defer  drop;                  /* I3 */
+} gor__half;
+
+static void *gor__range_run(void *range);
+
+/* The forker's goroutine ends, having joined nothing. */
+static void gor__half_drop(void *half)
 {
-    gor__range *r = (gor__range *)p;
-    gor__range upper = *r;
-    gor_task task;
-    size_t lo = r->begin, hi = r->end;
-    if (hi - lo <= r->grain) {
-        r->fn(lo, hi, r->arg);
-        return NULL;
+    gor_task *t = &((gor__half *)half)->task;
+    gor__m *m = gor__enter();
+    if (!gor__task_take_back(m, t))
+        gor__task_wait(t);
+    gor__leave(gor__self());
+}
+
+/* False, for want of memory: it is not forked. */
+static bool gor__half_fork(gor__half *half)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = gor__m_g(m);
+    bool forked = gor__defer_push(g, &half->drop, gor__half_drop, half) == 0;
+    if (forked && gor__task_fork(m, &half->task, gor__range_run, &half->range) != 0) {
+        gor__defer_remove(g, &half->drop);
+        forked = false;
     }
-    upper.begin = lo + (hi - lo) / 2;
-    r->end = upper.begin;
-    gor_fork(&task, gor__range_run, &upper);
-    gor__range_run(r);
-    gor_join(&task);
-    return NULL;
+    gor__leave(gor__self());
+    return forked;
+}
+
+/* Run it here, or wait for who does. As gor__range_run. */
+static void *gor__half_join(gor__half *half)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = gor__m_g(m);
+    bool here = gor__task_take_back(m, &half->task);
+    if (!here)
+        gor__task_wait(&half->task);
+    gor__defer_remove(g, &half->drop);             /* before fn is called: it may end g */
+    gor__leave(gor__self());
+    return here ? gor__range_run(&half->range) : half->task.result;
+}
+
+/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. NULL:
+ * a goroutine ended before it was through with one. */
+static void *gor__range_run(void *range)
+{
+    gor__range *r = (gor__range *)range;
+    gor__half upper;
+    bool forked;
+    void *lower, *rest;
+    if (r->end - r->begin <= r->grain) {
+        r->fn(r->begin, r->end, r->arg);
+        return range;
+    }
+    upper.range = *r;
+    r->end = upper.range.begin = r->begin + (r->end - r->begin) / 2;
+    forked = gor__half_fork(&upper);
+    lower = gor__range_run(r);
+    rest = forked ? gor__half_join(&upper) : gor__range_run(&upper.range);
+    return lower ? rest : NULL;
 }
 
 int gor_parallel_for(size_t begin, size_t end, size_t grain,
@@ -145,6 +208,5 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
     r.grain = grain;
     r.fn = fn;
     r.arg = arg;
-    gor__range_run(&r);
-    return 0;
+    return gor__range_run(&r) ? 0 : -ECANCELED;
 }
