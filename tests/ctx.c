@@ -49,6 +49,19 @@ TEST(the_first_cause_counts)
     gor_ctx_release(c);
 }
 
+/* Whoever asks between the two has been told so. */
+TEST(a_deadline_that_has_passed_is_the_first_cause)
+{
+    gor_ctx *c = gor_ctx_with_timeout(NULL, GOR_MS);
+    while (gor_now() < gor_ctx_deadline(c))
+        ;
+    IS(gor_ctx_err(c), -ETIMEDOUT);
+    gor_ctx_cancel(c, -EIO);
+    IS(gor_ctx_err(c), -ETIMEDOUT);
+    IS(gor_ctx_cause(c), -ETIMEDOUT);
+    gor_ctx_release(c);
+}
+
 TEST(the_done_channel_is_closed_when_the_context_is_done)
 {
     gor_ctx *c = gor_ctx_with_cancel(NULL);

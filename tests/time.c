@@ -1108,6 +1108,18 @@ TEST(a_ticker_reset_has_the_new_period)
     no_timers_left();
 }
 
+TEST(a_ticker_reset_takes_back_a_tick_that_nobody_took)
+{
+    gor_ticker t = { 0 };
+    int64_t at = 0;
+    gor_chan *c = gor_ticker_start(&t, 100 * GOR_US);
+    WAIT_FOR(gor_chan_len(c) == 1);
+    gor_ticker_reset(&t, 600 * GOR_SEC);
+    IS(gor_try_recv(c, &at), -EAGAIN);
+    gor_ticker_stop(&t);
+    no_timers_left();
+}
+
 TEST(a_stopped_ticker_ticks_no_more)
 {
     gor_ticker t = { 0 };

@@ -73,7 +73,8 @@ typedef struct gor_once {
 } gor_once;
 
 /* Run fn(arg) if no call on o has run it yet; return when it has run. A fn that panics has run.
- * Returns 0; -ECANCELED, -ETIMEDOUT own context done while another runs it. Parks: yes. */
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done while another runs it; -ENOMEM: fn was not
+ * run. Parks: yes. */
 GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 
 /* -- wait group ---------------------------------------------------------------------------- */

@@ -49,8 +49,8 @@ typedef struct gor_ticker {
 
 /* Send the time (int64_t) every period ns, at first a period from now as gor_timer_start counts; a
  * slow receiver misses ticks. The channel is the ticker's own and ends with gor_ticker_stop: retain
- * it to keep it longer. NULL: out of memory, no runtime, or period < 1. Any thread. Parks:
- * never. */
+ * it to keep it longer. NULL: out of memory, no runtime, or period < 1. After a reset no tick of
+ * before it comes. Any thread, for each ticker one at a time. Parks: never. */
 GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_stop(gor_ticker *t);
@@ -64,7 +64,7 @@ typedef struct gor_limiter {
     int64_t   last;                    /* ns                                                     */
 } gor_limiter;
 GOR_API void gor_limiter_init(gor_limiter *l, double per_second, int burst);
-/* Take n tokens if they are there. Any thread. Parks: never. */
+/* Take n tokens if they are there. Any thread. Parks: while another call looks at the limiter. */
 GOR_API bool gor_limiter_allow(gor_limiter *l, int n);
 /* Take n tokens, waiting for them in turn. Returns 0; -EINVAL n is negative or over burst;
  * -ETIMEDOUT they would come after the deadline (answered at once, nothing taken); -ECANCELED own

@@ -105,13 +105,16 @@ static bool gor__ctx_try_retain(gor_ctx *c)
     }
 }
 
-/* Make one context done, and put its children, with a reference each, on the work list. */
+/* Make one context done, and put its children, with a reference each, on the work list. If its
+ * deadline has passed, that came first: whoever asked meanwhile has been told so. */
 static gor_ctx *gor__ctx_cancel_one(gor_ctx *c, int err, int cause, gor_ctx *work)
 {
     gor__node *list = NULL;
     gor__g *afters = NULL;
     gor__ctx_lock(c);
     if (gor__au32_load_rlx(&c->base.err) == 0) {
+        if (gor__cancel_err(&c->base) != 0)
+            err = cause = -ETIMEDOUT;
         c->cause = cause;
         gor__au32_store_rel(&c->base.err, (uint32_t)-err);
         list = gor__wq_take_all(&c->base.waiters, err);

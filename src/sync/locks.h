@@ -707,7 +707,7 @@ static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
     }
     fn(arg);
     if (m)
-        gor__defer_remove(gor__this_g(), &d);
+        gor__defer_remove(gor__running(), &d);
     gor__once_finish(o);
     return 0;
 }

@@ -74,7 +74,7 @@ typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_cal
 static void gor__timer_run(void *p)
 {
     gor__timer_call *call = (gor__timer_call *)p;
-    gor__g *g = gor__this_g();
+    gor__g *g = gor__running();
     uint64_t id = gor__au64_load_rlx(&g->id);
     if (gor__au64_cas(&g->ticket, id, 0))
         call->fn(call->arg);
@@ -85,7 +85,8 @@ static void gor__timer_run(void *p)
  * first, tells that `run` is of this runtime; if run_id is another's, it is not its ticket. */
 GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
-    bool ran = gor__au32_load_acq(&t->epoch) == (uint32_t)gor__rt.epoch;        /* acq t.epoch */
+    uint32_t epoch = gor__au32_load_acq(&t->epoch);                             /* acq t.epoch */
+    bool ran = epoch != 0 && epoch == (uint32_t)gor__rt.epoch;
     gor__g *g = ran ? (gor__g *)gor__aptr_load_rlx(&t->run) : NULL;
     return g && gor__au64_cas(&g->ticket, gor__au64_load_rlx(&t->u.run_id), 0);
 }
@@ -361,6 +362,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
     gor__m *m = gor__enter();
     if (period >= 1 && t->c && gor__is_on()) {
         gor__timer_claim(&t->timer);
+        gor__chan_try(t->c, false, NULL);          /* a tick of before */
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
     }

@@ -175,14 +175,16 @@ GOR__INLINE void gor__set_own_ctx(gor__m *m, gor__cancel *c)
     gor__mine_end(m);
 }
 
-/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
- * fired. */
+/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has fired,
+ * if nobody has cancelled c before it passed: asked last. */
 static int gor__cancel_err(gor__cancel *c)
 {
     uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
     if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
-        gor__is_past(gor__ai64_load_rlx(&c->deadline)))
-        err = ETIMEDOUT;
+        gor__is_past(gor__ai64_load_rlx(&c->deadline))) {
+        err = gor__au32_load_acq(&c->err);
+        err = err ? err : ETIMEDOUT;
+    }
     return -(int)err;
 }
 
