@@ -396,6 +396,19 @@ TESTF(what_was_allocated_through_the_hooks_is_freed_through_them)
     IS(gor_run_with(&o, use_memory, NULL), -EINVAL);
 }
 
+/* A descriptor may be known before there are hooks. */
+TESTF(what_was_allocated_before_the_hooks_is_not_freed_through_them)
+{
+    _Atomic long balance = 0;
+    gor_options o = { .procs = 2, .malloc = hook_malloc, .realloc = hook_realloc,
+                      .free = hook_free, .user = (void *)&balance };
+    int l = gor_listen("tcp4", "127.0.0.1:0", 0);
+    OK(l >= 0);
+    IS(gor_run_with(&o, use_memory, NULL), 0);
+    IS(balance, 0);
+    IS(gor_fd_close(l), 0);
+}
+
 static void yield_for_ever(void *p)
 {
     (void)p;

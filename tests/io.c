@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <termios.h>
 
 static void make_pipe(int fd[2])
 {
@@ -895,6 +897,63 @@ TEST(close_wakes_a_reader_who_has_read_all)
     }
 }
 
+#if !TEST_TSAN                          /* which would say that we close what others use: we do */
+/* It has been told of the close, and is back before the number is free. */
+static void read_until_gone(void *p)
+{
+    struct job *j = p;
+    do
+        read_job(j);
+    while (fcntl(j->fd, F_GETFD) >= 0);
+}
+
+TEST(close_ends_a_reader_that_comes_meanwhile)
+{
+    for (int round = 0; round < scaled(300); round++) {
+        int fd[2];
+        gor_wg wg = { 0 };
+        struct job j[8];
+        make_pair(fd);
+        memset(j, 0, sizeof j);
+        for (int i = 0; i < 8; i++) {
+            j[i].fd = fd[0];
+            START(&wg, read_until_gone, &j[i]);
+        }
+        wait_until_parked(8);
+        IS(gor_fd_close(fd[0]), 0);
+        IS(gor_wg_wait(&wg), 0);
+        for (int i = 0; i < 8; i++)
+            IS(j[i].rc, -EBADF);
+        IS(gor_fd_close(fd[1]), 0);
+    }
+}
+#endif
+
+static void yield_until_told(void *p)
+{
+    struct job *j = p;
+    for (; !atomic_load(&j->done); gor_yield())
+        atomic_fetch_add(&j->received, 1);
+}
+
+/* A second, in which the kernel waits for somebody to read. */
+TEST1(a_close_that_takes_long_holds_up_nobody)
+{
+    struct linger one_second = { .l_onoff = 1, .l_linger = 1 };
+    int fd[2];
+    gor_wg wg = { 0 };
+    struct job j = { 0 };
+    make_tcp(fd);
+    fill(fd[0]);
+    IS(setsockopt(fd[0], SOL_SOCKET, SO_LINGER, &one_second, sizeof one_second), 0);
+    START(&wg, yield_until_told, &j);
+    IS(gor_fd_close(fd[0]), 0);
+    OK(atomic_load(&j.received) > 0);
+    atomic_store(&j.done, 1);
+    IS(gor_wg_wait(&wg), 0);
+    IS(gor_fd_close(fd[1]), 0);
+}
+
 TEST(close_wakes_an_accept)
 {
     int l = gor_listen("tcp", "127.0.0.1:0", 0);
@@ -992,7 +1051,7 @@ TESTF(an_event_fetched_before_a_number_was_reused_is_dropped)
         static gor__os_events list;
         gor__os_event e;
         gor__gqueue ready = { NULL, NULL, { 0 } };
-        uint32_t seq = gor__au32_load_rlx(&o.pd->seq[GOR__IN]);
+        uint32_t seq;
         wrong += gor__os_poll_wait(&list, 0) != 1;
         e = gor__os_poll_event(&list, 0);
         wrong += e.fd != fd || !(e.what & GOR_READ);
@@ -1006,6 +1065,7 @@ TESTF(an_event_fetched_before_a_number_was_reused_is_dropped)
         }
         wrong += o.wait.rc != -EBADF || fd != first;
         own_number(&o, fd);
+        seq = gor__au32_load_rlx(&o.pd->seq[GOR__IN]);
         gor__poll_event(e, &ready);
         wrong += !still_waits(&o, seq) || ready.head != NULL;
     }
@@ -1237,6 +1297,55 @@ static void short_read_then(void (*make)(int fd[2]))
         IS(gor_read_until(fd[0], buf, sizeof buf, 0), 2);
         close_both(fd);
     }
+}
+
+/* Nor does one that only tries leave the look to a timer, while others have the processor. */
+TEST(a_read_whose_deadline_is_now_takes_what_is_there)
+{
+    int fd[2];
+    char buf[16];
+    gor_wg wg = { 0 };
+    struct job j = { 0 };
+    make_unix(fd);
+    IS(gor_wait_fd_until(fd[0], GOR_READ, gor_now() + GOR_US), -ETIMEDOUT);
+    START(&wg, yield_until_told, &j);
+    for (int i = 0; i < scaled(100); i++) {
+        IS(write(fd[1], "ab", 2), 2);
+        IS(gor_read(fd[0], buf, sizeof buf), 2);
+        IS(write(fd[1], "cd", 2), 2);
+        IS(gor_read_until(fd[0], buf, sizeof buf, gor_now()), 2);
+    }
+    atomic_store(&j.done, 1);
+    IS(gor_wg_wait(&wg), 0);
+    close_both(fd);
+}
+
+/* It says that it is ready, and then takes less. */
+TEST(a_terminal_that_blocks_holds_up_nobody)
+{
+    static char text[256 << 10], got[4096];
+    int master = posix_openpt(O_RDWR | O_NOCTTY), seen;
+    struct termios raw;
+    gor_wg wg = { 0 };
+    struct job j = { .buf = text, .n = sizeof text }, other = { 0 };
+    IS(grantpt(master), 0);
+    IS(unlockpt(master), 0);
+    j.fd = open(ptsname(master), O_RDWR | O_NOCTTY);
+    IS(tcgetattr(j.fd, &raw), 0);
+    cfmakeraw(&raw);
+    IS(tcsetattr(j.fd, TCSANOW, &raw), 0);
+    START(&wg, write_job, &j);
+    START(&wg, yield_until_told, &other);
+    gor_sleep(20 * GOR_MS);            /* it fills what is between */
+    seen = atomic_load(&other.received);
+    WAIT_FOR(atomic_load(&other.received) > seen);
+    for (size_t n = 0; n < sizeof text;)
+        n += (size_t)gor_read(master, got, sizeof got);
+    atomic_store(&other.done, 1);
+    IS(gor_wg_wait(&wg), 0);
+    IS(j.rc, (ssize_t)sizeof text);
+    IS(gor_fd_close(j.fd), 0);
+    IS(gor_fd_close(master), 0);
 }
 
 TEST(after_a_short_read_any_read_is_as_before)
@@ -1579,6 +1688,77 @@ TESTF(descriptors_work_without_a_runtime)
         close_both(fd);
     }
 }
+
+#if !TEST_ASAN && !TEST_TSAN            /* which would report the thread, and what is its own */
+struct left {
+    int   pair[2], l;
+    sem_t go_on;
+};
+
+static int wait_to_go_on(void *p)
+{
+    while (sem_wait(p) != 0)
+        ;
+    return 0;
+}
+
+static void block_until_posted(void *p) { gor_block(wait_to_go_on, p); }
+
+static void read_for_ever(void *p)
+{
+    char c;
+    gor_read(*(int *)p, &c, 1);
+}
+
+static int leave_a_thread_and_a_reader(void *p)
+{
+    struct left *left = p;
+    IS(gor_lock_thread(), 0);          /* so that another's is left: gor_run returns on this one */
+    IS(gor_go(read_for_ever, &left->pair[0]), 0);
+    IS(gor_go(block_until_posted, &left->go_on), 0);
+    IS(gor_accept_until(left->l, NULL, NULL, gor_now() + GOR_MS), -ETIMEDOUT);
+    WAIT_FOR(is_waited_for(left->pair[0]) && gor__au32_load_rlx(&gor__rt.n_blocked) == 1);
+    return 0;
+}
+
+static void accept_one(void *p)
+{
+    struct job *j = p;
+    j->rc = gor_accept_until(j->fd, NULL, NULL, gor_now() + 20 * GOR_SEC);
+}
+
+static int accept_in_another_run(void *p)
+{
+    struct left *left = p;
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    gor_wg wg = { 0 };
+    struct job j = { .fd = left->l };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    START(&wg, accept_one, &j);
+    WAIT_FOR(is_waited_for(left->l));
+    IS(getsockname(left->l, (struct sockaddr *)&a, &len), 0);
+    IS(gor_connect(fd, (struct sockaddr *)&a, len), 0);
+    IS(gor_wg_wait(&wg), 0);
+    OK(j.rc >= 0);
+    IS(gor_fd_close((int)j.rc), 0);
+    return gor_fd_close(fd);
+}
+
+TESTF(who_is_left_behind_at_a_descriptor_is_never_woken_again)
+{
+    static struct left left;
+    make_pair(left.pair);
+    left.l = gor_listen("tcp4", "127.0.0.1:0", 0);
+    IS(sem_init(&left.go_on, 0, 0), 0);
+    IS(gor_run(leave_a_thread_and_a_reader, &left), 0);
+    IS(gor_fd_close(left.pair[0]), 0);
+    IS(gor_run(accept_in_another_run, &left), 0);
+    IS(gor_fd_close(left.l), 0);
+    IS(gor_fd_close(left.pair[1]), 0);
+    IS(sem_post(&left.go_on), 0);
+}
+#endif
 
 /* -- the scheduler ----------------------------------------------------------------------------- */
 

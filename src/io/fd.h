@@ -41,15 +41,14 @@ static void gor__sigpipe_nothing(int sig) { (void)sig; }
 static GOR__NOINLINE void gor__sigpipe_tame_slow(void)
 {
     struct sigaction now, ours;
-    if (gor__au32_xchg(&gor__sigpipe_tamed, 1) || (gor__rt.opt.flags & GOR_NO_SIGNALS))
-        return;
-    if (sigaction(SIGPIPE, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) ||
-        now.sa_handler != SIG_DFL)
-        return;
-    memset(&ours, 0, sizeof ours);
-    ours.sa_handler = gor__sigpipe_nothing;
-    ours.sa_flags = SA_RESTART | SA_ONSTACK;
-    sigaction(SIGPIPE, &ours, NULL);
+    if (!(gor__rt.opt.flags & GOR_NO_SIGNALS) && sigaction(SIGPIPE, NULL, &now) == 0 &&
+        !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL) {
+        memset(&ours, 0, sizeof ours);
+        ours.sa_handler = gor__sigpipe_nothing;
+        ours.sa_flags = SA_RESTART | SA_ONSTACK;
+        sigaction(SIGPIPE, &ours, NULL);
+    }
+    gor__au32_store_rel(&gor__sigpipe_tamed, 1);   /* now: others write at once */
 }
 
 GOR__INLINE void gor__sigpipe_tame(void)
@@ -114,23 +113,34 @@ GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd, uint32_t gen)
 static ssize_t gor__io_try(const gor__io *io)
 {
     ssize_t n;
-    if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD)) {
-        n = gor__os_fd_ready(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE);
-        if (n <= 0)
-            return n == 0 ? -EAGAIN : n;
-    }
     do
         n = io->attempt(io);
     while (n == -EINTR);
     return n;
 }
 
+/* Ready is not for long: if another is quicker, this one blocks, and the others go on meanwhile. */
+static GOR__NOINLINE ssize_t gor__io_try_shared(const gor__io *io)
+{
+    ssize_t n = gor__os_fd_ready(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE);
+    if (n <= 0)
+        return n == 0 ? -EAGAIN : n;
+    gor__leave(gor__self());
+    n = gor__io_try(io);
+    gor__enter();
+    return n;
+}
+
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool held = gor__pd_hold(pd);
+    bool held, ours;
     ssize_t n = -EBADF;
-    if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
+    if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD))
+        return gor__au32_load_sc(&pd->gen) == gen ? gor__io_try_shared(io) : -EBADF;
+    held = gor__pd_hold(pd);
+    ours = gor__au32_load_sc(&pd->gen) == gen;
+    if (GOR__LIKELY(ours))
         n = gor__io_try(io);
     gor__pd_let_go(pd, held);
     return n;
@@ -168,7 +178,7 @@ GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen, 
 {
     return gor__io_drains(io) && gor__au32_load_acq(&pd->drained) == seen &&   /* acq pd.drained */
            !gor__pd_is(pd, GOR__PD_HUNG) && gor__au32_load_rlx(&gor__rt.poller) &&
-           deadline > gor__ai64_load_rlx(&gor__rt.coarse_ns);
+           (deadline == GOR_FOREVER || !gor__is_past(deadline));
 }
 
 /* Inside of a gor call. */
@@ -504,19 +514,26 @@ int gor_wait_fd_until(int fd, int what, int64_t deadline)
 
 int gor_wait_fd(int fd, int what) { return gor_wait_fd_until(fd, what, GOR_FOREVER); }
 
+/* It may take long, on a socket that lingers or on a network's file: so it is made outside of the
+ * call. */
 int gor_fd_close(int fd)
 {
     gor__pd *pd;
-    gor__m *m;
     int rc = -EBADF, saved;
     if (fd < 0)
         return rc;
-    m = gor__enter();
+    gor__enter();
     pd = gor__pd_seen(fd);
     if (pd)
         gor__pd_retire(pd, fd);
     saved = gor__os_errno();
-    rc = (int)gor__os_result(close(fd), saved);
-    gor__leave(m);
-    return rc;
+    gor__leave(gor__self());
+    rc = close(fd);
+    gor__enter();
+    rc = (int)gor__os_result(rc, saved);
+    pd = gor__pd_seen(fd);                         /* anew: a run may have ended meanwhile */
+    if (pd)
+        gor__pd_closed(pd);
+    gor__leave(gor__self());
+    return rc == -EINTR ? 0 : rc;                  /* it is closed */
 }

@@ -209,6 +209,15 @@ static void gor__stress_init(void) {}
 
 static void gor__free_all(void);
 
+/* All is as before any run, `running` last: from then on another thread may start one. */
+static void gor__reset(void)
+{
+    size_t running = sizeof gor__rt.running;       /* the first word */
+    memset(&gor__hooks, 0, sizeof gor__hooks);
+    memset((char *)&gor__rt + running, 0, sizeof gor__rt - running);
+    gor__au32_store_rel(&gor__rt.running, GOR__OFF);           /* rel rt.running */
+}
+
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
@@ -257,7 +266,6 @@ static int gor__boot(const gor_options *o, bool with_main)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
     if (rc != 0) {
         gor__free_all();
-        memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
     gor__rt.with_main = with_main;
@@ -276,6 +284,8 @@ static int gor__boot_quietly(const gor_options *o, bool with_main)
     int rc;
     gor__san_quiet_begin();
     rc = gor__boot(o, with_main);
+    if (rc != 0)
+        gor__reset();
     gor__san_quiet_end();
     return rc;
 }
@@ -383,6 +393,7 @@ static void gor__make_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* one may end: [window] looks at its words */
     gor__au32_store_rel(&gor__orphaning, 0);
 }
 
@@ -396,6 +407,7 @@ static void gor__leave_orphans(void)
     else
         gor__packs_free();
     gor__stacks_forget();
+    gor__poll_leave();
     if (write(2, text, sizeof text - 1) < 0)
         return;
 }
@@ -444,10 +456,9 @@ static void gor__shut_down(gor__m *self)
     gor__poll_close();
     if (!gor__packs_stay())
         gor__faults_remove();
-    memset(&gor__rt, 0, sizeof gor__rt);
+    gor__reset();
     if (opt.on_exit)
         opt.on_exit(opt.user);
-    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 
@@ -508,16 +519,14 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
     rc = gor__boot_quietly(o, true);
-    if (rc == 0)
-        rc = gor__main_begin(&call, &m);
-    else
-        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    if (rc != 0)
+        return rc;
+    rc = gor__main_begin(&call, &m);
     if (rc == 0) {
         gor__m_loop(m);
         rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
-    if (m || gor__is_on())
-        gor__shut_down(m);
+    gor__shut_down(m);
     return rc;
 }
 
@@ -531,13 +540,9 @@ int gor__no_main(int rc)
 
 int gor_start(const gor_options *o)
 {
-    int rc;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot_quietly(o, false);
-    if (rc != 0)
-        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
-    return rc;
+    return gor__boot_quietly(o, false);
 }
 
 int gor_stop(void)

@@ -9,11 +9,14 @@
  * Invariants  I1 pds live until gor_stop, at their fd's place; a stale pointer is safe.
  *             I2 gen counts the owners of a number. It changes under the lock, when gor_fd_close
  *                closes the fd or a gor call is given the number by the system. A waiter, an
- *                attempt and an event of an earlier gen end with -EBADF, or are dropped.
+ *                attempt and an event of an earlier gen end with -EBADF, or are dropped. A call
+ *                that begins while gor_fd_close is at work is as one that begins after it: if it
+ *                waits already when the fd goes, it is told to try again.
  *             I3 An attempt, and who asks what kind an fd is, counts busy up, then looks at gen;
  *                gor_fd_close changes gen, then waits until busy is 0, and only then closes:
- *                neither hits the number's next owner. They do not block. While locks are elided
- *                none is ever seen from outside, so busy is not needed.
+ *                neither hits the number's next owner. They do not block; those that may, on
+ *                terminals and files, are not counted. While locks are elided none is ever seen
+ *                from outside, so busy is not needed.
  *             I4 The kernel is told while the lock is held: an fd can be closed only before or
  *                after, so that no old registration is put over a new one.
  *             I5 Of an fd that a gor call made (GOR__PD_OURS) we know that gor_fd_close closes it,
@@ -72,18 +75,19 @@ static int gor__pd_place(int fd, size_t *at)
     return k;
 }
 
-/* Make block k, unless another is quicker. NULL: out of memory. */
+/* Make block k, unless another is quicker. NULL: out of memory. The memory is libc's, not the
+ * hooks': it may be made before a run that has some. */
 static GOR__NOINLINE gor__pd *gor__pd_block_new(int k)
 {
     size_t n = gor__pd_block_size(k);
-    gor__pd *block = (gor__pd *)gor__zalloc(n * sizeof *block), *first;
+    gor__pd *block = (gor__pd *)calloc(n, sizeof *block), *first;
     if (!block)
         return NULL;
     for (size_t i = 0; i < n; i++)
         gor__au32_store_rlx(&block[i].drained, 1);
     if (!gor__aptr_cas(&gor__polls.block[k], NULL, block)) {
         first = (gor__pd *)gor__aptr_load_acq(&gor__polls.block[k]);
-        gor__free(block, n * sizeof *block);
+        free(block);
         block = first;
     }
     return block;
@@ -128,19 +132,23 @@ static void gor__pd_unlock(gor__pd *pd) { gor__unlock(&pd->lock, GOR__RANK_OBJEC
 
 /* -- owners ------------------------------------------------------------------------------------ */
 
+/* All that wait, in both directions. */
+static gor__node *gor__pd_take_all_locked(gor__pd *pd, int rc)
+{
+    gor__node *readers = gor__wq_take_all(&pd->waiters[GOR__IN], rc), **at = &readers;
+    while (*at)
+        at = &(*at)->next;
+    *at = gor__wq_take_all(&pd->waiters[GOR__OUT], rc);
+    return readers;
+}
+
 /* The number changes hands: whoever waits for its last owner is to be woken. */
 static gor__node *gor__pd_pass_on_locked(gor__pd *pd, uint32_t flags)
 {
-    gor__node *readers, *writers, **at;
     gor__au32_store_sc(&pd->gen, gor__au32_load_rlx(&pd->gen) + 1);
     gor__au32_store_rlx(&pd->flags, flags);
     gor__au32_store_rlx(&pd->drained, 1);
-    readers = gor__wq_take_all(&pd->waiters[GOR__IN], -EBADF);
-    writers = gor__wq_take_all(&pd->waiters[GOR__OUT], -EBADF);
-    for (at = &readers; *at; at = &(*at)->next)
-        ;
-    *at = writers;
-    return readers;
+    return gor__pd_take_all_locked(pd, -EBADF);
 }
 
 /* A gor call has made fd, non-blocking. 0 or -ENOMEM. */
@@ -194,6 +202,23 @@ static void gor__pd_retire(gor__pd *pd, int fd)
     gor__arch_fence();
     while (gor__au32_load_sc(&pd->busy) != 0)
         gor__os_yield();
+}
+
+GOR__INLINE void gor__pd_count_event_locked(gor__pd *pd, int dir)
+{
+    gor__au32_store_rel(&pd->seq[dir], gor__au32_load_rlx(&pd->seq[dir]) + 2);     /* rel pd.seq */
+}
+
+/* After fd was closed: I2. */
+static void gor__pd_closed(gor__pd *pd)
+{
+    gor__node *list;
+    gor__pd_lock(pd);
+    gor__pd_count_event_locked(pd, GOR__IN);
+    gor__pd_count_event_locked(pd, GOR__OUT);
+    list = gor__pd_take_all_locked(pd, 0);
+    gor__pd_unlock(pd);
+    gor__wake_all(list);
 }
 
 /* -- the poller ------------------------------------------------------------------------------ */
@@ -252,11 +277,11 @@ GOR__INLINE void gor__poll_event(gor__os_event e, gor__gqueue *ready)
         if (e.what & GOR__HUNG)
             gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | GOR__PD_HUNG);
         if (e.what & GOR_READ) {
-            gor__au32_store_rel(&pd->seq[GOR__IN], gor__au32_load_rlx(&pd->seq[GOR__IN]) + 2);
+            gor__pd_count_event_locked(pd, GOR__IN);
             readers = gor__wq_take_all(&pd->waiters[GOR__IN], 0);
         }
         if (e.what & GOR_WRITE) {
-            gor__au32_store_rel(&pd->seq[GOR__OUT], gor__au32_load_rlx(&pd->seq[GOR__OUT]) + 2);
+            gor__pd_count_event_locked(pd, GOR__OUT);
             writers = gor__wq_take_all(&pd->waiters[GOR__OUT], 0);
         }
     }
@@ -350,8 +375,15 @@ static void gor__poll_close(void)
 static void gor__poll_free(void)
 {
     for (int k = 0; k < GOR__PD_BLOCKS; k++)
-        gor__free(gor__aptr_xchg(&gor__polls.block[k], NULL),
-                  gor__pd_block_size(k) * sizeof(gor__pd));
+        free(gor__aptr_xchg(&gor__polls.block[k], NULL));
+}
+
+/* The same where some of those that wait stay behind: what they wait in stays, too, and no later
+ * run sees it. */
+static void gor__poll_leave(void)
+{
+    for (int k = 0; k < GOR__PD_BLOCKS; k++)
+        gor__aptr_xchg(&gor__polls.block[k], NULL);
 }
 
 /* -- waiting ----------------------------------------------------------------------------------- */
