@@ -1028,6 +1028,37 @@ TEST(signals_that_cannot_be_had_are_refused)
     gor_chan_release(narrow);
 }
 
+TEST(a_refused_signal_leaves_the_others_of_the_channel)
+{
+    gor_chan *c = gor_chan_new(sizeof(int), 1);
+    const int sig = SIGUSR1, libcs = 33;   /* for pthread_setuid: glibc refuses it to all */
+    int got = 0;
+    IS(gor_signal_notify(c, &sig, 1), 0);
+    IS(gor_signal_notify(c, &libcs, 1), -EINVAL);
+    IS(kill(getpid(), sig), 0);
+    IS(gor_recv(c, &got), 0);
+    IS(got, sig);
+    IS(gor_signal_stop(c), 0);
+    gor_chan_release(c);
+}
+
+TEST(a_signal_of_before_is_not_for_who_asks_next)
+{
+    gor_chan *c[2] = { gor_chan_new(sizeof(int), 2), gor_chan_new(sizeof(int), 2) };
+    const int sigs[] = { SIGUSR1, SIGUSR2 };
+    int got = 0;
+    IS(gor_signal_notify(c[0], sigs, 1), 0);
+    IS(kill(getpid(), SIGUSR1), 0);
+    IS(gor_signal_stop(c[0]), 0);
+    IS(gor_signal_notify(c[1], sigs, 2), 0);
+    IS(kill(getpid(), SIGUSR2), 0);
+    IS(gor_recv(c[1], &got), 0);
+    IS(got, SIGUSR2);
+    IS(gor_signal_stop(c[1]), 0);
+    for (int i = 0; i < 2; i++)
+        gor_chan_release(c[i]);
+}
+
 TEST(a_signal_cancels_a_context_and_what_waits_under_it)
 {
     const int sig = SIGUSR1;

@@ -802,6 +802,36 @@ TESTF(who_ends_with_preemption_off_leaves_it_to_nobody)
     IS(gor_run_with(&o, succeed_it, &s), 0);
 }
 
+static void compute_without_alternate_stack(void *p)
+{
+    struct successor *s = (struct successor *)p;
+    stack_t none = { .ss_flags = SS_DISABLE }, old;
+    uint64_t before = test_stats().preempted;
+    IS(sigaltstack(&none, &old), 0);
+    while (!atomic_load(&s->done))
+        compute_steps(1000);
+    IS(test_stats().preempted, before);
+    IS(sigaltstack(&old, NULL), 0);
+}
+
+static void say_done(void *p) { atomic_store(&((struct successor *)p)->done, 1); }
+
+static int compute_where_signals_are_handled(void *p)
+{
+    gor_wg wg = { 0 };
+    START(&wg, say_done, p);
+    START(&wg, compute_without_alternate_stack, p);    /* the last one runs first */
+    return gor_wg_wait(&wg);
+}
+
+/* The kernel's frame lies where the switch would move it to. It loses its processor instead. */
+TESTF(who_handles_signals_on_its_own_stack_is_not_switched_in_place)
+{
+    gor_options o = { .procs = 1, .quantum = 200 * GOR_US, .preempt = GOR_PREEMPT_SWITCH };
+    struct successor s = { 0 };
+    IS(gor_run_with(&o, compute_where_signals_are_handled, &s), 0);
+}
+
 TESTF(from_off_to_the_last_on_none_is_switched_in_place)
 {
     for (int procs = 1; procs <= 2; procs++)

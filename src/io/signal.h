@@ -27,12 +27,18 @@ static struct {
 
 static uint64_t gor__sig_bit(int sig) { return (uint64_t)1 << (sig - 1); }
 
-static void gor__sig_handler(int sig)
+/* Add to what is pending, and take away from it. */
+static void gor__sig_pend(uint64_t more, uint64_t less)
 {
-    uint64_t old, bit = gor__sig_bit(sig);
+    uint64_t old;
     do
         old = gor__au64_load_rlx(&gor__signals.pending);
-    while (!gor__au64_cas(&gor__signals.pending, old, old | bit));
+    while (!gor__au64_cas(&gor__signals.pending, old, (old | more) & ~less));
+}
+
+static void gor__sig_handler(int sig)
+{
+    gor__sig_pend(gor__sig_bit(sig), 0);
     if (gor__au32_load_acq(&gor__rt.poller))
         gor__os_poll_wake();
 }
@@ -54,17 +60,18 @@ static void gor__signalled(void)
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
 }
 
-/* Signals that nobody asks for any more get their earlier effect back. */
+/* Signals that nobody asks for any more get their earlier effect back; those that came are not for
+ * who asks next. */
 static void gor__sig_release_locked(void)
 {
-    uint64_t wanted = 0;
+    uint64_t gone = gor__signals.ours;
     for (gor__subscription *s = gor__signals.list; s; s = s->next)
-        wanted |= s->set;
+        gone &= ~s->set;
     for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
-        if (gor__signals.ours & ~wanted & gor__sig_bit(sig)) {
+        if (gone & gor__sig_bit(sig))
             sigaction(sig, &gor__signals.old[sig], NULL);
-            gor__signals.ours &= ~gor__sig_bit(sig);
-        }
+    gor__signals.ours &= ~gone;
+    gor__sig_pend(0, gone);
 }
 
 /* Take over what is wanted. False: a signal that cannot be caught. */
@@ -113,31 +120,38 @@ static gor__subscription *gor__sig_unlink_locked(gor_chan *c)
     return s;
 }
 
-/* Add set to what c gets. Inside of a gor call. */
+static void gor__sig_link_locked(gor__subscription *s)
+{
+    s->next = gor__signals.list;
+    gor__signals.list = s;
+}
+
+/* Add set to what c gets; if one of it cannot be had, nothing. Inside of a gor call. */
 static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 {
-    gor__subscription *spare = (gor__subscription *)gor__zalloc(sizeof *spare), *s;
+    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), *s;
     bool taken;
-    if (!spare)
+    if (!fresh)
         return -ENOMEM;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
     s = gor__sig_unlink_locked(c);
-    if (!s) {
-        s = spare;
-        spare = NULL;
+    if (s)
+        gor__sig_link_locked(s);
+    taken = gor__sig_take_locked(set);
+    if (taken && !s) {
+        s = fresh;
+        fresh = NULL;
         s->c = c;
         gor__au32_add(&c->refs, 1);
         gor__au32_add(&gor__rt.signals, 1);
+        gor__sig_link_locked(s);
     }
-    s->next = gor__signals.list;
-    gor__signals.list = s;
-    taken = gor__sig_take_locked(set);
     if (taken)
         s->set |= set;
     else
         gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
-    gor__free(spare, sizeof *spare);
+    gor__free(fresh, sizeof *fresh);
     return taken ? 0 : -EINVAL;
 }
 
@@ -169,8 +183,6 @@ int gor_signal_notify(gor_chan *c, const int *sigs, size_t n)
     rc = gor__poll_need();
     if (rc == 0)
         rc = gor__sig_subscribe(c, set);
-    if (rc == -EINVAL)
-        gor__sig_unsubscribe(c);
     gor__leave(gor__self());
     return rc;
 }

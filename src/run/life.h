@@ -353,7 +353,8 @@ int gor_lock_thread(void)
     gor__g *g;
     gor__call_begin();
     m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    gor__asked(m);
+    if (gor__asked(m) & GOR__ORPHAN)
+        gor__attend(m);                            /* never back */
     g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);

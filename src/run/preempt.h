@@ -57,7 +57,7 @@ static bool gor__may_switch_at(uintptr_t pc)
            (gor__preempt.all || gor__au32_load_sc(&gor__rt.stopping));
 }
 
-/* On another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
+/* It may be another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
 static void gor__adopt_context(gor__m *m, void *copy)
 {
     stack_t now;
@@ -71,7 +71,7 @@ static void gor__adopt_context(gor__m *m, void *copy)
 /* On the goroutine's stack, in a gor call since the handler. copy: the frame to go back by. */
 GOR__SWITCHES static void gor__preempted(void *copy)
 {
-    gor__m *m = gor__self(), *home = m;
+    gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
     uint32_t what = gor__asked(m);
     if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
@@ -86,18 +86,18 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__resumed(g);
         m = gor__self();
     }
-    if (m != home)
-        gor__adopt_context(m, copy);
+    gor__adopt_context(m, copy);
     gor__arch_context_resume(copy);
 }
 
-/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor in
- * a signal handler of the user's, which has changed the mask. */
+/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor if
+ * the handler runs there too, nor in a signal handler of the user's, which has changed the mask. */
 static bool gor__switchable(gor__m *m, gor__g *g, void *context)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
     size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    return sp >= lo + room && sp < lo + gor__stack_size_of(g) &&
+    return sp >= lo + room && sp - lo < gor__stack_size_of(g) &&
+           (uintptr_t)context - lo >= gor__stack_size_of(g) &&
            !gor__au32_load_rlx(&g->no_preempt) &&
            !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
            memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
