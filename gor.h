@@ -95,7 +95,9 @@
  *   free what it waited for. A gor_timer or gor_ticker stays until it has run or was stopped, a
  *   gor_task until joined, a gor_group until waited for. What a goroutine's argument points to
  *   must outlive its use; gor_go_copy and GOR_GO copy. Allocator hooks (gor_options): channels
- *   and contexts are then to be made and released while that runtime runs.
+ *   and contexts are then to be made and released while that runtime runs. A run's end takes the
+ *   goroutines that still wait with it, wherever they wait: what they wait for may only be
+ *   released, or freed, afterwards, not used.
  *
  * BLOCKING   A system call or a library's lock that blocks holds a processor. gor_block(fn, arg)
  *   runs fn on the same thread and stack without one, and returns its result. Inside of fn the
@@ -480,7 +482,9 @@ typedef struct gor_task {
 
 /* Run fn(arg) in parallel, if a processor is free, at the latest in gor_join. Allocates nothing.
  * A task forked and not yet started is run by the joiner, on the joiner's stack: there it has the
- * joiner's gor_id, defers and goroutine-local slots. Goroutines only. Parks: never.
+ * joiner's gor_id, own context, defers and goroutine-local slots; else a goroutine of its own runs
+ * it, under the context that the forker had. Join it before the forker's goroutine ends, however
+ * that ends (gor_defer). Goroutines only. Parks: never.
  * Source: work-first joins of Cilk-5 (Frigo, Leiserson, Randall, 1998). */
 GOR_API void gor_fork(gor_task *t, void *(*fn)(void *), void *arg);
 
@@ -489,7 +493,9 @@ GOR_API void gor_fork(gor_task *t, void *(*fn)(void *), void *arg);
 GOR_API void *gor_join(gor_task *t);
 
 /* Call fn(lo, hi, arg) over disjoint ranges that cover [begin, end), each of at most grain indices,
- * in parallel. grain 0 picks one. Returns 0 when all have run; -EINVAL fn is NULL.
+ * in parallel. grain 0 picks one. Returns 0 when all have run; -EINVAL fn is NULL; -ECANCELED: one
+ * that ran in a goroutine of its own ended that by gor_exit or a recovered panic. If the caller's
+ * goroutine ends so in fn, ranges not begun never are, and it waits for those that others run.
  * Parks: yes. Orders: all calls happen before the return. */
 GOR_API int gor_parallel_for(size_t begin, size_t end, size_t grain,
                              void (*fn)(size_t lo, size_t hi, void *arg), void *arg);
@@ -985,7 +991,8 @@ typedef struct gor_once {
 } gor_once;
 
 /* Run fn(arg) if no call on o has run it yet; return when it has run. A fn that panics has run.
- * Returns 0; -ECANCELED, -ETIMEDOUT own context done while another runs it. Parks: yes. */
+ * Returns 0; -ECANCELED, -ETIMEDOUT own context done while another runs it; -ENOMEM: fn was not
+ * run. Parks: yes. */
 GOR_API int gor_once_do(gor_once *o, void (*fn)(void *), void *arg);
 
 /* -- wait group ---------------------------------------------------------------------------- */
@@ -1185,8 +1192,8 @@ typedef struct gor_ticker {
 
 /* Send the time (int64_t) every period ns, at first a period from now as gor_timer_start counts; a
  * slow receiver misses ticks. The channel is the ticker's own and ends with gor_ticker_stop: retain
- * it to keep it longer. NULL: out of memory, no runtime, or period < 1. Any thread. Parks:
- * never. */
+ * it to keep it longer. NULL: out of memory, no runtime, or period < 1. After a reset no tick of
+ * before it comes. Any thread, for each ticker one at a time. Parks: never. */
 GOR_API gor_chan *gor_ticker_start(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_reset(gor_ticker *t, int64_t period);
 GOR_API void gor_ticker_stop(gor_ticker *t);
@@ -1200,7 +1207,7 @@ typedef struct gor_limiter {
     int64_t   last;                    /* ns                                                     */
 } gor_limiter;
 GOR_API void gor_limiter_init(gor_limiter *l, double per_second, int burst);
-/* Take n tokens if they are there. Any thread. Parks: never. */
+/* Take n tokens if they are there. Any thread. Parks: while another call looks at the limiter. */
 GOR_API bool gor_limiter_allow(gor_limiter *l, int n);
 /* Take n tokens, waiting for them in turn. Returns 0; -EINVAL n is negative or over burst;
  * -ETIMEDOUT they would come after the deadline (answered at once, nothing taken); -ECANCELED own
@@ -8436,17 +8443,36 @@ GOR__INLINE bool gor__taskq_push(gor__taskq *q, gor_task *t)
     return true;
 }
 
+/* Swap t out of its slot, by its forker. False: someone has started it. */
+GOR__INLINE bool gor__taskq_claim(gor_task *t)
+{
+    if (gor__aptr_load_rlx(t->slot) != t)
+        return false;
+    if (gor__au32_load_rlx(&gor__shared) == 0) {
+        gor__aptr_store_rlx(t->slot, NULL);
+        return true;
+    }
+    return gor__aptr_cas(t->slot, t, NULL);
+}
+
+/* The newest that others have started go: then q is seen to be empty, if it is. Owner only. */
+static GOR__NOINLINE void gor__taskq_trim(gor__taskq *q)
+{
+    uint32_t bottom = gor__au32_load_rlx(&q->bottom), top = gor__au32_load_rlx(&q->top);
+    while (top != bottom && !gor__aptr_load_rlx(&q->slot[(bottom - 1) % GOR__TASKQ_CAP]))
+        bottom--;
+    gor__au32_store_rlx(&q->bottom, bottom);
+}
+
 /* Take back a task that the caller has forked, perhaps on another P. q is the caller's own.
  * False: someone has started it. */
 GOR__INLINE bool gor__taskq_take_back(gor__taskq *q, gor_task *t)
 {
     uint32_t bottom = gor__au32_load_rlx(&q->bottom);
-    if (gor__aptr_load_rlx(t->slot) != t)
+    if (GOR__UNLIKELY(!gor__taskq_claim(t))) {
+        gor__taskq_trim(q);
         return false;
-    if (gor__au32_load_rlx(&gor__shared) == 0)
-        gor__aptr_store_rlx(t->slot, NULL);
-    else if (!gor__aptr_cas(t->slot, t, NULL))
-        return false;
+    }
     if (gor__au32_load_rlx(&q->top) != bottom &&
         t->slot == &q->slot[(bottom - 1) % GOR__TASKQ_CAP])
         gor__au32_store_rlx(&q->bottom, bottom - 1);
@@ -10178,14 +10204,16 @@ GOR__INLINE void gor__set_own_ctx(gor__m *m, gor__cancel *c)
     gor__mine_end(m);
 }
 
-/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has
- * fired. */
+/* 0, or -ECANCELED, -ETIMEDOUT. A deadline that has passed counts even before its timer has fired,
+ * if nobody has cancelled c before it passed: asked last. */
 static int gor__cancel_err(gor__cancel *c)
 {
     uint32_t err = c ? gor__au32_load_acq(&c->err) : 0;
     if (c && !err && gor__ai64_load_rlx(&c->deadline) != GOR_FOREVER &&
-        gor__is_past(gor__ai64_load_rlx(&c->deadline)))
-        err = ETIMEDOUT;
+        gor__is_past(gor__ai64_load_rlx(&c->deadline))) {
+        err = gor__au32_load_acq(&c->err);
+        err = err ? err : ETIMEDOUT;
+    }
     return -(int)err;
 }
 
@@ -10491,11 +10519,14 @@ GOR__SWITCHES static int gor__wait_simple(gor__spin *lock, gor__wq *q, void *val
  * Invariants  I1 pds live until gor_stop, at their fd's place; a stale pointer is safe.
  *             I2 gen counts the owners of a number. It changes under the lock, when gor_fd_close
  *                closes the fd or a gor call is given the number by the system. A waiter, an
- *                attempt and an event of an earlier gen end with -EBADF, or are dropped.
+ *                attempt and an event of an earlier gen end with -EBADF, or are dropped. A call
+ *                that begins while gor_fd_close is at work is as one that begins after it: if it
+ *                waits already when the fd goes, it is told to try again.
  *             I3 An attempt, and who asks what kind an fd is, counts busy up, then looks at gen;
  *                gor_fd_close changes gen, then waits until busy is 0, and only then closes:
- *                neither hits the number's next owner. They do not block. While locks are elided
- *                none is ever seen from outside, so busy is not needed.
+ *                neither hits the number's next owner. They do not block; those that may, on
+ *                terminals and files, are not counted. While locks are elided none is ever seen
+ *                from outside, so busy is not needed.
  *             I4 The kernel is told while the lock is held: an fd can be closed only before or
  *                after, so that no old registration is put over a new one.
  *             I5 Of an fd that a gor call made (GOR__PD_OURS) we know that gor_fd_close closes it,
@@ -10554,18 +10585,19 @@ static int gor__pd_place(int fd, size_t *at)
     return k;
 }
 
-/* Make block k, unless another is quicker. NULL: out of memory. */
+/* Make block k, unless another is quicker. NULL: out of memory. The memory is libc's, not the
+ * hooks': it may be made before a run that has some. */
 static GOR__NOINLINE gor__pd *gor__pd_block_new(int k)
 {
     size_t n = gor__pd_block_size(k);
-    gor__pd *block = (gor__pd *)gor__zalloc(n * sizeof *block), *first;
+    gor__pd *block = (gor__pd *)calloc(n, sizeof *block), *first;
     if (!block)
         return NULL;
     for (size_t i = 0; i < n; i++)
         gor__au32_store_rlx(&block[i].drained, 1);
     if (!gor__aptr_cas(&gor__polls.block[k], NULL, block)) {
         first = (gor__pd *)gor__aptr_load_acq(&gor__polls.block[k]);
-        gor__free(block, n * sizeof *block);
+        free(block);
         block = first;
     }
     return block;
@@ -10610,19 +10642,23 @@ static void gor__pd_unlock(gor__pd *pd) { gor__unlock(&pd->lock, GOR__RANK_OBJEC
 
 /* -- owners ------------------------------------------------------------------------------------ */
 
+/* All that wait, in both directions. */
+static gor__node *gor__pd_take_all_locked(gor__pd *pd, int rc)
+{
+    gor__node *readers = gor__wq_take_all(&pd->waiters[GOR__IN], rc), **at = &readers;
+    while (*at)
+        at = &(*at)->next;
+    *at = gor__wq_take_all(&pd->waiters[GOR__OUT], rc);
+    return readers;
+}
+
 /* The number changes hands: whoever waits for its last owner is to be woken. */
 static gor__node *gor__pd_pass_on_locked(gor__pd *pd, uint32_t flags)
 {
-    gor__node *readers, *writers, **at;
     gor__au32_store_sc(&pd->gen, gor__au32_load_rlx(&pd->gen) + 1);
     gor__au32_store_rlx(&pd->flags, flags);
     gor__au32_store_rlx(&pd->drained, 1);
-    readers = gor__wq_take_all(&pd->waiters[GOR__IN], -EBADF);
-    writers = gor__wq_take_all(&pd->waiters[GOR__OUT], -EBADF);
-    for (at = &readers; *at; at = &(*at)->next)
-        ;
-    *at = writers;
-    return readers;
+    return gor__pd_take_all_locked(pd, -EBADF);
 }
 
 /* A gor call has made fd, non-blocking. 0 or -ENOMEM. */
@@ -10676,6 +10712,23 @@ static void gor__pd_retire(gor__pd *pd, int fd)
     gor__arch_fence();
     while (gor__au32_load_sc(&pd->busy) != 0)
         gor__os_yield();
+}
+
+GOR__INLINE void gor__pd_count_event_locked(gor__pd *pd, int dir)
+{
+    gor__au32_store_rel(&pd->seq[dir], gor__au32_load_rlx(&pd->seq[dir]) + 2);     /* rel pd.seq */
+}
+
+/* After fd was closed: I2. */
+static void gor__pd_closed(gor__pd *pd)
+{
+    gor__node *list;
+    gor__pd_lock(pd);
+    gor__pd_count_event_locked(pd, GOR__IN);
+    gor__pd_count_event_locked(pd, GOR__OUT);
+    list = gor__pd_take_all_locked(pd, 0);
+    gor__pd_unlock(pd);
+    gor__wake_all(list);
 }
 
 /* -- the poller ------------------------------------------------------------------------------ */
@@ -10734,11 +10787,11 @@ GOR__INLINE void gor__poll_event(gor__os_event e, gor__gqueue *ready)
         if (e.what & GOR__HUNG)
             gor__au32_store_rlx(&pd->flags, gor__au32_load_rlx(&pd->flags) | GOR__PD_HUNG);
         if (e.what & GOR_READ) {
-            gor__au32_store_rel(&pd->seq[GOR__IN], gor__au32_load_rlx(&pd->seq[GOR__IN]) + 2);
+            gor__pd_count_event_locked(pd, GOR__IN);
             readers = gor__wq_take_all(&pd->waiters[GOR__IN], 0);
         }
         if (e.what & GOR_WRITE) {
-            gor__au32_store_rel(&pd->seq[GOR__OUT], gor__au32_load_rlx(&pd->seq[GOR__OUT]) + 2);
+            gor__pd_count_event_locked(pd, GOR__OUT);
             writers = gor__wq_take_all(&pd->waiters[GOR__OUT], 0);
         }
     }
@@ -10832,8 +10885,15 @@ static void gor__poll_close(void)
 static void gor__poll_free(void)
 {
     for (int k = 0; k < GOR__PD_BLOCKS; k++)
-        gor__free(gor__aptr_xchg(&gor__polls.block[k], NULL),
-                  gor__pd_block_size(k) * sizeof(gor__pd));
+        free(gor__aptr_xchg(&gor__polls.block[k], NULL));
+}
+
+/* The same where some of those that wait stay behind: what they wait in stays, too, and no later
+ * run sees it. */
+static void gor__poll_leave(void)
+{
+    for (int k = 0; k < GOR__PD_BLOCKS; k++)
+        gor__aptr_xchg(&gor__polls.block[k], NULL);
 }
 
 /* -- waiting ----------------------------------------------------------------------------------- */
@@ -11523,7 +11583,8 @@ int gor_lock_thread(void)
     gor__g *g;
     gor__call_begin();
     m = gor__need_goroutine(gor__self(), "gor_lock_thread");
-    gor__asked(m);
+    if (gor__asked(m) & GOR__ORPHAN)
+        gor__attend(m);                            /* never back */
     g = gor__m_g(m);
     if (g->lock_depth++ == 0)
         gor__tie(m, g);
@@ -11721,11 +11782,26 @@ GOR__INLINE void gor__chan_push(gor_chan *c, const void *v, size_t size)
     gor__au64_store_rel(&c->count, n + 1);         /* rel chan.count */
 }
 
+GOR__INLINE void gor__chan_step(gor_chan *c)
+{
+    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+}
+
 GOR__INLINE void gor__chan_shift(gor_chan *c, void *v, size_t size)
 {
     gor__value_copy(v, gor__chan_slot(c, 0, size), size);
-    c->first = c->first + 1 == c->cap ? 0 : c->first + 1;
+    gor__chan_step(c);
     gor__au64_store_rel(&c->count, gor__au64_load_rlx(&c->count) - 1);  /* rel chan.count */
+}
+
+/* The oldest of a full ring goes out, and `newest` takes its place. count says all the time to who
+ * looks without the lock that there is a value. */
+GOR__INLINE void gor__chan_turn(gor_chan *c, void *v, const void *newest, size_t size)
+{
+    char *slot = gor__chan_slot(c, 0, size);
+    gor__value_copy(v, slot, size);
+    gor__value_copy(slot, newest, size);
+    gor__chan_step(c);
 }
 
 /* Move one value in or out of c if that can be done now. Lock held.
@@ -11747,17 +11823,17 @@ GOR__INLINE int gor__chan_transfer(gor_chan *c, bool send, void *v, gor__node **
             return GOR__WAIT;
         return 0;
     }
-    if (n > 0)
-        gor__chan_shift(c, v, c->elem_size);
     other = gor__wq_first(&c->senders) ? gor__wq_take(&c->senders, 0) : NULL;
     *woken = other;
     if (other && n > 0)
-        gor__chan_push(c, other->value, c->elem_size);     /* the room is the oldest sender's */
+        gor__chan_turn(c, v, other->value, c->elem_size);
     else if (other)
         gor__value_copy(v, other->value, c->elem_size);
-    else if (n == 0 && !gor__au32_load_rlx(&c->closed))
+    else if (n > 0)
+        gor__chan_shift(c, v, c->elem_size);
+    else if (!gor__au32_load_rlx(&c->closed))
         return GOR__WAIT;
-    else if (n == 0) {
+    else {
         gor__value_copy(v, NULL, c->elem_size);
         return -EPIPE;
     }
@@ -12000,6 +12076,8 @@ size_t gor_chan_cap(gor_chan *c) { return c ? c->cap : 0; }
  *                without.
  *             I2 The runner's last touch of the task is the unlock; the joiner passes the lock
  *                before it lets the storage go.
+ *             I3 The tasks of gor_parallel_for lie on the stack of their forker: its goroutine does
+ *                not end before they are taken back, or over. A deferred call sees to that.
  */
 static void gor__task_run(void *p)
 {
@@ -12019,12 +12097,13 @@ static void gor__task_finish(void *p)
     gor__wake_all(list);
 }
 
-void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+/* By the goroutine that runs on m, which is stale afterwards. 0; -ENOMEM: the ring is full, and
+ * there is no memory for one more goroutine. */
+GOR__INLINE int gor__task_fork(gor__m *m, gor_task *t, void *(*fn)(void *), void *arg)
 {
-    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
     gor__spec spec;
     gor__cancel *own = gor__m_g(m)->ctx;
-    int rc = 0;
+    int rc;
     t->ctx = own ? gor__cancel_retain(own) : NULL;
     t->fn = fn;
     t->arg = arg;
@@ -12038,30 +12117,43 @@ void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
     gor__au32_store_rlx(&t->state, 0);
     if (GOR__LIKELY(gor__taskq_push(&gor__m_p(m)->taskq, t))) {
         gor__submitted();
-    } else {                                       /* the ring is full: one more goroutine */
-        memset(&spec, 0, sizeof spec);
-        spec.fn = gor__task_run;
-        spec.arg = t;
-        spec.done = gor__task_finish;
-        spec.done_arg = t;
-        spec.site = "gor_fork\0";
-        rc = gor__spawn(m, &spec);
-        gor__cancel_release(own);                  /* a goroutine has its own reference */
+        return 0;
     }
-    if (rc != 0) {                                 /* no memory for one: now is early enough */
+    memset(&spec, 0, sizeof spec);
+    spec.fn = gor__task_run;
+    spec.arg = t;
+    spec.done = gor__task_finish;
+    spec.done_arg = t;
+    spec.site = "gor_fork\0";
+    rc = gor__spawn(m, &spec);
+    gor__cancel_release(own);                      /* a goroutine has its own reference */
+    return rc;
+}
+
+void gor_fork(gor_task *t, void *(*fn)(void *), void *arg)
+{
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_fork");
+    if (GOR__UNLIKELY(gor__task_fork(m, t, fn, arg) != 0)) {   /* now is early enough */
         gor__call_user(gor__task_run, t);
         gor__task_finish(t);
     }
     gor__leave(gor__self());
 }
 
-/* Run the task on the caller's stack, unless someone else has begun it. */
-GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+/* Take the task back, to run it on this stack or not at all. False: someone else has begun it. */
+GOR__INLINE bool gor__task_take_back(gor__m *m, gor_task *t)
 {
     if (!t->slot || !gor__taskq_take_back(&gor__m_p(m)->taskq, t))
         return false;
     t->slot = NULL;
     gor__cancel_release((gor__cancel *)t->ctx);
+    return true;
+}
+
+GOR__INLINE bool gor__task_run_here(gor__m *m, gor_task *t)
+{
+    if (!gor__task_take_back(m, t))
+        return false;
     gor__leave(m);
     t->result = t->fn(t->arg);
     gor__reenter();
@@ -12102,23 +12194,70 @@ typedef struct gor__range {
     void  *arg;
 } gor__range;
 
-/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. */
-static void *gor__range_run(void *p)
+/* The upper half, while it is forked. */
+typedef struct gor__half {
+    gor__range  range;
+    gor_task    task;
+    gor__defer  drop;                  /* I3 */
+} gor__half;
+
+static void *gor__range_run(void *range);
+
+/* The forker's goroutine ends, having joined nothing. */
+static void gor__half_drop(void *half)
 {
-    gor__range *r = (gor__range *)p;
-    gor__range upper = *r;
-    gor_task task;
-    size_t lo = r->begin, hi = r->end;
-    if (hi - lo <= r->grain) {
-        r->fn(lo, hi, r->arg);
-        return NULL;
+    gor_task *t = &((gor__half *)half)->task;
+    gor__m *m = gor__enter();
+    if (!gor__task_take_back(m, t))
+        gor__task_wait(t);
+    gor__leave(gor__self());
+}
+
+/* False, for want of memory: it is not forked. */
+static bool gor__half_fork(gor__half *half)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = gor__m_g(m);
+    bool forked = gor__defer_push(g, &half->drop, gor__half_drop, half) == 0;
+    if (forked && gor__task_fork(m, &half->task, gor__range_run, &half->range) != 0) {
+        gor__defer_remove(g, &half->drop);
+        forked = false;
     }
-    upper.begin = lo + (hi - lo) / 2;
-    r->end = upper.begin;
-    gor_fork(&task, gor__range_run, &upper);
-    gor__range_run(r);
-    gor_join(&task);
-    return NULL;
+    gor__leave(gor__self());
+    return forked;
+}
+
+/* Run it here, or wait for who does. As gor__range_run. */
+static void *gor__half_join(gor__half *half)
+{
+    gor__m *m = gor__enter();
+    gor__g *g = gor__m_g(m);
+    bool here = gor__task_take_back(m, &half->task);
+    if (!here)
+        gor__task_wait(&half->task);
+    gor__defer_remove(g, &half->drop);             /* before fn is called: it may end g */
+    gor__leave(gor__self());
+    return here ? gor__range_run(&half->range) : half->task.result;
+}
+
+/* Fork the upper half, do the lower: the ranges that others steal are the largest there are. NULL:
+ * a goroutine ended before it was through with one. */
+static void *gor__range_run(void *range)
+{
+    gor__range *r = (gor__range *)range;
+    gor__half upper;
+    bool forked;
+    void *lower, *rest;
+    if (r->end - r->begin <= r->grain) {
+        r->fn(r->begin, r->end, r->arg);
+        return range;
+    }
+    upper.range = *r;
+    r->end = upper.range.begin = r->begin + (r->end - r->begin) / 2;
+    forked = gor__half_fork(&upper);
+    lower = gor__range_run(r);
+    rest = forked ? gor__half_join(&upper) : gor__range_run(&upper.range);
+    return lower ? rest : NULL;
 }
 
 int gor_parallel_for(size_t begin, size_t end, size_t grain,
@@ -12140,8 +12279,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
     r.grain = grain;
     r.fn = fn;
     r.arg = arg;
-    gor__range_run(&r);
-    return 0;
+    return gor__range_run(&r) ? 0 : -ECANCELED;
 }
 
 /* ==== [select] wait for one of several ===========================================================
@@ -13489,7 +13627,7 @@ static int gor__once_run(gor_once *o, void (*fn)(void *), void *arg)
     }
     fn(arg);
     if (m)
-        gor__defer_remove(gor__this_g(), &d);
+        gor__defer_remove(gor__running(), &d);
     gor__once_finish(o);
     return 0;
 }
@@ -13889,7 +14027,7 @@ typedef struct gor__timer_call { void (*fn)(void *); void *arg; } gor__timer_cal
 static void gor__timer_run(void *p)
 {
     gor__timer_call *call = (gor__timer_call *)p;
-    gor__g *g = gor__this_g();
+    gor__g *g = gor__running();
     uint64_t id = gor__au64_load_rlx(&g->id);
     if (gor__au64_cas(&g->ticket, id, 0))
         call->fn(call->arg);
@@ -13900,7 +14038,8 @@ static void gor__timer_run(void *p)
  * first, tells that `run` is of this runtime; if run_id is another's, it is not its ticket. */
 GOR__INLINE bool gor__timer_revoke(gor_timer *t)
 {
-    bool ran = gor__au32_load_acq(&t->epoch) == (uint32_t)gor__rt.epoch;        /* acq t.epoch */
+    uint32_t epoch = gor__au32_load_acq(&t->epoch);                             /* acq t.epoch */
+    bool ran = epoch != 0 && epoch == (uint32_t)gor__rt.epoch;
     gor__g *g = ran ? (gor__g *)gor__aptr_load_rlx(&t->run) : NULL;
     return g && gor__au64_cas(&g->ticket, gor__au64_load_rlx(&t->u.run_id), 0);
 }
@@ -14176,6 +14315,7 @@ void gor_ticker_reset(gor_ticker *t, int64_t period)
     gor__m *m = gor__enter();
     if (period >= 1 && t->c && gor__is_on()) {
         gor__timer_claim(&t->timer);
+        gor__chan_try(t->c, false, NULL);          /* a tick of before */
         t->timer.u.period = period;
         gor__timer_set(&t->timer, period);
     }
@@ -14368,13 +14508,16 @@ static bool gor__ctx_try_retain(gor_ctx *c)
     }
 }
 
-/* Make one context done, and put its children, with a reference each, on the work list. */
+/* Make one context done, and put its children, with a reference each, on the work list. If its
+ * deadline has passed, that came first: whoever asked meanwhile has been told so. */
 static gor_ctx *gor__ctx_cancel_one(gor_ctx *c, int err, int cause, gor_ctx *work)
 {
     gor__node *list = NULL;
     gor__g *afters = NULL;
     gor__ctx_lock(c);
     if (gor__au32_load_rlx(&c->base.err) == 0) {
+        if (gor__cancel_err(&c->base) != 0)
+            err = cause = -ETIMEDOUT;
         c->cause = cause;
         gor__au32_store_rel(&c->base.err, (uint32_t)-err);
         list = gor__wq_take_all(&c->base.waiters, err);
@@ -15319,15 +15462,14 @@ static void gor__sigpipe_nothing(int sig) { (void)sig; }
 static GOR__NOINLINE void gor__sigpipe_tame_slow(void)
 {
     struct sigaction now, ours;
-    if (gor__au32_xchg(&gor__sigpipe_tamed, 1) || (gor__rt.opt.flags & GOR_NO_SIGNALS))
-        return;
-    if (sigaction(SIGPIPE, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) ||
-        now.sa_handler != SIG_DFL)
-        return;
-    memset(&ours, 0, sizeof ours);
-    ours.sa_handler = gor__sigpipe_nothing;
-    ours.sa_flags = SA_RESTART | SA_ONSTACK;
-    sigaction(SIGPIPE, &ours, NULL);
+    if (!(gor__rt.opt.flags & GOR_NO_SIGNALS) && sigaction(SIGPIPE, NULL, &now) == 0 &&
+        !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL) {
+        memset(&ours, 0, sizeof ours);
+        ours.sa_handler = gor__sigpipe_nothing;
+        ours.sa_flags = SA_RESTART | SA_ONSTACK;
+        sigaction(SIGPIPE, &ours, NULL);
+    }
+    gor__au32_store_rel(&gor__sigpipe_tamed, 1);   /* now: others write at once */
 }
 
 GOR__INLINE void gor__sigpipe_tame(void)
@@ -15392,23 +15534,34 @@ GOR__INLINE int gor__fd_kind(gor__io *io, gor__pd *pd, uint32_t gen)
 static ssize_t gor__io_try(const gor__io *io)
 {
     ssize_t n;
-    if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD)) {
-        n = gor__os_fd_ready(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE);
-        if (n <= 0)
-            return n == 0 ? -EAGAIN : n;
-    }
     do
         n = io->attempt(io);
     while (n == -EINTR);
     return n;
 }
 
+/* Ready is not for long: if another is quicker, this one blocks, and the others go on meanwhile. */
+static GOR__NOINLINE ssize_t gor__io_try_shared(const gor__io *io)
+{
+    ssize_t n = gor__os_fd_ready(io->fd, io->dir == GOR__IN ? GOR_READ : GOR_WRITE);
+    if (n <= 0)
+        return n == 0 ? -EAGAIN : n;
+    gor__leave(gor__self());
+    n = gor__io_try(io);
+    gor__enter();
+    return n;
+}
+
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool held = gor__pd_hold(pd);
+    bool held, ours;
     ssize_t n = -EBADF;
-    if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
+    if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD))
+        return gor__au32_load_sc(&pd->gen) == gen ? gor__io_try_shared(io) : -EBADF;
+    held = gor__pd_hold(pd);
+    ours = gor__au32_load_sc(&pd->gen) == gen;
+    if (GOR__LIKELY(ours))
         n = gor__io_try(io);
     gor__pd_let_go(pd, held);
     return n;
@@ -15446,7 +15599,7 @@ GOR__INLINE bool gor__io_drained(const gor__io *io, gor__pd *pd, uint32_t seen, 
 {
     return gor__io_drains(io) && gor__au32_load_acq(&pd->drained) == seen &&   /* acq pd.drained */
            !gor__pd_is(pd, GOR__PD_HUNG) && gor__au32_load_rlx(&gor__rt.poller) &&
-           deadline > gor__ai64_load_rlx(&gor__rt.coarse_ns);
+           (deadline == GOR_FOREVER || !gor__is_past(deadline));
 }
 
 /* Inside of a gor call. */
@@ -15782,21 +15935,28 @@ int gor_wait_fd_until(int fd, int what, int64_t deadline)
 
 int gor_wait_fd(int fd, int what) { return gor_wait_fd_until(fd, what, GOR_FOREVER); }
 
+/* It may take long, on a socket that lingers or on a network's file: so it is made outside of the
+ * call. */
 int gor_fd_close(int fd)
 {
     gor__pd *pd;
-    gor__m *m;
     int rc = -EBADF, saved;
     if (fd < 0)
         return rc;
-    m = gor__enter();
+    gor__enter();
     pd = gor__pd_seen(fd);
     if (pd)
         gor__pd_retire(pd, fd);
     saved = gor__os_errno();
-    rc = (int)gor__os_result(close(fd), saved);
-    gor__leave(m);
-    return rc;
+    gor__leave(gor__self());
+    rc = close(fd);
+    gor__enter();
+    rc = (int)gor__os_result(rc, saved);
+    pd = gor__pd_seen(fd);                         /* anew: a run may have ended meanwhile */
+    if (pd)
+        gor__pd_closed(pd);
+    gor__leave(gor__self());
+    return rc == -EINTR ? 0 : rc;                  /* it is closed */
 }
 
 /* ==== [net] sockets =========================================================================== */
@@ -16674,12 +16834,18 @@ static struct {
 
 static uint64_t gor__sig_bit(int sig) { return (uint64_t)1 << (sig - 1); }
 
-static void gor__sig_handler(int sig)
+/* Add to what is pending, and take away from it. */
+static void gor__sig_pend(uint64_t more, uint64_t less)
 {
-    uint64_t old, bit = gor__sig_bit(sig);
+    uint64_t old;
     do
         old = gor__au64_load_rlx(&gor__signals.pending);
-    while (!gor__au64_cas(&gor__signals.pending, old, old | bit));
+    while (!gor__au64_cas(&gor__signals.pending, old, (old | more) & ~less));
+}
+
+static void gor__sig_handler(int sig)
+{
+    gor__sig_pend(gor__sig_bit(sig), 0);
     if (gor__au32_load_acq(&gor__rt.poller))
         gor__os_poll_wake();
 }
@@ -16701,17 +16867,18 @@ static void gor__signalled(void)
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
 }
 
-/* Signals that nobody asks for any more get their earlier effect back. */
+/* Signals that nobody asks for any more get their earlier effect back; those that came are not for
+ * who asks next. */
 static void gor__sig_release_locked(void)
 {
-    uint64_t wanted = 0;
+    uint64_t gone = gor__signals.ours;
     for (gor__subscription *s = gor__signals.list; s; s = s->next)
-        wanted |= s->set;
+        gone &= ~s->set;
     for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
-        if (gor__signals.ours & ~wanted & gor__sig_bit(sig)) {
+        if (gone & gor__sig_bit(sig))
             sigaction(sig, &gor__signals.old[sig], NULL);
-            gor__signals.ours &= ~gor__sig_bit(sig);
-        }
+    gor__signals.ours &= ~gone;
+    gor__sig_pend(0, gone);
 }
 
 /* Take over what is wanted. False: a signal that cannot be caught. */
@@ -16760,31 +16927,38 @@ static gor__subscription *gor__sig_unlink_locked(gor_chan *c)
     return s;
 }
 
-/* Add set to what c gets. Inside of a gor call. */
+static void gor__sig_link_locked(gor__subscription *s)
+{
+    s->next = gor__signals.list;
+    gor__signals.list = s;
+}
+
+/* Add set to what c gets; if one of it cannot be had, nothing. Inside of a gor call. */
 static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 {
-    gor__subscription *spare = (gor__subscription *)gor__zalloc(sizeof *spare), *s;
+    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), *s;
     bool taken;
-    if (!spare)
+    if (!fresh)
         return -ENOMEM;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
     s = gor__sig_unlink_locked(c);
-    if (!s) {
-        s = spare;
-        spare = NULL;
+    if (s)
+        gor__sig_link_locked(s);
+    taken = gor__sig_take_locked(set);
+    if (taken && !s) {
+        s = fresh;
+        fresh = NULL;
         s->c = c;
         gor__au32_add(&c->refs, 1);
         gor__au32_add(&gor__rt.signals, 1);
+        gor__sig_link_locked(s);
     }
-    s->next = gor__signals.list;
-    gor__signals.list = s;
-    taken = gor__sig_take_locked(set);
     if (taken)
         s->set |= set;
     else
         gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
-    gor__free(spare, sizeof *spare);
+    gor__free(fresh, sizeof *fresh);
     return taken ? 0 : -EINVAL;
 }
 
@@ -16816,8 +16990,6 @@ int gor_signal_notify(gor_chan *c, const int *sigs, size_t n)
     rc = gor__poll_need();
     if (rc == 0)
         rc = gor__sig_subscribe(c, set);
-    if (rc == -EINVAL)
-        gor__sig_unsubscribe(c);
     gor__leave(gor__self());
     return rc;
 }
@@ -16942,7 +17114,7 @@ static bool gor__may_switch_at(uintptr_t pc)
            (gor__preempt.all || gor__au32_load_sc(&gor__rt.stopping));
 }
 
-/* On another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
+/* It may be another thread: rt_sigreturn is to leave its alternate stack and signal mask alone. */
 static void gor__adopt_context(gor__m *m, void *copy)
 {
     stack_t now;
@@ -16956,7 +17128,7 @@ static void gor__adopt_context(gor__m *m, void *copy)
 /* On the goroutine's stack, in a gor call since the handler. copy: the frame to go back by. */
 GOR__SWITCHES static void gor__preempted(void *copy)
 {
-    gor__m *m = gor__self(), *home = m;
+    gor__m *m = gor__self();
     gor__g *g = gor__m_g(m);
     uint32_t what = gor__asked(m);
     if ((what & GOR__ORPHAN) || gor__au32_load_sc(&gor__rt.stopping))
@@ -16971,18 +17143,18 @@ GOR__SWITCHES static void gor__preempted(void *copy)
         gor__resumed(g);
         m = gor__self();
     }
-    if (m != home)
-        gor__adopt_context(m, copy);
+    gor__adopt_context(m, copy);
     gor__arch_context_resume(copy);
 }
 
-/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor in
- * a signal handler of the user's, which has changed the mask. */
+/* May the goroutine be switched where it was interrupted? Not on another stack than its own, nor if
+ * the handler runs there too, nor in a signal handler of the user's, which has changed the mask. */
 static bool gor__switchable(gor__m *m, gor__g *g, void *context)
 {
     uintptr_t lo = (uintptr_t)gor__aptr_load_rlx(&g->stack), sp = gor__arch_stack_at(context);
     size_t room = gor__stacks.page_size + GOR__PREEMPT_ROOM + gor__arch_context_size(context);
-    return sp >= lo + room && sp < lo + gor__stack_size_of(g) &&
+    return sp >= lo + room && sp - lo < gor__stack_size_of(g) &&
+           (uintptr_t)context - lo >= gor__stack_size_of(g) &&
            !gor__au32_load_rlx(&g->no_preempt) &&
            !gor__aptr_load_rlx(&m->locked_g) && gor__may_switch_at(gor__arch_pc(context)) &&
            memcmp((char *)context + offsetof(ucontext_t, uc_sigmask), &m->mask,
@@ -18062,6 +18234,15 @@ static void gor__stress_init(void) {}
 
 static void gor__free_all(void);
 
+/* All is as before any run, `running` last: from then on another thread may start one. */
+static void gor__reset(void)
+{
+    size_t running = sizeof gor__rt.running;       /* the first word */
+    memset(&gor__hooks, 0, sizeof gor__hooks);
+    memset((char *)&gor__rt + running, 0, sizeof gor__rt - running);
+    gor__au32_store_rel(&gor__rt.running, GOR__OFF);           /* rel rt.running */
+}
+
 static int gor__boot(const gor_options *o, bool with_main)
 {
     static bool fork_handled;
@@ -18110,7 +18291,6 @@ static int gor__boot(const gor_options *o, bool with_main)
         rc = gor__os_thread(gor__sysmon_thread, NULL);
     if (rc != 0) {
         gor__free_all();
-        memset(&gor__rt, 0, sizeof gor__rt);
         return rc;
     }
     gor__rt.with_main = with_main;
@@ -18129,6 +18309,8 @@ static int gor__boot_quietly(const gor_options *o, bool with_main)
     int rc;
     gor__san_quiet_begin();
     rc = gor__boot(o, with_main);
+    if (rc != 0)
+        gor__reset();
     gor__san_quiet_end();
     return rc;
 }
@@ -18236,6 +18418,7 @@ static void gor__make_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
+    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* one may end: [window] looks at its words */
     gor__au32_store_rel(&gor__orphaning, 0);
 }
 
@@ -18249,6 +18432,7 @@ static void gor__leave_orphans(void)
     else
         gor__packs_free();
     gor__stacks_forget();
+    gor__poll_leave();
     if (write(2, text, sizeof text - 1) < 0)
         return;
 }
@@ -18297,10 +18481,9 @@ static void gor__shut_down(gor__m *self)
     gor__poll_close();
     if (!gor__packs_stay())
         gor__faults_remove();
-    memset(&gor__rt, 0, sizeof gor__rt);
+    gor__reset();
     if (opt.on_exit)
         opt.on_exit(opt.user);
-    memset(&gor__hooks, 0, sizeof gor__hooks);
     gor__san_quiet_end();
 }
 
@@ -18361,16 +18544,14 @@ int gor_run_with(const gor_options *o, int (*fn)(void *), void *arg)
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
     rc = gor__boot_quietly(o, true);
-    if (rc == 0)
-        rc = gor__main_begin(&call, &m);
-    else
-        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
+    if (rc != 0)
+        return rc;
+    rc = gor__main_begin(&call, &m);
     if (rc == 0) {
         gor__m_loop(m);
         rc = (int)gor__au32_load_acq(&gor__rt.result);
     }
-    if (m || gor__is_on())
-        gor__shut_down(m);
+    gor__shut_down(m);
     return rc;
 }
 
@@ -18384,13 +18565,9 @@ int gor__no_main(int rc)
 
 int gor_start(const gor_options *o)
 {
-    int rc;
     if (gor__self() || !gor__au32_cas(&gor__rt.running, GOR__OFF, GOR__STARTING))
         return gor__self() ? -EINVAL : -EBUSY;
-    rc = gor__boot_quietly(o, false);
-    if (rc != 0)
-        gor__au32_store_rel(&gor__rt.running, GOR__OFF);
-    return rc;
+    return gor__boot_quietly(o, false);
 }
 
 int gor_stop(void)

@@ -95,7 +95,9 @@
  *   free what it waited for. A gor_timer or gor_ticker stays until it has run or was stopped, a
  *   gor_task until joined, a gor_group until waited for. What a goroutine's argument points to
  *   must outlive its use; gor_go_copy and GOR_GO copy. Allocator hooks (gor_options): channels
- *   and contexts are then to be made and released while that runtime runs.
+ *   and contexts are then to be made and released while that runtime runs. A run's end takes the
+ *   goroutines that still wait with it, wherever they wait: what they wait for may only be
+ *   released, or freed, afterwards, not used.
  *
  * BLOCKING   A system call or a library's lock that blocks holds a processor. gor_block(fn, arg)
  *   runs fn on the same thread and stack without one, and returns its result. Inside of fn the
