@@ -12202,6 +12202,7 @@ typedef struct gor__half {
 } gor__half;
 
 static void *gor__range_run(void *range);
+static char gor__range_over;           /* its address: what gor__range_run returns             */
 
 /* The forker's goroutine ends, having joined nothing. */
 static void gor__half_drop(void *half)
@@ -12250,7 +12251,7 @@ static void *gor__range_run(void *range)
     void *lower, *rest;
     if (r->end - r->begin <= r->grain) {
         r->fn(r->begin, r->end, r->arg);
-        return range;
+        return &gor__range_over;
     }
     upper.range = *r;
     r->end = upper.range.begin = r->begin + (r->end - r->begin) / 2;
@@ -14609,8 +14610,10 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         c->linked = true;
     }
     gor__ctx_unlock(parent);
-    if (err != 0)
-        gor__ctx_cancel_tree(c, err, cause);
+    if (err != 0) {                                /* nobody else knows c yet */
+        c->cause = cause;
+        gor__au32_store_rel(&c->base.err, (uint32_t)-err);
+    }
 }
 
 /* Become the one who sets the timer of c, which may say that it is one of a run that has left
@@ -16856,8 +16859,8 @@ static void gor__signalled(void)
     uint64_t set;
     if (gor__au64_load_rlx(&gor__signals.pending) == 0)
         return;
-    set = gor__au64_xchg(&gor__signals.pending, 0);
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
+    set = gor__au64_xchg(&gor__signals.pending, 0);        /* while nobody ceases to ask */
     for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
         for (gor__subscription *s = gor__signals.list; s; s = s->next)
             if (set & s->set & gor__sig_bit(sig)) {

@@ -62,6 +62,22 @@ TEST(a_deadline_that_has_passed_is_the_first_cause)
     gor_ctx_release(c);
 }
 
+TEST(a_late_child_has_the_cause_of_its_parent)
+{
+    gor_ctx *c = gor_ctx_with_timeout(NULL, GOR_MS), *child;
+    int err, cause;
+    gor_ctx_cancel(c, -EIO);           /* or the deadline came first: either will do */
+    err = gor_ctx_err(c);
+    cause = gor_ctx_cause(c);
+    while (gor_now() < gor_ctx_deadline(c))
+        ;
+    child = gor_ctx_with_cancel(c);
+    IS(gor_ctx_err(child), err);
+    IS(gor_ctx_cause(child), cause);
+    gor_ctx_release(child);
+    gor_ctx_release(c);
+}
+
 TEST(the_done_channel_is_closed_when_the_context_is_done)
 {
     gor_ctx *c = gor_ctx_with_cancel(NULL);

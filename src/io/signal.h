@@ -49,8 +49,8 @@ static void gor__signalled(void)
     uint64_t set;
     if (gor__au64_load_rlx(&gor__signals.pending) == 0)
         return;
-    set = gor__au64_xchg(&gor__signals.pending, 0);
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
+    set = gor__au64_xchg(&gor__signals.pending, 0);        /* while nobody ceases to ask */
     for (int sig = 1; sig <= GOR__MAX_SIGNAL; sig++)
         for (gor__subscription *s = gor__signals.list; s; s = s->next)
             if (set & s->set & gor__sig_bit(sig)) {

@@ -206,8 +206,10 @@ static void gor__ctx_link(gor_ctx *c, gor_ctx *parent)
         c->linked = true;
     }
     gor__ctx_unlock(parent);
-    if (err != 0)
-        gor__ctx_cancel_tree(c, err, cause);
+    if (err != 0) {                                /* nobody else knows c yet */
+        c->cause = cause;
+        gor__au32_store_rel(&c->base.err, (uint32_t)-err);
+    }
 }
 
 /* Become the one who sets the timer of c, which may say that it is one of a run that has left

@@ -131,6 +131,7 @@ typedef struct gor__half {
 } gor__half;
 
 static void *gor__range_run(void *range);
+static char gor__range_over;           /* its address: what gor__range_run returns             */
 
 /* The forker's goroutine ends, having joined nothing. */
 static void gor__half_drop(void *half)
@@ -179,7 +180,7 @@ static void *gor__range_run(void *range)
     void *lower, *rest;
     if (r->end - r->begin <= r->grain) {
         r->fn(r->begin, r->end, r->arg);
-        return range;
+        return &gor__range_over;
     }
     upper.range = *r;
     r->end = upper.range.begin = r->begin + (r->end - r->begin) / 2;
