@@ -12208,7 +12208,7 @@ static char gor__range_over;           /* its address: what gor__range_run retur
 static void gor__half_drop(void *half)
 {
     gor_task *t = &((gor__half *)half)->task;
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     if (!gor__task_take_back(m, t))
         gor__task_wait(t);
     gor__leave(gor__self());
@@ -12217,7 +12217,7 @@ static void gor__half_drop(void *half)
 /* False, for want of memory: it is not forked. */
 static bool gor__half_fork(gor__half *half)
 {
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     gor__g *g = gor__m_g(m);
     bool forked = gor__defer_push(g, &half->drop, gor__half_drop, half) == 0;
     if (forked && gor__task_fork(m, &half->task, gor__range_run, &half->range) != 0) {
@@ -12231,7 +12231,7 @@ static bool gor__half_fork(gor__half *half)
 /* Run it here, or wait for who does. As gor__range_run. */
 static void *gor__half_join(gor__half *half)
 {
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     gor__g *g = gor__m_g(m);
     bool here = gor__task_take_back(m, &half->task);
     if (!here)
@@ -15558,13 +15558,12 @@ static GOR__NOINLINE ssize_t gor__io_try_shared(const gor__io *io)
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool held, ours;
     ssize_t n = -EBADF;
+    bool held;
     if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD))
         return gor__au32_load_sc(&pd->gen) == gen ? gor__io_try_shared(io) : -EBADF;
     held = gor__pd_hold(pd);
-    ours = gor__au32_load_sc(&pd->gen) == gen;
-    if (GOR__LIKELY(ours))
+    if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
         n = gor__io_try(io);
     gor__pd_let_go(pd, held);
     return n;
@@ -16919,45 +16918,34 @@ static uint64_t gor__sig_set(const int *sigs, size_t n)
     return set;
 }
 
-static gor__subscription *gor__sig_unlink_locked(gor_chan *c)
+/* Where the subscription of c is linked, or where the list ends. */
+static gor__subscription **gor__sig_place_locked(gor_chan *c)
 {
-    gor__subscription **at = &gor__signals.list, *s;
+    gor__subscription **at = &gor__signals.list;
     while (*at && (*at)->c != c)
         at = &(*at)->next;
-    s = *at;
-    if (s)
-        *at = s->next;
-    return s;
-}
-
-static void gor__sig_link_locked(gor__subscription *s)
-{
-    s->next = gor__signals.list;
-    gor__signals.list = s;
+    return at;
 }
 
 /* Add set to what c gets; if one of it cannot be had, nothing. Inside of a gor call. */
 static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 {
-    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), *s;
+    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), **at;
     bool taken;
     if (!fresh)
         return -ENOMEM;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
-    s = gor__sig_unlink_locked(c);
-    if (s)
-        gor__sig_link_locked(s);
+    at = gor__sig_place_locked(c);
     taken = gor__sig_take_locked(set);
-    if (taken && !s) {
-        s = fresh;
-        fresh = NULL;
-        s->c = c;
+    if (taken && !*at) {
+        fresh->c = c;
         gor__au32_add(&c->refs, 1);
         gor__au32_add(&gor__rt.signals, 1);
-        gor__sig_link_locked(s);
+        *at = fresh;
+        fresh = NULL;
     }
     if (taken)
-        s->set |= set;
+        (*at)->set |= set;
     else
         gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
@@ -16967,9 +16955,12 @@ static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 
 static int gor__sig_unsubscribe(gor_chan *c)
 {
-    gor__subscription *s;
+    gor__subscription **at, *s;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
-    s = gor__sig_unlink_locked(c);
+    at = gor__sig_place_locked(c);
+    s = *at;
+    if (s)
+        *at = s->next;
     gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
     if (!s)
@@ -18421,8 +18412,6 @@ static void gor__make_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
-    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* one may end: [window] looks at its words */
-    gor__au32_store_rel(&gor__orphaning, 0);
 }
 
 /* They keep their memory. */
@@ -18471,6 +18460,7 @@ static void gor__shut_down(gor__m *self)
     gor__au32_store_sc(&gor__rt.n_allp, 0);        /* nobody is in a window, nor will be */
     while (gor__foreign_inside())                  /* they will find no runtime next, and no P */
         gor__os_yield();
+    gor__au32_store_rel(&gor__orphaning, 0);       /* one may end: nobody looks at its words */
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (orphans)

@@ -134,13 +134,12 @@ static GOR__NOINLINE ssize_t gor__io_try_shared(const gor__io *io)
 /* One attempt, unless the fd has changed hands since gen ([poll] I3). */
 GOR__INLINE ssize_t gor__io_attempt(const gor__io *io, gor__pd *pd, uint32_t gen)
 {
-    bool held, ours;
     ssize_t n = -EBADF;
+    bool held;
     if (GOR__UNLIKELY(io->kind & GOR__SHARED_FD))
         return gor__au32_load_sc(&pd->gen) == gen ? gor__io_try_shared(io) : -EBADF;
     held = gor__pd_hold(pd);
-    ours = gor__au32_load_sc(&pd->gen) == gen;
-    if (GOR__LIKELY(ours))
+    if (GOR__LIKELY(gor__au32_load_sc(&pd->gen) == gen))
         n = gor__io_try(io);
     gor__pd_let_go(pd, held);
     return n;

@@ -109,45 +109,34 @@ static uint64_t gor__sig_set(const int *sigs, size_t n)
     return set;
 }
 
-static gor__subscription *gor__sig_unlink_locked(gor_chan *c)
+/* Where the subscription of c is linked, or where the list ends. */
+static gor__subscription **gor__sig_place_locked(gor_chan *c)
 {
-    gor__subscription **at = &gor__signals.list, *s;
+    gor__subscription **at = &gor__signals.list;
     while (*at && (*at)->c != c)
         at = &(*at)->next;
-    s = *at;
-    if (s)
-        *at = s->next;
-    return s;
-}
-
-static void gor__sig_link_locked(gor__subscription *s)
-{
-    s->next = gor__signals.list;
-    gor__signals.list = s;
+    return at;
 }
 
 /* Add set to what c gets; if one of it cannot be had, nothing. Inside of a gor call. */
 static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 {
-    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), *s;
+    gor__subscription *fresh = (gor__subscription *)gor__zalloc(sizeof *fresh), **at;
     bool taken;
     if (!fresh)
         return -ENOMEM;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
-    s = gor__sig_unlink_locked(c);
-    if (s)
-        gor__sig_link_locked(s);
+    at = gor__sig_place_locked(c);
     taken = gor__sig_take_locked(set);
-    if (taken && !s) {
-        s = fresh;
-        fresh = NULL;
-        s->c = c;
+    if (taken && !*at) {
+        fresh->c = c;
         gor__au32_add(&c->refs, 1);
         gor__au32_add(&gor__rt.signals, 1);
-        gor__sig_link_locked(s);
+        *at = fresh;
+        fresh = NULL;
     }
     if (taken)
-        s->set |= set;
+        (*at)->set |= set;
     else
         gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
@@ -157,9 +146,12 @@ static int gor__sig_subscribe(gor_chan *c, uint64_t set)
 
 static int gor__sig_unsubscribe(gor_chan *c)
 {
-    gor__subscription *s;
+    gor__subscription **at, *s;
     gor__lock(&gor__signals.lock, GOR__RANK_CTX);
-    s = gor__sig_unlink_locked(c);
+    at = gor__sig_place_locked(c);
+    s = *at;
+    if (s)
+        *at = s->next;
     gor__sig_release_locked();
     gor__unlock(&gor__signals.lock, GOR__RANK_CTX);
     if (!s)

@@ -393,8 +393,6 @@ static void gor__make_orphans(void)
     gor__fence_all();
     while (gor__some_m_in_call())
         gor__os_yield();
-    gor__au32_store_sc(&gor__rt.n_allp, 0);        /* one may end: [window] looks at its words */
-    gor__au32_store_rel(&gor__orphaning, 0);
 }
 
 /* They keep their memory. */
@@ -443,6 +441,7 @@ static void gor__shut_down(gor__m *self)
     gor__au32_store_sc(&gor__rt.n_allp, 0);        /* nobody is in a window, nor will be */
     while (gor__foreign_inside())                  /* they will find no runtime next, and no P */
         gor__os_yield();
+    gor__au32_store_rel(&gor__orphaning, 0);       /* one may end: nobody looks at its words */
     gor__san_take_over(&gor__rt.stopped);
     gor__san_quiet_begin();
     if (orphans)

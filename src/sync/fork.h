@@ -137,7 +137,7 @@ static char gor__range_over;           /* its address: what gor__range_run retur
 static void gor__half_drop(void *half)
 {
     gor_task *t = &((gor__half *)half)->task;
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     if (!gor__task_take_back(m, t))
         gor__task_wait(t);
     gor__leave(gor__self());
@@ -146,7 +146,7 @@ static void gor__half_drop(void *half)
 /* False, for want of memory: it is not forked. */
 static bool gor__half_fork(gor__half *half)
 {
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     gor__g *g = gor__m_g(m);
     bool forked = gor__defer_push(g, &half->drop, gor__half_drop, half) == 0;
     if (forked && gor__task_fork(m, &half->task, gor__range_run, &half->range) != 0) {
@@ -160,7 +160,7 @@ static bool gor__half_fork(gor__half *half)
 /* Run it here, or wait for who does. As gor__range_run. */
 static void *gor__half_join(gor__half *half)
 {
-    gor__m *m = gor__enter();
+    gor__m *m = gor__need_goroutine(gor__enter(), "gor_parallel_for");
     gor__g *g = gor__m_g(m);
     bool here = gor__task_take_back(m, &half->task);
     if (!here)
