@@ -47,7 +47,8 @@
  *   your own. One runtime at a time; it may be stopped and started again. When the main goroutine
  *   returns, the others are abandoned where they stand: no deferred call and no destructor of
  *   theirs runs. gor_procs(n) is GOMAXPROCS; the default is the CPUs that the process may use,
- *   bounded by the cgroup's CPU quota.
+ *   bounded by the cgroup's CPU quota. Where all processors do little but wait for each other's
+ *   caches, one may run alone for as long as that gets more done (unless GOR_ALL_PROCS).
  *
  * GOROUTINES gor_go(fn, arg) starts fn(arg); gor_go_copy hands fn a copy of your data;
  *   gor_go_with takes a name, a stack size, a priority; GOR_GO(f, a, b, ...) calls any function
@@ -284,7 +285,8 @@ static inline GOR__UNUSED int64_t gor__later(int64_t t, int64_t ns)
 /* -- options -------------------------------------------------------------------------------- */
 enum gor_flags {
     GOR_REPORT_LEAKS = 1,              /* gor_stop names the goroutines it abandons, on stderr   */
-    GOR_NO_SIGNALS   = 2               /* leave SIGSEGV and SIGBUS alone: no stack-overflow word */
+    GOR_NO_SIGNALS   = 2,              /* leave SIGSEGV and SIGBUS alone: no stack-overflow word */
+    GOR_ALL_PROCS    = 4               /* all processors run, even where one alone were quicker  */
 };
 
 /* How a goroutine that calls nothing is kept from holding up the others. */
@@ -348,7 +350,8 @@ GOR_API int gor_start(const gor_options *o);
  * runs it. Foreign threads only. */
 GOR_API int gor_stop(void);
 
-/* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024.
+/* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024. Fewer may run, for as long as
+ * the runtime sees more turns taken so; GOR_ALL_PROCS in the options forbids that.
  * Returns the previous value; -ESRCH without a runtime. Any thread. Parks: never. */
 GOR_API int gor_procs(int n);
 
@@ -1762,6 +1765,7 @@ typedef gor_ctx     ctx_t;
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
  * [signal]   signals as values                    [trace]    turns as a file
+ * [procs]    how many processors there are        [jam]      one, where several are slower
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -1802,7 +1806,8 @@ typedef gor_ctx     ctx_t;
  *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
- *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
+ *   in transit    a P between the idle list and its next M. retired: gor_procs or [jam]
+ *                 took it back.
  *   sleeper       the one idle M that sleeps until the first timer of all, and in the poller, once
  *                 there is one: epoll, the kernel's list of fds that are ready. sysmon: the watch.
  *   pd            what is known of an fd number: its owner's generation, events, waiters.
@@ -1969,6 +1974,12 @@ typedef gor_ctx     ctx_t;
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
+#define GOR__JAM_NS          (5 * GOR_MS / 2)  /* so often the watch looks for a jam; ...         */
+#define GOR__JAM_LOOKS      (GOR_CHECK ? 2U : 8U)     /* ... seen so often in a row, ...         */
+#define GOR__JAM_TURN_NS    (4 * GOR_US)      /* ... turns being as short, one P is tried alone: */
+#define GOR__JAM_HOLD_NS    (500 * GOR_MS)    /* for as long; after each success twice           */
+#define GOR__JAM_WAIT_NS    (200 * GOR_MS)    /* not for as long; after each failure twice       */
+#define GOR__JAM_MAX_NS     (10 * GOR_SEC)    /* neither for longer                              */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -4915,6 +4926,7 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    uint32_t    jam_tick;              /* sysmon's: [jam]                                      */
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
     uint32_t    seen_refused;          /* its refusals before these                            */
@@ -5034,6 +5046,7 @@ static struct {
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_asked;               /* by gor_procs; SCHED                                  */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
@@ -17619,6 +17632,310 @@ static void gor__trace_forget(void)
     memset(&gor__turns, 0, sizeof gor__turns);
 }
 
+/* ==== [procs] how many processors there are ==================================================
+ * What        Makes them, and has as many take part as are wanted. Who holds one that is not wanted
+ *             any more gives it back himself ([sched]).
+ * Invariants  I1 n_asked is what gor_procs was told, n_procs how many are wanted: as many, or one
+ *                ([jam]).
+ * Locks       gor__rt.lock (SCHED).
+ */
+static void gor__p_free(gor__p *p)
+{
+    gor__due_free(p->timers.heap, p->timers.cap);
+    gor__free_aligned(p->memory, sizeof *p);
+}
+
+/* The word by which P number i owns locks ([owned]). Not without membarrier, nor if it has no room
+ * there. */
+static uint32_t gor__p_own_word(uint32_t i)
+{
+    bool can = gor__rt.membarrier && i < GOR__MX_P / GOR__MX_P_ONE;
+    return can ? i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
+}
+
+/* Make P number i. */
+static gor__p *gor__p_new(int i)
+{
+    void *memory;
+    gor__p *p = (gor__p *)gor__zalloc_aligned(sizeof *p, &memory);
+    if (!p)
+        return NULL;
+    p->memory = memory;
+    if (gor__timers_init(&p->timers) != 0) {
+        gor__free_aligned(memory, sizeof *p);
+        return NULL;
+    }
+    p->id = i;
+    p->seen_ns = gor__os_now();
+    gor__au32_store_rlx(&p->own, gor__p_own_word((uint32_t)i));
+    gor__aptr_store_rlx(&p->dead, &p->crate[0]);
+    gor__aptr_store_rlx(&p->spare, &p->crate[1]);
+    gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
+    gor__au32_store_rlx(&p->way_after, GOR__WAY_SOON);
+    return p;
+}
+
+/* Set the number of processors; they exist or come to be. Under the scheduler's lock, which is
+ * let go to allocate. 0 or -ENOMEM. */
+static int gor__procs_set(int n)
+{
+    while ((int)gor__au32_load_rlx(&gor__rt.n_allp) < n) {
+        int i = (int)gor__au32_load_rlx(&gor__rt.n_allp);
+        gor__p *p;
+        gor__unlock_sched();
+        p = gor__p_new(i);
+        gor__lock_sched();
+        if (!p)
+            return -ENOMEM;
+        if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
+            gor__unlock_sched();
+            gor__p_free(p);
+            gor__lock_sched();
+            continue;
+        }
+        gor__aptr_store_rel(&gor__rt.allp[i], p);
+        gor__au32_store_rlx(&p->retire, 1);
+        gor__au32_store_rel(&gor__rt.n_allp, (uint32_t)i + 1);
+    }
+    gor__au32_store_sc(&gor__rt.n_procs, (uint32_t)n);
+    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
+        gor__p *p = gor__p_at(i);
+        bool wanted = (int)i < n, retired = gor__au32_load_rlx(&p->retire) != 0;
+        gor__au32_store_rlx(&p->retire, !wanted);
+        if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
+            gor__p_idle_push_locked(p);
+    }
+    return 0;
+}
+
+/* The same, and it is what gor_procs says from now on. */
+static int gor__procs_ask(int n)
+{
+    int rc = gor__procs_set(n);
+    if (rc == 0)
+        gor__au32_store_rlx(&gor__rt.n_asked, (uint32_t)n);
+    return rc;
+}
+
+/* Those that are not wanted any more and idle; who holds one gives it back himself. */
+static void gor__procs_retire_idle(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        gor__lock_idle_p();
+        p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
+        gor__unlock_sched();
+        if (p)
+            gor__p_retire(p);
+    }
+}
+
+int gor_procs(int n)
+{
+    gor__m *m = gor__enter();
+    int old = -ESRCH;
+    if (gor__is_on()) {
+        gor__lock_sched();
+        old = (int)gor__au32_load_rlx(&gor__rt.n_asked);
+        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
+            gor__share();                          /* we hold the only P, and no elided lock */
+            gor__mine_end(m);
+        }
+        if (n > 0)
+            gor__procs_ask(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
+        gor__unlock_sched();
+        gor__procs_retire_idle();
+        gor__submitted();
+    }
+    gor__leave(m);
+    return old;
+}
+
+/* ==== [jam] one processor, where several are in each other's way ================================
+ * What        Goroutines that run for a moment each, and wake such as have run elsewhere last, wait
+ *             most of their turns for another processor's cache: ten thousand senders and one
+ *             receiver. There one processor gets more done than all. No goroutine or thief can tell
+ *             from its own turns; so [sysmon] tries it, and counts everybody's.
+ * Invariants  J1 It is tried when for GOR__JAM_LOOKS looks all processors were busy, each with
+ *                turns of GOR__JAM_TURN_NS at most, on average: nobody computes for long. And not
+ *                where timers would have to move over.
+ *             J2 All but the first processor retire then, as if gor_procs had said so. That goes on
+ *                while it is busy, and takes half as many turns again as all together did before,
+ *                in each GOR__JAM_LOOKS looks. The first such time is over as soon as it takes
+ *                turns as quickly as in J1, but too few: after two looks, most often. And at any
+ *                look that finds it computing.
+ *             J3 Nothing is for ever: after GOR__JAM_HOLD_NS alone all are back, and it is tried
+ *                again. A try that failed is not repeated for GOR__JAM_WAIT_NS. Each time is twice
+ *                the last, until the other answer comes.
+ *             J4 Who calls gor_procs meanwhile has what he says.
+ * Locks       gor__rt.lock (SCHED); the rest is the watch's own.
+ * Source      Finding the number of threads by trying: Suleman, Qureshi and Patt, "Feedback-Driven
+ *             Threading" (2008).
+ * Tests       tests/procs.c; under stress it is tried at random, and goes on at random
+ */
+typedef struct gor__pace { uint64_t turns; int64_t ns; } gor__pace;
+
+enum gor__jam_state {
+    GOR__JAM_ALL,                      /* as many processors run as gor_procs says             */
+    GOR__JAM_BEGINS,                   /* one takes over: that look does not count             */
+    GOR__JAM_ONE,
+    GOR__JAM_PROVED                    /* one, for GOR__JAM_LOOKS looks at least               */
+};
+
+static struct {
+    enum gor__jam_state state;
+    int64_t   at, since;               /* of the last look; from here on turns are counted     */
+    uint32_t  looks;                   /* since then                                           */
+    uint32_t  tick;                    /* the first processor's, at the last look              */
+    gor__pace all;                     /* before one was alone                                 */
+    int64_t   until;                   /* one till then; all: not tried before                 */
+    int64_t   hold, wait;              /* J3: the next ones                                    */
+} gor__jam;
+
+/* Count from here on. */
+static void gor__jam_count(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 0; i < n; i++)
+        gor__p_at(i)->jam_tick = gor__au32_load_rlx(&gor__p_at(i)->tick);
+    gor__jam.since = gor__jam.at;
+    gor__jam.looks = 0;
+}
+
+static void gor__jam_begin(void)
+{
+    memset(&gor__jam, 0, sizeof gor__jam);
+    gor__jam.at = gor__os_now();
+    gor__jam.hold = GOR__JAM_HOLD_NS;
+    gor__jam.wait = GOR__JAM_WAIT_NS;
+    gor__jam_count();
+}
+
+/* Everybody's turns so far. True: those of each processor are quick (J1). */
+static bool gor__jam_pace(gor__pace *pace)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    bool quick = true;
+    pace->turns = 0;
+    pace->ns = gor__jam.at - gor__jam.since;
+    for (uint32_t i = 0; i < n; i++) {
+        gor__p *p = gor__p_at(i);
+        uint32_t turns = gor__au32_load_rlx(&p->tick) - p->jam_tick;
+        pace->turns += turns;
+        if (!gor__au32_load_rlx(&p->retire))
+            quick = quick && (int64_t)turns * GOR__JAM_TURN_NS >= pace->ns;
+    }
+    return quick;
+}
+
+/* Has one processor, alone, half as many turns again as all had? */
+static bool gor__jam_pays(const gor__pace *one)
+{
+    const gor__pace *all = &gor__jam.all;
+    return one->turns * 2 * (uint64_t)all->ns >= all->turns * 3 * (uint64_t)one->ns ||
+           gor__stress_hit(2);
+}
+
+static bool gor__jam_may_retire(void)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    for (uint32_t i = 1; i < n; i++)
+        if (gor__ai64_load_sc(&gor__p_at(i)->timers.first) != GOR_FOREVER)
+            return false;
+    return !(gor__rt.opt.flags & GOR_ALL_PROCS);
+}
+
+/* Let one processor be wanted, or as many as gor_procs says. */
+static void gor__jam_set(enum gor__jam_state state)
+{
+    gor__lock_sched();
+    gor__procs_set(state == GOR__JAM_ALL ? (int)gor__au32_load_rlx(&gor__rt.n_asked) : 1);
+    gor__unlock_sched();
+    gor__procs_retire_idle();
+    gor__submitted();
+    gor__jam.state = state;
+    gor__jam_count();
+}
+
+static void gor__jam_try(bool busy)
+{
+    bool full = gor__jam.looks >= GOR__JAM_LOOKS;
+    bool quick = gor__jam_pace(&gor__jam.all);
+    bool jam = full && quick && gor__jam.at >= gor__jam.until;
+    if (busy && (jam || gor__stress_hit(4)) && gor__jam_may_retire()) {
+        gor__jam.until = gor__jam.at + gor__jam.hold;
+        gor__jam_set(GOR__JAM_BEGINS);
+    } else if (full || !busy) {
+        gor__jam_count();
+    }
+}
+
+static int64_t gor__jam_twice(int64_t ns)
+{
+    return 2 * ns < GOR__JAM_MAX_NS ? 2 * ns : GOR__JAM_MAX_NS;
+}
+
+/* All are back. When is it tried next, and how long does it hold? */
+static void gor__jam_end(void)
+{
+    bool paid = gor__jam.state == GOR__JAM_PROVED;
+    gor__jam.until = paid ? gor__jam.at : gor__jam.at + gor__jam.wait;
+    gor__jam.hold = paid ? gor__jam_twice(gor__jam.hold) : GOR__JAM_HOLD_NS;
+    gor__jam.wait = paid ? GOR__JAM_WAIT_NS : gor__jam_twice(gor__jam.wait);
+    gor__jam_set(GOR__JAM_ALL);
+}
+
+/* Is a goroutine on the first processor that runs since the last look, and never is in a call? Who
+ * takes what ten thousand have sent runs as long, but in calls. */
+static bool gor__jam_computes(void)
+{
+    gor__p *p = gor__p_at(0);
+    uint32_t before = gor__jam.tick, in_call = 0;
+    gor__jam.tick = gor__au32_load_rlx(&p->tick);
+    for (int i = 0; i < 16 && !in_call; i++)
+        if (before != gor__au32_load_rlx(&p->tick) || !gor__p_holder(p, &in_call))
+            return false;
+    return !in_call;
+}
+
+static void gor__jam_one(bool busy)
+{
+    gor__pace one;
+    bool quick = gor__jam_pace(&one), full = gor__jam.looks >= GOR__JAM_LOOKS;
+    bool judge = full || (quick && gor__jam.state == GOR__JAM_ONE);
+    if (!busy || gor__jam.at >= gor__jam.until || gor__jam_computes() ||
+        (judge && !gor__jam_pays(&one))) {
+        gor__jam_end();
+    } else if (full) {
+        gor__jam.state = GOR__JAM_PROVED;
+        gor__jam_count();
+    }
+}
+
+/* By [sysmon], at each of its rounds. */
+static void gor__watch_jam(void)
+{
+    int64_t now = gor__ai64_load_rlx(&gor__rt.coarse_ns);
+    bool several = gor__au32_load_rlx(&gor__rt.n_procs) > 1;
+    bool busy = gor__au32_load_sc(&gor__rt.n_idle_p) == 0;
+    if (now - gor__jam.at < GOR__JAM_NS)
+        return;
+    gor__jam.at = now;
+    gor__jam.looks++;
+    if (several) {
+        gor__jam.state = GOR__JAM_ALL;             /* J4 */
+        gor__jam_try(busy);
+    } else if (gor__jam.state == GOR__JAM_ALL) {
+        gor__jam_count();
+    } else if (gor__jam.state == GOR__JAM_BEGINS) {
+        gor__jam.state = GOR__JAM_ONE;
+        gor__jam_count();
+    } else {
+        gor__jam_one(busy);
+    }
+}
+
 /* ==== [sysmon] the watch =====================================================================
  * What        A thread without a P. While goroutines run it looks around four times a quantum, or
  *             each 5 ms: keeps the coarse clock and the date, tells the sleeper of timers that are
@@ -17999,12 +18316,14 @@ static void *gor__sysmon_thread(void *arg)
     (void)arg;
     gor__sysmon_tid = gor__os_tid();
     gor__rest.activity = UINT64_MAX;               /* another run's */
+    gor__jam_begin();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
         gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
         gor__watch_timers();
         gor__watch_poller();
+        gor__watch_jam();
         gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();
@@ -18076,110 +18395,6 @@ static int gor__options_set(const gor_options *o)
     gor__hooks.free = opt->free;
     gor__hooks.user = opt->user;
     return 0;
-}
-
-static void gor__p_free(gor__p *p)
-{
-    gor__due_free(p->timers.heap, p->timers.cap);
-    gor__free_aligned(p->memory, sizeof *p);
-}
-
-/* The word by which P number i owns locks ([owned]). Not without membarrier, nor if it has no room
- * there. */
-static uint32_t gor__p_own_word(uint32_t i)
-{
-    bool can = gor__rt.membarrier && i < GOR__MX_P / GOR__MX_P_ONE;
-    return can ? i * GOR__MX_P_ONE + GOR__MX_RUN : GOR__MX_NOBODY;
-}
-
-/* Make P number i. */
-static gor__p *gor__p_new(int i)
-{
-    void *memory;
-    gor__p *p = (gor__p *)gor__zalloc_aligned(sizeof *p, &memory);
-    if (!p)
-        return NULL;
-    p->memory = memory;
-    if (gor__timers_init(&p->timers) != 0) {
-        gor__free_aligned(memory, sizeof *p);
-        return NULL;
-    }
-    p->id = i;
-    p->seen_ns = gor__os_now();
-    gor__au32_store_rlx(&p->own, gor__p_own_word((uint32_t)i));
-    gor__aptr_store_rlx(&p->dead, &p->crate[0]);
-    gor__aptr_store_rlx(&p->spare, &p->crate[1]);
-    gor__au32_store_rlx(&p->high_tick, (uint32_t)-2);   /* no turn yet */
-    gor__au32_store_rlx(&p->way_after, GOR__WAY_SOON);
-    return p;
-}
-
-/* Set the number of processors; they exist or come to be. Under the scheduler's lock, which is
- * let go to allocate. 0 or -ENOMEM. */
-static int gor__procs_set(int n)
-{
-    while ((int)gor__au32_load_rlx(&gor__rt.n_allp) < n) {
-        int i = (int)gor__au32_load_rlx(&gor__rt.n_allp);
-        gor__p *p;
-        gor__unlock_sched();
-        p = gor__p_new(i);
-        gor__lock_sched();
-        if (!p)
-            return -ENOMEM;
-        if ((int)gor__au32_load_rlx(&gor__rt.n_allp) != i) {   /* someone else was quicker */
-            gor__unlock_sched();
-            gor__p_free(p);
-            gor__lock_sched();
-            continue;
-        }
-        gor__aptr_store_rel(&gor__rt.allp[i], p);
-        gor__au32_store_rlx(&p->retire, 1);
-        gor__au32_store_rel(&gor__rt.n_allp, (uint32_t)i + 1);
-    }
-    gor__au32_store_sc(&gor__rt.n_procs, (uint32_t)n);
-    for (uint32_t i = 0; i < gor__au32_load_rlx(&gor__rt.n_allp); i++) {
-        gor__p *p = gor__p_at(i);
-        bool wanted = (int)i < n, retired = gor__au32_load_rlx(&p->retire) != 0;
-        gor__au32_store_rlx(&p->retire, !wanted);
-        if (wanted && retired && !gor__aptr_load_rlx(&p->m) && !p->idle)
-            gor__p_idle_push_locked(p);
-    }
-    return 0;
-}
-
-/* Those that are not wanted any more and idle; who holds one gives it back himself. */
-static void gor__procs_retire_idle(void)
-{
-    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
-    for (uint32_t i = 0; i < n; i++) {
-        gor__p *p = gor__p_at(i);
-        gor__lock_idle_p();
-        p = gor__au32_load_rlx(&p->retire) && p->idle ? gor__p_idle_pop_locked(p) : NULL;
-        gor__unlock_sched();
-        if (p)
-            gor__p_retire(p);
-    }
-}
-
-int gor_procs(int n)
-{
-    gor__m *m = gor__enter();
-    int old = -ESRCH;
-    if (gor__is_on()) {
-        gor__lock_sched();
-        old = (int)gor__au32_load_rlx(&gor__rt.n_procs);
-        if (n > 1 && gor__au32_load_rlx(&gor__shared) == 0) {
-            gor__share();                          /* we hold the only P, and no elided lock */
-            gor__mine_end(m);
-        }
-        if (n > 0)
-            gor__procs_set(n > GOR__MAX_PROCS ? GOR__MAX_PROCS : n);
-        gor__unlock_sched();
-        gor__procs_retire_idle();
-        gor__submitted();
-    }
-    gor__leave(m);
-    return old;
 }
 
 /* The child of a fork has one thread, which is in no runtime: it may use what needs none. */
@@ -18277,7 +18492,7 @@ static int gor__boot(const gor_options *o, bool with_main)
     gor__ai64_store_rlx(&gor__rt.coarse_ns, gor__os_now());
     elide = gor__may_elide(with_main);             /* before we have a second thread ourselves */
     gor__lock_sched();
-    rc = gor__procs_set(gor__rt.opt.procs);
+    rc = gor__procs_ask(gor__rt.opt.procs);
     if (rc == 0 && with_main)                      /* that one is main's, before anybody comes */
         gor__p_idle_pop_locked(gor__p_at(0));
     gor__unlock_sched();
@@ -18633,7 +18848,7 @@ static void gor__stats_of_all(gor_stats *s)
     for (gor__gslab *slab = gor__rt.slabs; slab; slab = slab->next)
         for (size_t i = 0; i < sizeof slab->g / sizeof slab->g[0]; i++)
             s->stacks += gor__aptr_load_rlx(&slab->g[i].stack) != NULL;
-    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_asked);
     s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
     gor__unlock_sched();
     s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);

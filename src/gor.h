@@ -121,6 +121,8 @@
 #include "run/preempt.h"
 #include "run/retake.h"
 #include "debug/trace.h"
+#include "run/procs.h"
+#include "run/jam.h"
 #include "run/sysmon.h"
 #include "run/run.h"
 #include "debug/look.h"

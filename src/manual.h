@@ -47,7 +47,8 @@
  *   your own. One runtime at a time; it may be stopped and started again. When the main goroutine
  *   returns, the others are abandoned where they stand: no deferred call and no destructor of
  *   theirs runs. gor_procs(n) is GOMAXPROCS; the default is the CPUs that the process may use,
- *   bounded by the cgroup's CPU quota.
+ *   bounded by the cgroup's CPU quota. Where all processors do little but wait for each other's
+ *   caches, one may run alone for as long as that gets more done (unless GOR_ALL_PROCS).
  *
  * GOROUTINES gor_go(fn, arg) starts fn(arg); gor_go_copy hands fn a copy of your data;
  *   gor_go_with takes a name, a stack size, a priority; GOR_GO(f, a, b, ...) calls any function

@@ -31,6 +31,7 @@
  * [fd]       reading and writing fds              [net]      sockets
  * [file]     files and processes                  [dial]     addresses, listening, dialing
  * [signal]   signals as values                    [trace]    turns as a file
+ * [procs]    how many processors there are        [jam]      one, where several are slower
  * [sysmon]   the watch: clock, quanta, deadlock   [run]      starting and stopping
  * [look]     dump, leaks, stats, invariants       [names]    gor_strerror; errno
  *
@@ -71,7 +72,8 @@
  *   mine          of an M: what a free mutex looks like that its goroutine may take at once. [fast]
  *   foreign       a thread that is not an M, or is one inside gor_block. orphan: an M that was
  *                 still in the user's code when the runtime stopped.
- *   in transit    a P between the idle list and its next M. retired: gor_procs took it back.
+ *   in transit    a P between the idle list and its next M. retired: gor_procs or [jam]
+ *                 took it back.
  *   sleeper       the one idle M that sleeps until the first timer of all, and in the poller, once
  *                 there is one: epoll, the kernel's list of fds that are ready. sysmon: the watch.
  *   pd            what is known of an fd number: its owner's generation, events, waiters.

@@ -419,3 +419,79 @@ TESTF(a_processor_that_was_given_back_keeps_no_memory)
         SKIP("sanitizer: stacks rest where they are, and are larger");
     IS(gor_run_with(&o, have_many_for_a_while, NULL), 0);
 }
+
+/* -- one processor, where two are in each other's way ------------------------------------------ */
+
+struct jam {
+    _Atomic int  running, stop, flag;
+    uint32_t     procs;                /* that gor_procs says in the end */
+    gor_wg       wg;
+};
+
+/* A turn that takes ten times as long while another runs beside it. */
+static void be_in_the_way(void *p)
+{
+    struct jam *j = (struct jam *)p;
+    while (!atomic_load(&j->stop)) {
+        if (atomic_fetch_add(&j->running, 1) > 0)
+            for (volatile int spin = 0; spin < 1000;)
+                spin = spin + 1;
+        atomic_fetch_sub(&j->running, 1);
+        gor_yield();
+    }
+}
+
+static void wait_for_procs(uint32_t n)
+{
+    while (gor__au32_load_rlx(&gor__rt.n_procs) != n)
+        gor_yield();
+}
+
+static void raise_flag(void *p) { atomic_store((_Atomic int *)p, 1); }
+
+static int jam_and_compute(void *p)
+{
+    struct jam *j = (struct jam *)p;
+    for (int i = 0; i < 64; i++)
+        START(&j->wg, be_in_the_way, j);
+    wait_for_procs(1);
+    IS(gor_procs(0), 2);
+    IS(test_stats().procs, 2);
+    if (j->procs != 2)
+        IS(gor_procs((int)j->procs), 2);
+    IS(gor_procs(0), j->procs);
+    atomic_store(&j->stop, 1);
+    IS(gor_go(raise_flag, &j->flag), 0);
+    while (j->procs == 2 && !atomic_load(&j->flag))
+        ;                                          /* nobody switches us off: another runs it */
+    gor_wg_wait(&j->wg);
+    return 0;
+}
+
+TESTF(where_two_are_in_each_others_way_one_runs_until_somebody_computes)
+{
+    gor_options o = { .procs = 2, .preempt = GOR_PREEMPT_OFF };
+    if (TEST_TSAN)
+        SKIP("sanitizer: its turns are too long");
+    if (test_emulated())
+        SKIP("emulator: its turns are too long");
+    for (uint32_t procs = 1; procs <= 3; procs++) {
+        struct jam j = { .procs = procs };
+        IS(gor_run_with(&o, jam_and_compute, &j), 0);
+    }
+}
+
+static int one_may_run(void *p)
+{
+    gor_procs(2);
+    IS(gor__jam_may_retire(), p == NULL);
+    return 0;
+}
+
+TESTF(where_all_are_to_run_all_do)
+{
+    gor_options o = { .procs = 2, .flags = GOR_ALL_PROCS };
+    IS(gor_run_with(&o, one_may_run, &o), 0);
+    o.flags = 0;
+    IS(gor_run_with(&o, one_may_run, NULL), 0);
+}

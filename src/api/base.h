@@ -70,7 +70,8 @@ static inline GOR__UNUSED int64_t gor__later(int64_t t, int64_t ns)
 /* -- options -------------------------------------------------------------------------------- */
 enum gor_flags {
     GOR_REPORT_LEAKS = 1,              /* gor_stop names the goroutines it abandons, on stderr   */
-    GOR_NO_SIGNALS   = 2               /* leave SIGSEGV and SIGBUS alone: no stack-overflow word */
+    GOR_NO_SIGNALS   = 2,              /* leave SIGSEGV and SIGBUS alone: no stack-overflow word */
+    GOR_ALL_PROCS    = 4               /* all processors run, even where one alone were quicker  */
 };
 
 /* How a goroutine that calls nothing is kept from holding up the others. */
@@ -134,7 +135,8 @@ GOR_API int gor_start(const gor_options *o);
  * runs it. Foreign threads only. */
 GOR_API int gor_stop(void);
 
-/* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024.
+/* Set the number of processors (GOMAXPROCS) if n > 0, at most 1024. Fewer may run, for as long as
+ * the runtime sees more turns taken so; GOR_ALL_PROCS in the options forbids that.
  * Returns the previous value; -ESRCH without a runtime. Any thread. Parks: never. */
 GOR_API int gor_procs(int n);
 

@@ -58,7 +58,7 @@ static void gor__stats_of_all(gor_stats *s)
     for (gor__gslab *slab = gor__rt.slabs; slab; slab = slab->next)
         for (size_t i = 0; i < sizeof slab->g / sizeof slab->g[0]; i++)
             s->stacks += gor__aptr_load_rlx(&slab->g[i].stack) != NULL;
-    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_procs);
+    s->procs = (int)gor__au32_load_rlx(&gor__rt.n_asked);
     s->idle_procs = (int)gor__au32_load_rlx(&gor__rt.n_idle_p);
     gor__unlock_sched();
     s->heap_bytes = gor__au64_load_rlx(&gor__heap_bytes);

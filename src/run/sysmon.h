@@ -378,12 +378,14 @@ static void *gor__sysmon_thread(void *arg)
     (void)arg;
     gor__sysmon_tid = gor__os_tid();
     gor__rest.activity = UINT64_MAX;               /* another run's */
+    gor__jam_begin();
     while (!gor__au32_load_sc(&gor__rt.stopping)) {
         gor__watch_all();
         gor__watch_fresh();                        /* before who wakes a P for what it moves */
         gor__watch_queues();
         gor__watch_timers();
         gor__watch_poller();
+        gor__watch_jam();
         gor__tidy_some();
         if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
             gor__sysmon_sleep();

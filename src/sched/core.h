@@ -245,6 +245,7 @@ typedef struct gor__p {
     gor__aptr   m;                     /* who holds it, or NULL                                */
     uint32_t    seen_tick;             /* sysmon's                                             */
     int64_t     seen_ns;
+    uint32_t    jam_tick;              /* sysmon's: [jam]                                      */
     int64_t     seen_cpu;              /* of the thread of who holds it                        */
     int         signals;               /* sent to it for the same goroutine                    */
     uint32_t    seen_refused;          /* its refusals before these                            */
@@ -364,6 +365,7 @@ static struct {
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
+    gor__au32   n_asked;               /* by gor_procs; SCHED                                  */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
