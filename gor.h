@@ -1401,8 +1401,8 @@ typedef struct gor_stats {
     size_t   threads;                  /* OS threads of the runtime                              */
     size_t   idle_threads;
     size_t   timers;                   /* pending                                                */
-    int      procs;
-    int      idle_procs;
+    int      procs;                    /* as gor_procs says; fewer may take part (gor_procs)     */
+    int      idle_procs;               /* of those that take part                                */
     uint64_t started;                  /* goroutines since the start                             */
     uint64_t switches;                 /* approximately                                          */
     uint64_t steals;
@@ -1974,12 +1974,13 @@ typedef gor_ctx     ctx_t;
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
-#define GOR__JAM_NS          (5 * GOR_MS / 2)  /* so often the watch looks for a jam; ...         */
+#define GOR__JAM_NS         (5 * GOR_MS / 2)  /* so often the watch looks for a jam; ...         */
 #define GOR__JAM_LOOKS      (GOR_CHECK ? 2U : 8U)     /* ... seen so often in a row, ...         */
 #define GOR__JAM_TURN_NS    (4 * GOR_US)      /* ... turns being as short, one P is tried alone: */
-#define GOR__JAM_HOLD_NS    (500 * GOR_MS)    /* for as long; after each success twice           */
-#define GOR__JAM_WAIT_NS    (200 * GOR_MS)    /* not for as long; after each failure twice       */
-#define GOR__JAM_MAX_NS     (10 * GOR_SEC)    /* neither for longer                              */
+#define GOR__JAM_HOLD_NS    (500 * GOR_MS)    /* for as long; after each success twice ...       */
+#define GOR__JAM_HOLD_MAX   (2 * GOR_SEC)     /* ... as long, and no longer;                     */
+#define GOR__JAM_WAIT_NS    (200 * GOR_MS)    /* not for as long; after each failure twice ...   */
+#define GOR__JAM_WAIT_MAX   (10 * GOR_SEC)    /* ... as long                                     */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */
@@ -5046,7 +5047,7 @@ static struct {
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
-    gor__au32   n_asked;               /* by gor_procs; SCHED                                  */
+    gor__au32   n_asked;               /* what gor_procs says; SCHED                           */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   g_cap;                 /* dead Gs that a P may keep                            */
@@ -7553,7 +7554,7 @@ static char *gor__stack_take(gor__p *p, int k)
  * may keep, when gor_procs makes more of them. */
 static uint32_t gor__stacks_kept(void)
 {
-    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);
+    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_asked);
     uint32_t least = GOR__STACK_QUARANTINE + GOR__STACKS_FEW;
     return n < least ? least : n > GOR__CACHE_CAP ? GOR__CACHE_CAP : n;
 }
@@ -9024,6 +9025,15 @@ static void gor__poll_overdue(gor__m *m)
     gor__ready_all(m, gor__up.poll(0), GOR__RUNS_ANOTHER);
 }
 
+/* A task that a P has left which is retired: nobody steals there while all others have work. */
+static gor__g *gor__try_left_task(gor__m *m)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    if (GOR__LIKELY(n == gor__au32_load_rlx(&gor__rt.n_procs)))
+        return NULL;
+    return gor__taskq_start(m, &gor__p_at(gor__random_below(&m->rng, n))->taskq);
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
@@ -9037,6 +9047,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__try_share(p, false, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
+        if (!g)
+            g = gor__try_left_task(m);
     }
     if (!g)
         g = gor__try_preempted_due(m, p);
@@ -12284,7 +12296,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
     if (begin >= end)
         return 0;
     if (grain == 0) {                              /* eight ranges per processor even it out */
-        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_procs);
+        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_asked);
         grain = (end - begin) / (pieces ? pieces : 1);
         grain = grain ? grain : 1;
     }
@@ -17766,8 +17778,8 @@ int gor_procs(int n)
  *                turns as quickly as in J1, but too few: after two looks, most often. And at any
  *                look that finds it computing.
  *             J3 Nothing is for ever: after GOR__JAM_HOLD_NS alone all are back, and it is tried
- *                again. A try that failed is not repeated for GOR__JAM_WAIT_NS. Each time is twice
- *                the last, until the other answer comes.
+ *                again, for what all get done may have changed. A try that failed is not repeated
+ *                for GOR__JAM_WAIT_NS. Each time is twice the last, until the other answer comes.
  *             J4 Who calls gor_procs meanwhile has what he says.
  * Locks       gor__rt.lock (SCHED); the rest is the watch's own.
  * Source      Finding the number of threads by trying: Suleman, Qureshi and Patt, "Feedback-Driven
@@ -17871,18 +17883,19 @@ static void gor__jam_try(bool busy)
     }
 }
 
-static int64_t gor__jam_twice(int64_t ns)
-{
-    return 2 * ns < GOR__JAM_MAX_NS ? 2 * ns : GOR__JAM_MAX_NS;
-}
+static int64_t gor__jam_twice(int64_t ns, int64_t most) { return 2 * ns < most ? 2 * ns : most; }
 
-/* All are back. When is it tried next, and how long does it hold? */
-static void gor__jam_end(void)
+/* All are back. When is it tried next, and how long does it hold? failed: by J2's measure. */
+static void gor__jam_end(bool failed)
 {
+    int64_t wait = gor__jam.wait, hold = gor__jam.hold;
     bool paid = gor__jam.state == GOR__JAM_PROVED;
-    gor__jam.until = paid ? gor__jam.at : gor__jam.at + gor__jam.wait;
-    gor__jam.hold = paid ? gor__jam_twice(gor__jam.hold) : GOR__JAM_HOLD_NS;
-    gor__jam.wait = paid ? GOR__JAM_WAIT_NS : gor__jam_twice(gor__jam.wait);
+    gor__jam.until = gor__jam.at + (paid ? 0 : wait);
+    gor__jam.hold = paid ? gor__jam_twice(hold, GOR__JAM_HOLD_MAX) : GOR__JAM_HOLD_NS;
+    if (paid)
+        gor__jam.wait = GOR__JAM_WAIT_NS;
+    else if (failed)
+        gor__jam.wait = gor__jam_twice(wait, GOR__JAM_WAIT_MAX);
     gor__jam_set(GOR__JAM_ALL);
 }
 
@@ -17904,13 +17917,20 @@ static void gor__jam_one(bool busy)
     gor__pace one;
     bool quick = gor__jam_pace(&one), full = gor__jam.looks >= GOR__JAM_LOOKS;
     bool judge = full || (quick && gor__jam.state == GOR__JAM_ONE);
-    if (!busy || gor__jam.at >= gor__jam.until || gor__jam_computes() ||
-        (judge && !gor__jam_pays(&one))) {
-        gor__jam_end();
+    bool failed = judge && !gor__jam_pays(&one);
+    if (failed || !busy || gor__jam.at >= gor__jam.until || gor__jam_computes()) {
+        gor__jam_end(failed);
     } else if (full) {
         gor__jam.state = GOR__JAM_PROVED;
         gor__jam_count();
     }
+}
+
+/* [sysmon] is about to sleep: so there is no jam. */
+static void gor__jam_leave(void)
+{
+    if (gor__jam.state != GOR__JAM_ALL)
+        gor__jam_end(false);
 }
 
 /* By [sysmon], at each of its rounds. */
@@ -17923,8 +17943,9 @@ static void gor__watch_jam(void)
         return;
     gor__jam.at = now;
     gor__jam.looks++;
-    if (several) {
-        gor__jam.state = GOR__JAM_ALL;             /* J4 */
+    if (several && gor__jam.state != GOR__JAM_ALL) {
+        gor__jam_set(GOR__JAM_ALL);                /* J4; or one more would not retire */
+    } else if (several) {
         gor__jam_try(busy);
     } else if (gor__jam.state == GOR__JAM_ALL) {
         gor__jam_count();
@@ -18325,10 +18346,12 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_poller();
         gor__watch_jam();
         gor__tidy_some();
-        if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
-            gor__sysmon_sleep();
-        else
+        if (gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs)) {
             gor__sysmon_nap();
+        } else {
+            gor__jam_leave();
+            gor__sysmon_sleep();
+        }
     }
     gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);

@@ -420,6 +420,55 @@ TESTF(a_processor_that_was_given_back_keeps_no_memory)
     IS(gor_run_with(&o, have_many_for_a_while, NULL), 0);
 }
 
+/* -- what a processor leaves when it is taken back ---------------------------------------------- */
+
+struct left_task { _Atomic int forked, begun, stop; };
+
+static void *begin(void *begun)
+{
+    atomic_store((_Atomic int *)begun, 1);
+    return NULL;
+}
+
+/* From the second processor, which is taken back. */
+static void leave_a_task(struct left_task *l)
+{
+    gor_task task;
+    gor_fork(&task, begin, &l->begun);
+    gor_procs(1);
+    for (int i = 0; i < 10000 && !atomic_load(&l->begun); i++)
+        gor_yield();
+    IS(atomic_load(&l->begun), 1);
+    OK(gor_join(&task) == NULL);
+    atomic_store(&l->stop, 1);
+}
+
+static void yield_or_leave_a_task(void *p)
+{
+    struct left_task *l = (struct left_task *)p;
+    while (!atomic_load(&l->stop)) {
+        if (gor__m_p(gor__self())->id == 1 && atomic_exchange(&l->forked, 1) == 0)
+            leave_a_task(l);
+        gor_yield();
+    }
+}
+
+static int yield_all(void *p)
+{
+    gor_wg wg = { 0 };
+    for (int i = 0; i < 64; i++)
+        START(&wg, yield_or_leave_a_task, p);
+    gor_wg_wait(&wg);
+    return 0;
+}
+
+TESTF(a_task_of_a_processor_that_is_taken_back_is_begun)
+{
+    gor_options o = { .procs = 2 };
+    struct left_task l = { 0 };
+    IS(gor_run_with(&o, yield_all, &l), 0);
+}
+
 /* -- one processor, where two are in each other's way ------------------------------------------ */
 
 struct jam {
@@ -434,7 +483,7 @@ static void be_in_the_way(void *p)
     struct jam *j = (struct jam *)p;
     while (!atomic_load(&j->stop)) {
         if (atomic_fetch_add(&j->running, 1) > 0)
-            for (volatile int spin = 0; spin < 1000;)
+            for (volatile int spin = 0; spin < 300;)
                 spin = spin + 1;
         atomic_fetch_sub(&j->running, 1);
         gor_yield();
@@ -478,6 +527,34 @@ TESTF(where_two_are_in_each_others_way_one_runs_until_somebody_computes)
     for (uint32_t procs = 1; procs <= 3; procs++) {
         struct jam j = { .procs = procs };
         IS(gor_run_with(&o, jam_and_compute, &j), 0);
+    }
+}
+
+/* A thread that makes no gor call meanwhile: it would wake the watch. */
+static void watch_until(const gor__au32 *word, uint32_t n)
+{
+    while (gor__au32_load_sc(word) != n)
+        usleep(1000);
+}
+
+/* The watch looks round more often than for jams, and may sleep before it has seen the end of one. */
+TESTF(when_all_is_at_rest_all_processors_are_back)
+{
+    gor_options o = { .procs = 2, .quantum = GOR_MS };
+    if (TEST_TSAN)
+        SKIP("sanitizer: its turns are too long");
+    if (test_emulated())
+        SKIP("emulator: its turns are too long");
+    for (int round = 0; round < 8; round++) {
+        struct jam j = { .procs = 2 };
+        IS(gor_start(&o), 0);
+        for (int i = 0; i < 64; i++)
+            START(&j.wg, be_in_the_way, &j);
+        watch_until(&gor__rt.n_procs, 1);
+        atomic_store(&j.stop, 1);
+        watch_until(&gor__rt.n_idle_p, 2);
+        gor_wg_wait(&j.wg);
+        IS(gor_stop(), 0);
     }
 }
 

@@ -843,7 +843,7 @@ TEST(an_owned_channel_stays_owned)
     IS(gor_chan_try_send(c[2], &v, sizeof v), 0);
     OK(gor_select_n(k, MANY + 1) <= 2);
     for (int i = 0; i < MANY; i++) {
-        if (gor__au32_load_rlx(&gor__rt.n_procs) == 1)     /* else somebody may have moved us */
+        if (gor__au32_load_rlx(&gor__rt.n_asked) == 1)     /* else somebody may have moved us */
             IS(gor__au32_load_rlx(&c[i]->own.lock.word), gor__rt.membarrier ? own : 0);
         gor_chan_release(c[i]);
     }

@@ -44,8 +44,8 @@ typedef struct gor_stats {
     size_t   threads;                  /* OS threads of the runtime                              */
     size_t   idle_threads;
     size_t   timers;                   /* pending                                                */
-    int      procs;
-    int      idle_procs;
+    int      procs;                    /* as gor_procs says; fewer may take part (gor_procs)     */
+    int      idle_procs;               /* of those that take part                                */
     uint64_t started;                  /* goroutines since the start                             */
     uint64_t switches;                 /* approximately                                          */
     uint64_t steals;

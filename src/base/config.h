@@ -95,12 +95,13 @@
 #define GOR__LOSS           16                /* for each so many that have not ([idle] I8) ...  */
 #define GOR__MOST_LOSS      64                /* ... of so many at most ...                      */
 #define GOR__NAP_NS         (50 * GOR_US)     /* ... a thief steals nothing for this long        */
-#define GOR__JAM_NS          (5 * GOR_MS / 2)  /* so often the watch looks for a jam; ...         */
+#define GOR__JAM_NS         (5 * GOR_MS / 2)  /* so often the watch looks for a jam; ...         */
 #define GOR__JAM_LOOKS      (GOR_CHECK ? 2U : 8U)     /* ... seen so often in a row, ...         */
 #define GOR__JAM_TURN_NS    (4 * GOR_US)      /* ... turns being as short, one P is tried alone: */
-#define GOR__JAM_HOLD_NS    (500 * GOR_MS)    /* for as long; after each success twice           */
-#define GOR__JAM_WAIT_NS    (200 * GOR_MS)    /* not for as long; after each failure twice       */
-#define GOR__JAM_MAX_NS     (10 * GOR_SEC)    /* neither for longer                              */
+#define GOR__JAM_HOLD_NS    (500 * GOR_MS)    /* for as long; after each success twice ...       */
+#define GOR__JAM_HOLD_MAX   (2 * GOR_SEC)     /* ... as long, and no longer;                     */
+#define GOR__JAM_WAIT_NS    (200 * GOR_MS)    /* not for as long; after each failure twice ...   */
+#define GOR__JAM_WAIT_MAX   (10 * GOR_SEC)    /* ... as long                                     */
 #define GOR__STANDBY_NS     (1 * GOR_MS)      /* how often an idle M asks whether others poll    */
 #define GOR__STARVING_NS    (1 * GOR_MS)      /* a mutex waiter this old gets it next            */
 #define GOR__PRIORITY_NS    (50 * GOR_MS)     /* a lower priority waits this long at most        */

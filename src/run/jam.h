@@ -12,8 +12,8 @@
  *                turns as quickly as in J1, but too few: after two looks, most often. And at any
  *                look that finds it computing.
  *             J3 Nothing is for ever: after GOR__JAM_HOLD_NS alone all are back, and it is tried
- *                again. A try that failed is not repeated for GOR__JAM_WAIT_NS. Each time is twice
- *                the last, until the other answer comes.
+ *                again, for what all get done may have changed. A try that failed is not repeated
+ *                for GOR__JAM_WAIT_NS. Each time is twice the last, until the other answer comes.
  *             J4 Who calls gor_procs meanwhile has what he says.
  * Locks       gor__rt.lock (SCHED); the rest is the watch's own.
  * Source      Finding the number of threads by trying: Suleman, Qureshi and Patt, "Feedback-Driven
@@ -117,18 +117,19 @@ static void gor__jam_try(bool busy)
     }
 }
 
-static int64_t gor__jam_twice(int64_t ns)
-{
-    return 2 * ns < GOR__JAM_MAX_NS ? 2 * ns : GOR__JAM_MAX_NS;
-}
+static int64_t gor__jam_twice(int64_t ns, int64_t most) { return 2 * ns < most ? 2 * ns : most; }
 
-/* All are back. When is it tried next, and how long does it hold? */
-static void gor__jam_end(void)
+/* All are back. When is it tried next, and how long does it hold? failed: by J2's measure. */
+static void gor__jam_end(bool failed)
 {
+    int64_t wait = gor__jam.wait, hold = gor__jam.hold;
     bool paid = gor__jam.state == GOR__JAM_PROVED;
-    gor__jam.until = paid ? gor__jam.at : gor__jam.at + gor__jam.wait;
-    gor__jam.hold = paid ? gor__jam_twice(gor__jam.hold) : GOR__JAM_HOLD_NS;
-    gor__jam.wait = paid ? GOR__JAM_WAIT_NS : gor__jam_twice(gor__jam.wait);
+    gor__jam.until = gor__jam.at + (paid ? 0 : wait);
+    gor__jam.hold = paid ? gor__jam_twice(hold, GOR__JAM_HOLD_MAX) : GOR__JAM_HOLD_NS;
+    if (paid)
+        gor__jam.wait = GOR__JAM_WAIT_NS;
+    else if (failed)
+        gor__jam.wait = gor__jam_twice(wait, GOR__JAM_WAIT_MAX);
     gor__jam_set(GOR__JAM_ALL);
 }
 
@@ -150,13 +151,20 @@ static void gor__jam_one(bool busy)
     gor__pace one;
     bool quick = gor__jam_pace(&one), full = gor__jam.looks >= GOR__JAM_LOOKS;
     bool judge = full || (quick && gor__jam.state == GOR__JAM_ONE);
-    if (!busy || gor__jam.at >= gor__jam.until || gor__jam_computes() ||
-        (judge && !gor__jam_pays(&one))) {
-        gor__jam_end();
+    bool failed = judge && !gor__jam_pays(&one);
+    if (failed || !busy || gor__jam.at >= gor__jam.until || gor__jam_computes()) {
+        gor__jam_end(failed);
     } else if (full) {
         gor__jam.state = GOR__JAM_PROVED;
         gor__jam_count();
     }
+}
+
+/* [sysmon] is about to sleep: so there is no jam. */
+static void gor__jam_leave(void)
+{
+    if (gor__jam.state != GOR__JAM_ALL)
+        gor__jam_end(false);
 }
 
 /* By [sysmon], at each of its rounds. */
@@ -169,8 +177,9 @@ static void gor__watch_jam(void)
         return;
     gor__jam.at = now;
     gor__jam.looks++;
-    if (several) {
-        gor__jam.state = GOR__JAM_ALL;             /* J4 */
+    if (several && gor__jam.state != GOR__JAM_ALL) {
+        gor__jam_set(GOR__JAM_ALL);                /* J4; or one more would not retire */
+    } else if (several) {
         gor__jam_try(busy);
     } else if (gor__jam.state == GOR__JAM_ALL) {
         gor__jam_count();

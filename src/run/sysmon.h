@@ -387,10 +387,12 @@ static void *gor__sysmon_thread(void *arg)
         gor__watch_poller();
         gor__watch_jam();
         gor__tidy_some();
-        if (gor__au32_load_sc(&gor__rt.n_idle_p) >= gor__au32_load_rlx(&gor__rt.n_procs))
-            gor__sysmon_sleep();
-        else
+        if (gor__au32_load_sc(&gor__rt.n_idle_p) < gor__au32_load_rlx(&gor__rt.n_procs)) {
             gor__sysmon_nap();
+        } else {
+            gor__jam_leave();
+            gor__sysmon_sleep();
+        }
     }
     gor__call_main_home();
     gor__au32_store_rel(&gor__rt.sysmon_gone, 1);

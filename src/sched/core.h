@@ -365,7 +365,7 @@ static struct {
     gor__au32   in_vain;               /* so many wakes in a row found no work: [idle] I7      */
     gor__au32   lone;                  /* enum gor__lone_state                                 */
     gor__au32   n_procs;               /* wanted                                               */
-    gor__au32   n_asked;               /* by gor_procs; SCHED                                  */
+    gor__au32   n_asked;               /* what gor_procs says; SCHED                           */
     gor__au32   n_allp;                /* exist: [0, n_allp) of allp are set                   */
     int         stack_class;           /* of goroutines without a size of their own            */
     gor__au32   g_cap;                 /* dead Gs that a P may keep                            */

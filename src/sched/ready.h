@@ -534,7 +534,7 @@ static char *gor__stack_take(gor__p *p, int k)
  * may keep, when gor_procs makes more of them. */
 static uint32_t gor__stacks_kept(void)
 {
-    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_procs);
+    uint32_t n = GOR__STACK_WARM / gor__au32_load_rlx(&gor__rt.n_asked);
     uint32_t least = GOR__STACK_QUARANTINE + GOR__STACKS_FEW;
     return n < least ? least : n > GOR__CACHE_CAP ? GOR__CACHE_CAP : n;
 }

@@ -468,6 +468,15 @@ static void gor__poll_overdue(gor__m *m)
     gor__ready_all(m, gor__up.poll(0), GOR__RUNS_ANOTHER);
 }
 
+/* A task that a P has left which is retired: nobody steals there while all others have work. */
+static gor__g *gor__try_left_task(gor__m *m)
+{
+    uint32_t n = gor__au32_load_acq(&gor__rt.n_allp);
+    if (GOR__LIKELY(n == gor__au32_load_rlx(&gor__rt.n_procs)))
+        return NULL;
+    return gor__taskq_start(m, &gor__p_at(gor__random_below(&m->rng, n))->taskq);
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
@@ -481,6 +490,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
         g = gor__try_share(p, false, 1);
         if (!g)
             g = gor__taskq_start(m, &p->taskq);
+        if (!g)
+            g = gor__try_left_task(m);
     }
     if (!g)
         g = gor__try_preempted_due(m, p);

@@ -200,7 +200,7 @@ int gor_parallel_for(size_t begin, size_t end, size_t grain,
     if (begin >= end)
         return 0;
     if (grain == 0) {                              /* eight ranges per processor even it out */
-        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_procs);
+        size_t pieces = 8 * (size_t)gor__au32_load_rlx(&gor__rt.n_asked);
         grain = (end - begin) / (pieces ? pieces : 1);
         grain = grain ? grain : 1;
     }
