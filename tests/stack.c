@@ -311,9 +311,13 @@ static void look_at_the_guards(void)
     for (int i = 0; i < N; i++)
         START(&wg, wait_at_gate, gate);
     wait_until_parked(N);
-    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next)
-        for (size_t at = 0; at < c->cut; at += c->stride, n++)
+    for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
+        gor__lock_stacks();
+        size_t end = c->cut;
+        gor__unlock_stacks();
+        for (size_t at = 0; at < end; at += c->stride, n++)
             bare += !gor__os_faults(c->base + at) + !gor__os_faults(c->base + at + page);
+    }
     OK(n >= N);
     IS(bare, 0);
     gor_chan_close(gate);
