@@ -477,6 +477,19 @@ static gor__g *gor__try_left_task(gor__m *m)
     return gor__taskq_start(m, &gor__p_at(gor__random_below(&m->rng, n))->taskq);
 }
 
+/* Each 61st turn: what is not in the ring. The global queue first and tasks next, or the other way
+ * round, by turns: neither may ever be empty. */
+static gor__g *gor__try_rare(gor__m *m, gor__p *p)
+{
+    bool tasks_first = gor__au32_load_rlx(&p->tick) / 61 % 2 != 0;
+    gor__g *g = tasks_first ? NULL : gor__try_share(p, false, 1);
+    if (!g)
+        g = gor__taskq_start(m, &p->taskq);
+    if (!g)
+        g = gor__try_left_task(m);
+    return g || !tasks_first ? g : gor__try_share(p, false, 1);
+}
+
 /* Everything that this P can run without stealing. */
 static gor__g *gor__try_own(gor__m *m, gor__p *p)
 {
@@ -486,13 +499,8 @@ static gor__g *gor__try_own(gor__m *m, gor__p *p)
     gor__timers_date(&p->timers);                  /* by the way: [date] */
     gor__timers_run(&p->timers);
     g = gor__try_priority(p);
-    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0) {
-        g = gor__try_share(p, false, 1);
-        if (!g)
-            g = gor__taskq_start(m, &p->taskq);
-        if (!g)
-            g = gor__try_left_task(m);
-    }
+    if (!g && gor__au32_load_rlx(&p->tick) % 61 == 0)
+        g = gor__try_rare(m, p);
     if (!g)
         g = gor__try_preempted_due(m, p);
     if (gor__stress_hit(4))
