@@ -4611,6 +4611,16 @@ static size_t gor__stack_cool(int k, size_t n)
     return got;
 }
 
+/* How many bytes of it have become stacks. */
+static size_t gor__chunk_cut(const gor__chunk *c)
+{
+    size_t cut;
+    gor__lock_stacks();
+    cut = c->cut;
+    gor__unlock_stacks();
+    return cut;
+}
+
 /* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
@@ -4620,9 +4630,7 @@ static size_t gor__stacks_resident(void)
         n += c->size / c->stride;
     step = n / 256 + 1;
     for (c = first; c; c = c->next) {
-        gor__lock_stacks();
-        n = c->cut / c->stride;
-        gor__unlock_stacks();
+        n = gor__chunk_cut(c) / c->stride;
         for (; at < n; at += step)             /* guard pages hold nothing */
             bytes += step * gor__os_resident(c->base + at * c->stride + guard, c->stride - guard);
         at = at > c->size / c->stride ? at - c->size / c->stride : 0;
@@ -8561,10 +8569,10 @@ static gor__g *gor__taskq_start(gor__m *m, gor__taskq *q)
  *             to the M's own stack (g0), whose loop looks everywhere, and at last lets the M
  *             sleep.
  * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
- *             times in a row, the global queue is looked at first every 61st turn, timers whenever
- *             some are pending and a few microseconds have passed, priorities by the clock. What
- *             has not begun and was spilled comes after the global queue, the newest first; its
- *             oldest are [sysmon]'s.
+ *             times in a row, the global queue or forked tasks are looked at first every 61st turn,
+ *             timers whenever some are pending and a few microseconds have passed, priorities by
+ *             the clock. What has not begun and was spilled comes after the global queue, the
+ *             newest first; its oldest are [sysmon]'s.
  * Order       gor__find_work lists its steps.
  * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
  *             (1999).
@@ -9035,7 +9043,7 @@ static gor__g *gor__try_left_task(gor__m *m)
 }
 
 /* Each 61st turn: what is not in the ring. The global queue first and tasks next, or the other way
- * round, by turns: neither may ever be empty. */
+ * round, by turns: the first might never be empty. */
 static gor__g *gor__try_rare(gor__m *m, gor__p *p)
 {
     bool tasks_first = gor__au32_load_rlx(&p->tick) / 61 % 2 != 0;

@@ -250,14 +250,16 @@ static void occupy(void *p)
     }
 }
 
-static int occupy_all(void *p)
+static int run_many(int n, void (*fn)(void *), void *p)
 {
     gor_wg wg = { 0 };
-    for (int i = 0; i < 16; i++)
-        START(&wg, occupy, p);
+    for (int i = 0; i < n; i++)
+        START(&wg, fn, p);
     gor_wg_wait(&wg);
     return 0;
 }
+
+static int occupy_all(void *p) { return run_many(16, occupy, p); }
 
 /* With GOR_PREEMPT_ASK, so that nobody loses a processor while the kernel holds up its thread. */
 TESTF(no_more_goroutines_run_at_once_than_there_are_processors)
@@ -453,14 +455,7 @@ static void yield_or_leave_a_task(void *p)
     }
 }
 
-static int yield_all(void *p)
-{
-    gor_wg wg = { 0 };
-    for (int i = 0; i < 64; i++)
-        START(&wg, yield_or_leave_a_task, p);
-    gor_wg_wait(&wg);
-    return 0;
-}
+static int yield_all(void *p) { return run_many(64, yield_or_leave_a_task, p); }
 
 TESTF(a_task_of_a_processor_that_is_taken_back_is_begun)
 {
@@ -490,6 +485,12 @@ static void be_in_the_way(void *p)
     }
 }
 
+static void start_jam(struct jam *j)
+{
+    for (int i = 0; i < 64; i++)
+        START(&j->wg, be_in_the_way, j);
+}
+
 static void wait_for_procs(uint32_t n)
 {
     while (gor__au32_load_rlx(&gor__rt.n_procs) != n)
@@ -501,8 +502,7 @@ static void raise_flag(void *p) { atomic_store((_Atomic int *)p, 1); }
 static int jam_and_compute(void *p)
 {
     struct jam *j = (struct jam *)p;
-    for (int i = 0; i < 64; i++)
-        START(&j->wg, be_in_the_way, j);
+    start_jam(j);
     wait_for_procs(1);
     IS(gor_procs(0), 2);
     IS(test_stats().procs, 2);
@@ -548,8 +548,7 @@ TESTF(when_all_is_at_rest_all_processors_are_back)
     for (int round = 0; round < 8; round++) {
         struct jam j = { .procs = 2 };
         IS(gor_start(&o), 0);
-        for (int i = 0; i < 64; i++)
-            START(&j.wg, be_in_the_way, &j);
+        start_jam(&j);
         watch_until(&gor__rt.n_procs, 1);
         atomic_store(&j.stop, 1);
         watch_until(&gor__rt.n_idle_p, 2);

@@ -12,9 +12,7 @@ size_t test_stack_bytes(void)
 {
     size_t guard = gor__stack_guard_size(), bytes = 0, end;
     for (gor__chunk *c = gor__stack_chunks(); c != NULL; c = c->next) {
-        gor__lock_stacks();
-        end = c->cut;
-        gor__unlock_stacks();
+        end = gor__chunk_cut(c);
         for (size_t at = 0; at < end; at += c->stride)
             bytes += gor__os_resident(c->base + at + guard, c->stride - guard);
     }

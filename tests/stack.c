@@ -312,9 +312,7 @@ static void look_at_the_guards(void)
         START(&wg, wait_at_gate, gate);
     wait_until_parked(N);
     for (gor__chunk *c = gor__stack_chunks(); c; c = c->next) {
-        gor__lock_stacks();
-        size_t end = c->cut;
-        gor__unlock_stacks();
+        size_t end = gor__chunk_cut(c);
         for (size_t at = 0; at < end; at += c->stride, n++)
             bare += !gor__os_faults(c->base + at) + !gor__os_faults(c->base + at + page);
     }

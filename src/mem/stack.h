@@ -451,6 +451,16 @@ static size_t gor__stack_cool(int k, size_t n)
     return got;
 }
 
+/* How many bytes of it have become stacks. */
+static size_t gor__chunk_cut(const gor__chunk *c)
+{
+    size_t cut;
+    gor__lock_stacks();
+    cut = c->cut;
+    gor__unlock_stacks();
+    return cut;
+}
+
 /* Bytes of memory that stacks hold now; beyond 256 stacks a sample of them, scaled. */
 static size_t gor__stacks_resident(void)
 {
@@ -460,9 +470,7 @@ static size_t gor__stacks_resident(void)
         n += c->size / c->stride;
     step = n / 256 + 1;
     for (c = first; c; c = c->next) {
-        gor__lock_stacks();
-        n = c->cut / c->stride;
-        gor__unlock_stacks();
+        n = gor__chunk_cut(c) / c->stride;
         for (; at < n; at += step)             /* guard pages hold nothing */
             bytes += step * gor__os_resident(c->base + at * c->stride + guard, c->stride - guard);
         at = at > c->size / c->stride ? at - c->size / c->stride : 0;

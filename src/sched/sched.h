@@ -4,10 +4,10 @@
  *             to the M's own stack (g0), whose loop looks everywhere, and at last lets the M
  *             sleep.
  * Fairness    Own ring first in, first out. The woken-next slot goes first at most GOR__STREAK
- *             times in a row, the global queue is looked at first every 61st turn, timers whenever
- *             some are pending and a few microseconds have passed, priorities by the clock. What
- *             has not begun and was spilled comes after the global queue, the newest first; its
- *             oldest are [sysmon]'s.
+ *             times in a row, the global queue or forked tasks are looked at first every 61st turn,
+ *             timers whenever some are pending and a few microseconds have passed, priorities by
+ *             the clock. What has not begun and was spilled comes after the global queue, the
+ *             newest first; its oldest are [sysmon]'s.
  * Order       gor__find_work lists its steps.
  * Source      schedule, findRunnable of the Go runtime; work stealing after Blumofe and Leiserson
  *             (1999).
@@ -478,7 +478,7 @@ static gor__g *gor__try_left_task(gor__m *m)
 }
 
 /* Each 61st turn: what is not in the ring. The global queue first and tasks next, or the other way
- * round, by turns: neither may ever be empty. */
+ * round, by turns: the first might never be empty. */
 static gor__g *gor__try_rare(gor__m *m, gor__p *p)
 {
     bool tasks_first = gor__au32_load_rlx(&p->tick) / 61 % 2 != 0;
