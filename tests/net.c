@@ -259,31 +259,7 @@ static void make_progress(void *p)
     }
 }
 
-static void resolve_nothing(void *p)
-{
-    gor_addr a[4];
-    int rc = gor_resolve("tcp", "no-such-name.invalid:80", a, 4, gor_now() + 100 * GOR_SEC);
-    OK(rc < 0);
-    atomic_store((_Atomic int *)p, 1);
-}
-
-TEST(an_unresolvable_name_stalls_no_processor)
-{
-    struct progress g = { 0 };
-    gor_wg wg = { 0 };
-    _Atomic int done[8] = { 0 };
-    START(&wg, make_progress, &g);
-    for (int i = 0; i < 8; i++)
-        START(&wg, resolve_nothing, &done[i]);
-    for (int i = 0; i < 8; i++)
-        WAIT_FOR(atomic_load(&done[i]));
-    OK(atomic_load(&g.n) > 0);
-    atomic_store(&g.stop, 1);
-    gor_wg_wait(&wg);
-    OK(gor_dial("tcp", "no-such-name.invalid:80", gor_now() + 100 * GOR_SEC) < 0);
-}
-
-/* The one call that is slow now, until the counter has counted to a thousand meanwhile. */
+/* The call that is slow now, until the counter has counted to a thousand meanwhile. */
 static struct {
     _Atomic int      call;             /* enum slow_call                                       */
     _Atomic int      n_calls, n_held;  /* how many; of those, while their thread had a P       */
@@ -301,6 +277,21 @@ static void be_slow(enum slow_call call, int fd)
     atomic_fetch_add(&slow.n_calls, 1);
 }
 
+static void slow_begins(enum slow_call call, struct progress *beside)
+{
+    slow.beside = beside;
+    atomic_store(&slow.n_calls, 0);
+    atomic_store(&slow.n_held, 0);
+    atomic_store(&slow.call, call);
+}
+
+/* It is not enough that others go on: a processor that was held is taken away after a while. */
+static bool slow_ends(int n_calls)
+{
+    atomic_store(&slow.call, NONE);
+    return IS(slow.n_calls, n_calls) && IS(slow.n_held, 0);
+}
+
 #undef getaddrinfo
 static int slow_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
                             struct addrinfo **list)
@@ -310,6 +301,36 @@ static int slow_getaddrinfo(const char *host, const char *port, const struct add
         return EAI_NONAME;
     }
     return getaddrinfo(host, port, hints, list);
+}
+
+static void resolve_slowly(void *p)
+{
+    gor_addr a;
+    IS(gor_resolve("tcp", "slow.invalid:80", &a, 1, GOR_FOREVER), -ENOENT);
+    atomic_store((_Atomic int *)p, 1);
+}
+
+TEST(eight_slow_look_ups_stall_no_processor)
+{
+    struct progress g = { 0 };
+    gor_wg wg = { 0 };
+    _Atomic int done[8] = { 0 };
+    slow_begins(LOOK_UP, &g);
+    START(&wg, make_progress, &g);
+    for (int i = 0; i < 8; i++)
+        START(&wg, resolve_slowly, &done[i]);
+    for (int i = 0; i < 8; i++)
+        WAIT_FOR(atomic_load(&done[i]));
+    slow_ends(8);
+    atomic_store(&g.stop, 1);
+    gor_wg_wait(&wg);
+}
+
+TEST(an_unresolvable_name_is_an_error)
+{
+    gor_addr a[4];
+    OK(gor_resolve("tcp", "no-such-name.invalid:80", a, 4, gor_now() + 100 * GOR_SEC) < 0);
+    OK(gor_dial("tcp", "no-such-name.invalid:80", gor_now() + 100 * GOR_SEC) < 0);
 }
 
 /* fd is a file of /proc, which no read can have from the page cache. */
@@ -329,7 +350,6 @@ static ssize_t make_call(enum slow_call call, int fd, const char *path)
     }
 }
 
-/* It is not enough that others go on: a processor that was held is taken away after a while. */
 TEST(whatever_may_take_long_gives_its_processor_away_first)
 {
     struct progress g = { 0 };
@@ -339,16 +359,12 @@ TEST(whatever_may_take_long_gives_its_processor_away_first)
     const ssize_t want[N_SLOW] = { 0, -ENOENT, 0, 1, 1, 1, 1, 0, -ECHILD };
     OK(proc >= 0 && file >= 0);
     START(&wg, make_progress, &g);
-    slow.beside = &g;
     for (int call = LOOK_UP; call < N_SLOW; call++) {
         slow.fd = call == READ ? proc : file;
         IS(write(file, "x", 1), 1);
-        atomic_store(&slow.n_calls, 0);
-        atomic_store(&slow.n_held, 0);
-        atomic_store(&slow.call, call);
+        slow_begins((enum slow_call)call, &g);
         IS(make_call((enum slow_call)call, slow.fd, path), want[call]);
-        atomic_store(&slow.call, NONE);
-        if (!IS(slow.n_calls, 1) || !IS(slow.n_held, 0))
+        if (!slow_ends(1))
             test_say("# call %d\n", call);
     }
     atomic_store(&g.stop, 1);
@@ -893,26 +909,21 @@ TEST(without_pidfds_a_thread_waits_for_the_child)
     struct progress g = { 0 };
     gor_wg wg = { 0 };
     START(&wg, make_progress, &g);
-    slow.beside = &g;
     for (int i = 0; i < 2; i++) {
         int fd[2];
         gor_wg waiter = { 0 };
         IS(pipe2(fd, O_CLOEXEC), 0);
         struct waiting w = { .pid = child(5, fd[0]) };
         atomic_store(&pidfd_error, errors[i]);
-        atomic_store(&slow.n_calls, 0);
-        atomic_store(&slow.n_held, 0);
-        atomic_store(&slow.call, WAITPID);
+        slow_begins(WAITPID, &g);
         START(&waiter, wait_for_child, &w);
         WAIT_FOR(atomic_load(&slow.n_calls) == 1 || atomic_load(&w.done));
-        atomic_store(&slow.call, NONE);
+        slow_ends(1);
         IS(write(fd[1], "x", 1), 1);
         gor_wg_wait(&waiter);
         atomic_store(&pidfd_error, 0);
         IS(w.rc, w.pid);
         IS(WEXITSTATUS(w.status), 5);
-        IS(slow.n_calls, 1);
-        IS(slow.n_held, 0);
         close(fd[0]);
         close(fd[1]);
     }
