@@ -643,9 +643,12 @@ TEST(one_thread_unlock_too_many_panics)
 
 /* -- order ------------------------------------------------------------------------------------- */
 
+enum { LANES = 256 };                  /* with the test itself, one more than a ring holds */
+
 struct lane {
     gor_chan   *gate;
-    _Atomic int turns[4], most_ahead, n_done;
+    int         n_lanes, n_turns;
+    _Atomic int turns[LANES], most_ahead, n_done;
 };
 struct runner {
     struct lane *lane;
@@ -657,9 +660,9 @@ static void run_lane(void *p)
     struct runner *r = (struct runner *)p;
     struct lane *l = r->lane;
     gor_recv(l->gate, &(int){ 0 });
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < l->n_turns; i++) {
         int turns = atomic_fetch_add(&l->turns[r->id], 1) + 1;
-        for (int k = 0; k < 4 && atomic_load(&l->n_done) == 0; k++) {
+        for (int k = 0; k < l->n_lanes && atomic_load(&l->n_done) == 0; k++) {
             int ahead = turns - atomic_load(&l->turns[k]);
             if (ahead > atomic_load(&l->most_ahead))
                 atomic_store(&l->most_ahead, ahead);
@@ -669,23 +672,34 @@ static void run_lane(void *p)
     atomic_fetch_add(&l->n_done, 1);
 }
 
-TEST1(on_one_processor_those_who_yield_take_turns)
+/* How many turns one was ahead of another, at most. */
+static int run_lanes(int n, int n_turns)
 {
     gor_wg wg = { 0 };
-    struct lane l = { .gate = NULL };
-    struct runner r[4];
-    if (getenv("GORDEBUG") != NULL)
-        SKIP("stress: shuffles the order");
-    l.gate = gor_chan_new(sizeof(int), 0);
-    for (int i = 0; i < 4; i++) {
+    struct lane l = { .gate = gor_chan_new(sizeof(int), 0), .n_lanes = n, .n_turns = n_turns };
+    struct runner r[LANES];
+    for (int i = 0; i < n; i++) {
         r[i] = (struct runner){ &l, i };
         START(&wg, run_lane, &r[i]);
     }
-    wait_until_parked(4);
+    wait_until_parked(n);
     gor_chan_close(l.gate);
+    while (atomic_load(&l.n_done) == 0)
+        gor_yield();
     gor_wg_wait(&wg);
-    OK(l.most_ahead <= 2);
+    for (int i = 0; i < n; i++)
+        IS(l.turns[i], n_turns);
     gor_chan_release(l.gate);
+    return l.most_ahead;
+}
+
+TEST1(on_one_processor_those_who_yield_take_turns)
+{
+    if (getenv("GORDEBUG") != NULL)
+        SKIP("stress: shuffles the order");
+    OK(run_lanes(4, 1000) <= 2);
+    OK(run_lanes(LANES - 1, 100) <= 2);
+    run_lanes(LANES, 100);             /* a full ring is spilled each 61st turn */
 }
 
 static void spin_until_set(void *p)
@@ -841,6 +855,35 @@ TEST1(on_one_processor_higher_priority_runs_first)
         OK(r[1][i].place < N);
         OK(r[2][i].place >= N && r[2][i].place < 2 * N);
     }
+}
+
+/* Its place among those that take theirs after it began. */
+static void yield_and_take_place(void *p)
+{
+    struct rank *r = (struct rank *)p;
+    int before = atomic_load(r->counter);
+    gor_yield();
+    r->place = atomic_fetch_add(r->counter, 1) - before;
+    gor_wg_done(r->wg);
+}
+
+/* Though it is the only one of its kind: its queue is empty while it runs. */
+TEST1(on_one_processor_one_of_high_priority_yields_to_nobody)
+{
+    enum { N = 10 };
+    gor_wg wg = { 0 };
+    _Atomic int counter = 0;
+    struct rank r[N + 1];
+    gor_attr high = { .priority = GOR_HIGH };
+    if (TEST_TSAN)
+        SKIP("sanitizer: so slow that the lower ones have waited their 50 ms");
+    for (int i = 0; i <= N; i++) {
+        r[i] = (struct rank){ &wg, &counter, -1 };
+        gor_wg_add(&wg, 1);
+        IS(i < N ? gor_go(take_place, &r[i]) : gor_go_with(&high, yield_and_take_place, &r[i]), 0);
+    }
+    gor_wg_wait(&wg);
+    IS(r[N].place, 0);
 }
 
 /* Nor by one alone, whose queue is empty again and again. */

@@ -169,13 +169,44 @@ GOR__INLINE bool gor__next_is_to_poll(gor__m *m, gor__p *p)
            !gor__look_is_due(m, p, gor__au32_load_rlx(&p->tick) + 1);
 }
 
+/* g, which runs on m, goes to the end of the run queue. Returns who is next, g perhaps; NULL: g0 is
+ * to choose. */
+GOR__INLINE gor__g *gor__last_and_next(gor__m *m, gor__p *p, gor__g *g)
+{
+    gor__ready_last(m, g);
+    return gor__pick(m, p);
+}
+
+/* The same while gor__shared is 0. Most often it is enough to turn the ring by one. */
+static GOR__NOINLINE gor__g *gor__last_and_next_slow(gor__m *m, gor__p *p, gor__g *g, bool look)
+{
+    gor__ready_last(m, g);
+    return look ? NULL : gor__pick_local(p);
+}
+
+GOR__INLINE gor__g *gor__last_and_next_alone(gor__m *m, gor__p *p, gor__g *g)
+{
+    bool look = gor__look_is_due(m, p, gor__count_turn(p)) || !gor__is_ordinary(g);
+    if (GOR__UNLIKELY(look || gor__aptr_load_rlx(&p->runq.next)))
+        return gor__last_and_next_slow(m, p, g, look);
+    gor__set_runnable(g);
+    if (gor__au32_load_rlx(&p->streak))
+        gor__au32_store_rlx(&p->streak, 0);
+    return gor__runq_turn(&p->runq, g);
+}
+
 /* Go to the end of the run queue. For functions that are GOR__SWITCHES, too. */
 GOR__INLINE void gor__yield_here(gor__m *m)
 {
-    gor__g *g = gor__m_g(m);
+    gor__g *g = gor__m_g(m), *next;
+    gor__p *p = gor__m_p(m);
     gor__switch_begin(g);
-    gor__ready_last(m, g);
-    gor__switch_away(m, g);
+    if (gor__au32_load_rlx(&gor__shared) == 0)
+        next = gor__last_and_next_alone(m, p, g);
+    else
+        next = gor__last_and_next(m, p, g);
+    if (next != g)
+        gor__switch_finish(m, g, gor__next_or_g0(m, p, next));
     gor__resumed(g);
 }
 
