@@ -662,8 +662,9 @@ static void run_lane(void *p)
     gor_recv(l->gate, &(int){ 0 });
     for (int i = 0; i < l->n_turns; i++) {
         int turns = atomic_fetch_add(&l->turns[r->id], 1) + 1;
-        for (int k = 0; k < l->n_lanes && atomic_load(&l->n_done) == 0; k++) {
-            int ahead = turns - atomic_load(&l->turns[k]);
+        const int steps[3] = { 1, l->n_lanes / 2, l->n_lanes - 1 };    /* to some of the others */
+        for (int k = 0; k < 3 && atomic_load(&l->n_done) == 0; k++) {
+            int ahead = turns - atomic_load(&l->turns[(r->id + steps[k]) % l->n_lanes]);
             if (ahead > atomic_load(&l->most_ahead))
                 atomic_store(&l->most_ahead, ahead);
         }

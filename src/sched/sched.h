@@ -177,13 +177,14 @@ GOR__INLINE gor__g *gor__last_and_next(gor__m *m, gor__p *p, gor__g *g)
     return gor__pick(m, p);
 }
 
-/* The same while gor__shared is 0. Most often it is enough to turn the ring by one. */
+/* look: g0 is to choose. */
 static GOR__NOINLINE gor__g *gor__last_and_next_slow(gor__m *m, gor__p *p, gor__g *g, bool look)
 {
     gor__ready_last(m, g);
     return look ? NULL : gor__pick_local(p);
 }
 
+/* The same while gor__shared is 0. Most often it is enough to turn the ring by one. */
 GOR__INLINE gor__g *gor__last_and_next_alone(gor__m *m, gor__p *p, gor__g *g)
 {
     bool look = gor__look_is_due(m, p, gor__count_turn(p)) || !gor__is_ordinary(g);
