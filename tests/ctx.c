@@ -878,6 +878,31 @@ TEST(goroutines_inherit_the_context_of_the_one_that_starts_them)
     strike_stage(&s, &hands);
 }
 
+static void lock_and_unlock(void *p)
+{
+    gor_mutex m = { 0 };
+    int rc = gor_mutex_lock(&m);
+    IS(rc, *(int *)p);
+    if (rc == 0)
+        gor_mutex_unlock(&m);
+}
+
+/* One after the other, each begins where the last one ended. */
+TEST(who_begins_after_another_has_ended_heeds_its_own_context)
+{
+    gor_wg wg = { 0 };
+    gor_ctx *c = gor_ctx_with_cancel(NULL);
+    int none = 0, cancelled = -ECANCELED;
+    gor_ctx_cancel(c, 0);
+    for (int i = 0; i < 100; i++) {
+        gor_ctx_enter(i % 2 ? c : NULL);
+        START(&wg, lock_and_unlock, i % 2 ? &cancelled : &none);
+    }
+    gor_ctx_enter(NULL);
+    gor_wg_wait(&wg);
+    gor_ctx_release(c);
+}
+
 TEST(goroutines_started_after_leaving_inherit_nothing)
 {
     gor_wg wg = { 0 };

@@ -174,6 +174,35 @@ TEST(the_errno_of_one_goroutine_is_not_seen_by_another)
     IS(errno, 5);
 }
 
+struct finding {
+    int      number;
+    unsigned rounding;
+};
+
+static void note_and_change(void *p)
+{
+    struct finding *f = (struct finding *)p;
+    f->number = errno;
+    f->rounding = get_rounding();
+    errno = 4711;
+    set_rounding(1);
+}
+
+TEST(who_begins_after_another_has_ended_finds_nothing_of_its)
+{
+    enum { N = 100 };
+    gor_wg wg = { 0 };
+    struct finding f[N];
+    for (int i = 0; i < N; i++)
+        START(&wg, note_and_change, &f[i]);
+    gor_wg_wait(&wg);
+    for (int i = 0; i < N; i++) {
+        IS(f[i].number, 0);
+        IS(f[i].rounding, 0);
+    }
+    IS(get_rounding(), 0);
+}
+
 TEST(no_call_reports_in_errno)
 {
     gor_chan *c = gor_chan_new(sizeof(int), 1);

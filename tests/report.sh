@@ -210,6 +210,9 @@ for mode in '' noguardinstall=1 strict=1; do
     expect "a touch of the page below a stack is a stack overflow; GORDEBUG=$mode" 2 \
         'stack overflow in goroutine [0-9]+ "deep diver"' '!SIGSEGV'
 done
+GORDEBUG=noguard=1 run crash end_below
+expect 'without guards, who has overwritten the end of its stack is named when it ends' 2 \
+    'stack overflow in goroutine [0-9]+ "end_below": its canary is gone'
 GORTRACEBACK=single run crash overflow
 expect 'GORTRACEBACK=single holds for an overflow' 2 'stack overflow' 'deep diver' '!bystander'
 GORTRACEBACK=crash run crash overflow

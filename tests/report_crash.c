@@ -68,6 +68,13 @@ __attribute__((no_sanitize("undefined", "address"))) static int step_below(void 
     return p != NULL;
 }
 
+/* Over the lowest word of the stack, where a stack without a guard has its canary; and end. */
+__attribute__((no_sanitize("undefined", "address"))) static void end_below(void *p)
+{
+    (void)p;
+    *(volatile char *)lowest_of(__builtin_frame_address(0)) = 1;
+}
+
 static void blocked_below(void *p)
 {
     gor_block(step_below, p);
@@ -179,6 +186,11 @@ static int start(void *p)
         gor_go_with(&a, diver, NULL);                  /* site: diver */
     if (strcmp(how, "below") == 0)
         gor_go_with(&a, touch_below, NULL);
+    if (strcmp(how, "end_below") == 0) {
+        gor_go(bystander, NULL);                       /* begins where the other has ended */
+        gor_go(end_below, NULL);
+        gor_recv(c, &(int){ 0 });
+    }
     if (strcmp(how, "blocked_below") == 0)
         gor_go_with(&a, blocked_below, NULL);
     if (strcmp(how, "large") == 0) {
@@ -203,7 +215,7 @@ int main(int argc, char **argv)
 {
     gor_options o = { .procs = 2 };
     how = argc > 1 ? argv[1] : "";
-    if (strcmp(how, "closed") == 0)
+    if (strcmp(how, "closed") == 0 || strcmp(how, "end_below") == 0)
         o.procs = 1;
     if (strncmp(how, "owner", 5) == 0)
         signal(SIGSEGV, mine);

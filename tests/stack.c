@@ -233,6 +233,74 @@ TEST(waves_of_goroutines_reuse_their_stacks)
     OK(test_stats().stacks_cached <= after_first + 500 + (size_t)gor_procs(0) * GOR__CACHE_CAP);
 }
 
+static void note_where(void *p)
+{
+    *(uintptr_t *)p = (uintptr_t)__builtin_frame_address(0);
+}
+
+TEST1(on_one_processor_who_ends_passes_the_stack_on_to_who_begins)
+{
+    enum { N = 100 };
+    gor_wg wg = { 0 };
+    uintptr_t frame[N];
+    int n_others = 0;
+    if (TEST_TSAN || TEST_ASAN)
+        SKIP("sanitizers: each has a stack of its own");
+    if (getenv("GORDEBUG") != NULL)
+        SKIP("stress: shuffles the order");
+    for (int i = 0; i < N; i++)
+        START(&wg, note_where, &frame[i]);
+    gor_wg_wait(&wg);
+    for (int i = 1; i < N; i++)
+        n_others += frame[i] != frame[i - 1];
+    IS(n_others, 0);
+}
+
+static void drop_panic(void *p)
+{
+    (void)p;
+    OK(gor_recover() != NULL);
+}
+
+/* Each kind in another way; most just return. */
+static void end_somehow(void *p)
+{
+    switch ((uintptr_t)p) {
+    case 0:
+        gor_yield();
+        break;
+    case 1:
+        gor_exit();
+    case 2:
+        gor_lock_thread();
+        break;
+    case 3:
+        IS(gor_defer(drop_panic, NULL), 0);
+        gor_panic("dropped");
+    case 4:
+        OK(dig(8192) >= 0);
+        break;
+    default:
+        break;
+    }
+}
+
+TEST(who_ends_in_whatever_way_leaves_neither_stack_nor_memory_behind)
+{
+    enum { N = 300 };
+    const gor_attr attr[3] = { { .name = NULL }, { .name = "named" }, { .stack_size = 128u << 10 } };
+    for (int wave = 0; wave < 20; wave++) {
+        for (int i = 0; i < N; i++)
+            IS(gor_go_with(&attr[test_random() % 3], end_somehow,
+                           (void *)(uintptr_t)(test_random() % 12)), 0);
+        WAIT_FOR(test_stats().goroutines == 1);
+        WAIT_FOR(test_stats().stacks == 1);    /* given back a moment after the end */
+        IS(gor__n_alive(), 1);
+    }
+    /* as many as live at once, and what each processor keeps */
+    OK(gor__rt.n_slabs * GOR__SLAB_CAP <= N + 1 + (uint32_t)gor_procs(0) * GOR__CACHE_CAP);
+}
+
 /* Run fn, with pages that go that soon, at procs 1, 2, 4 and so on up to most. */
 static void run_tidying(const char *tidy, int64_t quantum, int most, int (*fn)(void *))
 {

@@ -39,11 +39,38 @@ static void gor__run_destructors(gor__g *g)
     }
 }
 
+/* May next, which has not begun, have the stack of g? If both are as most are. */
+GOR__INLINE bool gor__may_pass_stack(const gor__g *g, const gor__g *next)
+{
+    uint32_t usual = (uint32_t)gor__rt.stack_class;
+    return gor__au32_load_acq(&next->hold) == GOR__NO_STACK &&
+           (gor__au32_load_rlx(&g->traits) & (GOR__TRAIT_CLASS | GOR__TRAIT_CANARY)) == usual &&
+           (gor__au32_load_rlx(&next->traits) & GOR__TRAIT_CLASS) == usual;
+}
+
+/* g has ended, in its outermost frame; from here on next runs, on this stack. Does what a switch
+ * does, and a stack that is given back and taken again. An exception g cannot have left. */
+GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
+{
+    gor__p *p = gor__m_p(m);
+    gor__au64_bump(&p->begun);
+    gor__aptr_store_rlx(&next->stack, gor__aptr_load_rlx(&g->stack));
+    gor__aptr_store_rlx(&g->stack, NULL);
+    gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
+    gor__switch_in(m, next);
+    gor__load_thread_state(m, next);
+    gor__arch_control_change(&g->control, &gor__arch_control_default);
+    gor__g_put(p, g);
+}
+
+enum gor__last_frame { GOR__ENDS_IN_ITS_FIRST, GOR__ENDS_ANYWHERE };
+
 /* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
- * next, for which this stack is to be left. */
-GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
+ * next, for which this stack is to be left; NULL: who is next begins on it. */
+GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g, enum gor__last_frame frame)
 {
     gor__m *m = gor__self();
+    gor__g *next;
     bool leaving = false;
     if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
         gor__aptr_store_rlx(&m->locked_g, NULL);
@@ -59,7 +86,14 @@ GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g)
     gor__au32_store_rlx(&g->state, GOR__DEAD);
     gor__au64_bump_rel(&gor__m_p(m)->ended);       /* not counted: gor_leaks does not find it */
     gor__switch_begin(g);
-    return gor__switch_out(m, g, leaving ? &m->g0 : gor__next_after_end(m));
+    if (GOR__UNLIKELY(leaving))
+        return gor__switch_out(m, g, &m->g0);
+    next = gor__pick(m, gor__m_p(m));
+    if (frame == GOR__ENDS_IN_ITS_FIRST && next && gor__may_pass_stack(g, next)) {
+        gor__pass_stack(m, g, next);
+        return NULL;
+    }
+    return gor__switch_out(m, g, gor__next_or_g0(m, gor__m_p(m), next));
 }
 
 /* What g, which runs and ends, has besides its stack. */
@@ -79,18 +113,18 @@ static GOR__NOINLINE void gor__g_settle(gor__g *g)
 }
 
 /* The end of g, which runs. As gor__g_end. */
-static void *gor__g_finish(gor__g *g)
+GOR__INLINE void *gor__g_finish(gor__g *g, enum gor__last_frame frame)
 {
     if (GOR__UNLIKELY(gor__au32_load_rlx(&g->traits) & GOR__TRAIT_ESTATE))
         gor__g_settle(g);
     if (g->done)
         g->done(g->done_arg);
-    return gor__g_end(g);
+    return gor__g_end(g, frame);
 }
 
 /* The same from anywhere on its stack. */
 static void gor__g_exit(gor__g *g) __attribute__((noreturn));
-static void gor__g_exit(gor__g *g) { gor__switch_never_back(gor__g_finish(g)); }
+static void gor__g_exit(gor__g *g) { gor__switch_never_back(gor__g_finish(g, GOR__ENDS_ANYWHERE)); }
 
 /* Tie the running goroutine to its M. */
 static void gor__tie(gor__m *m, gor__g *g)
@@ -104,20 +138,25 @@ static void gor__tie(gor__m *m, gor__g *g)
     gor__au32_store_rlx(&g->hold, GOR__ON_CPU | GOR__TIED);
 }
 
-/* The outermost frame of every goroutine. It returns, see [arch], but for a sanitizer, whose books
- * are about the next stack by then. */
+/* The outermost frame of every goroutine, and of those to which its stack is passed on. It
+ * returns, see [arch], but for a sanitizer, whose books are about the next stack by then. */
 static void *gor__g_main(void)
 {
     gor__g *g = gor__m_g(gor__self());
+    void *sp;
     gor__san_take_over(gor__aptr_load_rlx(&g->stack));         /* before any frame of ours */
     gor__eh_load(gor__after_switch(), &gor__eh_none);
-    gor__resumed(g);
-    if (GOR__UNLIKELY(g->lock_depth))
-        gor__tie(gor__self(), g);
-    gor__call_user(g->fn, g->arg);
-    if (GOR__TSAN || GOR__ASAN)
-        gor__g_exit(g);
-    return gor__g_finish(g);
+    do {
+        g = gor__m_g(gor__self());
+        gor__resumed(g);
+        if (GOR__UNLIKELY(g->lock_depth))
+            gor__tie(gor__self(), g);
+        gor__call_user(g->fn, g->arg);
+        if (GOR__TSAN || GOR__ASAN)
+            gor__g_exit(g);
+        sp = gor__g_finish(g, GOR__ENDS_IN_ITS_FIRST);
+    } while (!sp);
+    return sp;
 }
 
 /* -- panic --------------------------------------------------------------------------------- */

@@ -98,13 +98,6 @@ GOR__INLINE gor__g *gor__next_or_g0(gor__m *m, gor__p *p, gor__g *next)
     return &m->g0;
 }
 
-/* Who runs on m after one that has ended. */
-GOR__INLINE gor__g *gor__next_after_end(gor__m *m)
-{
-    gor__p *p = gor__m_p(m);
-    return gor__next_or_g0(m, p, gor__pick(m, p));
-}
-
 /* Switch from g, which waits or is queued, to who is next; if that is g, it goes on. */
 GOR__INLINE void gor__switch_away(gor__m *m, gor__g *g)
 {

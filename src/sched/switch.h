@@ -107,15 +107,21 @@ GOR__SWITCH_INLINE gor__m *gor__after_switch(void)
 /* g is about to be left: as early as can be, see [arch]. */
 GOR__INLINE void gor__switch_begin(gor__g *g) { gor__arch_control_save(&g->control); }
 
+/* From here on g runs on m. */
+GOR__INLINE void gor__switch_in(gor__m *m, gor__g *g)
+{
+    gor__aptr_store_rlx(&m->g, g);
+    if (GOR__UNLIKELY(g->ctx != NULL))
+        gor__mine_end(m);
+}
+
 /* All of a switch from `from`, which runs on m and for which it has begun, but the change of
  * stacks. Returns the stack pointer to go on at. */
 GOR__SWITCH_INLINE void *gor__switch_out(gor__m *m, gor__g *from, gor__g *to)
 {
     gor__save_thread_state(m, from);
     gor__aptr_store_rlx(&m->prev, from);
-    gor__aptr_store_rlx(&m->g, to);
-    if (GOR__UNLIKELY(to->ctx != NULL))
-        gor__mine_end(m);
+    gor__switch_in(m, to);
     return to->sp;
 }
 
