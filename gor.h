@@ -6930,7 +6930,8 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
-/* Append g and take the oldest, g if there is no other, while gor__shared is 0. Owner only. */
+/* Append g and take the oldest, g if there is no other, while gor__shared is 0 (I4: nobody else
+ * sees it half done). Owner only. */
 GOR__INLINE gor__g *gor__runq_turn(gor__runq *q, gor__g *g)
 {
     uint32_t head = gor__au32_load_rlx(&q->head), tail = gor__au32_load_rlx(&q->tail);
@@ -6938,7 +6939,7 @@ GOR__INLINE gor__g *gor__runq_turn(gor__runq *q, gor__g *g)
     if (head == tail)
         return g;
     gor__runq_fetch(q, head, tail - head);
-    gor__au32_store_rel(&q->head, head + 1);       /* first: the ring may have been full (I1) */
+    gor__au32_store_rel(&q->head, head + 1);       /* first: the ring may be full: I1 */
     gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);
     gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail, head: to a thief later */
     return oldest;
@@ -11322,8 +11323,9 @@ static void gor__fatal(const char *headline, const gor__g *who)
  *             stack and G go back.
  */
 
-/* Run the user's fn from inside of a gor call. */
-static void gor__call_user(void (*fn)(void *), void *arg)
+/* Run the user's fn from inside of a gor call. Not inlined: in the loops that call it, what fn does
+ * with the thread's own variables would be the same thread's each time round. */
+GOR__SWITCHES static void gor__call_user(void (*fn)(void *), void *arg)
 {
     gor__call_end();
     fn(arg);
@@ -11365,7 +11367,7 @@ GOR__INLINE bool gor__may_pass_stack(const gor__g *g, const gor__g *next)
 }
 
 /* g has ended, in its outermost frame; from here on next runs, on this stack. Does what a switch
- * does, and a stack that is given back and taken again. An exception g cannot have left. */
+ * does, and a stack that is given back and taken again. */
 GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
 {
     gor__p *p = gor__m_p(m);
@@ -11375,6 +11377,7 @@ GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
     gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
     gor__switch_in(m, next);
     gor__load_thread_state(m, next);
+    gor__eh_load(m, &gor__eh_none);                /* g may have left a handler by longjmp */
     gor__arch_control_change(&g->control, &gor__arch_control_default);
     gor__g_put(p, g);
 }

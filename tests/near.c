@@ -195,28 +195,93 @@ static int pay_in_on_two_processors(void *arg)
     return 0;
 }
 
-/* Threads of a run before may be there for a while yet. */
-static void elision_ends(int (*how)(void *))
+/* Threads of a run before may be there for a while yet. False: it is never elided here. */
+static bool elision_ends(int (*how)(void *), void *arg)
 {
     gor_options o = { .procs = 1 };
-    struct doors d = { .n = scaled(200000) };
     int64_t late = gor_now() + 10 * GOR_SEC;
     int rc;
-    while ((rc = gor_run_with(&o, how, &d)) == NOT_ALONE && gor_now() < late)
+    while ((rc = gor_run_with(&o, how, arg)) == NOT_ALONE && gor_now() < late)
         usleep(1000);
-    if (rc == NOT_ALONE)
-        SKIP(test_emulated() ? "emulator: has a thread of its own" : "kernel: no membarrier");
-    IS(rc, 0);
+    if (rc != NOT_ALONE)
+        return IS(rc, 0);
+    test_skip(test_emulated() ? "emulator: has a thread of its own" : "kernel: no membarrier");
+    return false;
+}
+
+static void doors_admit_one(int (*how)(void *))
+{
+    struct doors d = { .n = scaled(200000) };
+    if (!elision_ends(how, &d))
+        return;
     IS(d.a, 2 * d.n);
     IS(d.b, 2 * d.n);
 }
 
 TESTF(a_mutex_admits_one_at_a_time_once_a_thread_has_come)
 {
-    elision_ends(pay_in_beside_a_thread);
+    doors_admit_one(pay_in_beside_a_thread);
 }
 
 TESTF(a_mutex_admits_one_at_a_time_once_there_are_two_processors)
 {
-    elision_ends(pay_in_on_two_processors);
+    doors_admit_one(pay_in_on_two_processors);
+}
+
+enum { TURNERS = 300 };                /* more than a ring holds */
+
+struct turners {
+    gor_wg      wg;
+    int         n;
+    _Atomic int stop, twice;
+    struct turner { struct turners *all; _Atomic int yields; } one[TURNERS];
+};
+
+static void take_turns(void *arg)
+{
+    struct turner *t = (struct turner *)arg;
+    while (!atomic_load(&t->all->stop)) {
+        if (atomic_exchange(&t->yields, 1) != 0)
+            atomic_fetch_add(&t->all->twice, 1);
+        gor_yield();
+        if (atomic_exchange(&t->yields, 0) != 1)
+            atomic_fetch_add(&t->all->twice, 1);
+    }
+}
+
+static void *two_processors_soon(void *arg)
+{
+    usleep((useconds_t)(test_random() % 400));
+    gor_procs(2);
+    return arg;
+}
+
+static int yield_until_there_are_two(void *arg)
+{
+    struct turners *t = (struct turners *)arg;
+    pthread_t thread;
+    if (gor__au32_load_rlx(&gor__shared) != 0)
+        return NOT_ALONE;
+    for (int i = 0; i < t->n; i++) {
+        t->one[i].all = t;
+        START(&t->wg, take_turns, &t->one[i]);
+    }
+    IS(pthread_create(&thread, NULL, two_processors_soon, NULL), 0);
+    while (gor_procs(0) == 1)
+        gor_yield();
+    for (int i = 0; i < scaled(1000); i++)
+        gor_yield();
+    atomic_store(&t->stop, 1);
+    gor_wg_wait(&t->wg);
+    return pthread_join(thread, NULL);
+}
+
+TESTF(who_yields_runs_once_while_a_second_processor_comes)
+{
+    for (int i = 0; i < scaled(100); i++) {
+        struct turners t = { .n = i % 2 ? TURNERS : 3 };
+        if (!elision_ends(yield_until_there_are_two, &t))
+            return;
+        IS(t.twice, 0);
+    }
 }

@@ -6,8 +6,9 @@
  *             stack and G go back.
  */
 
-/* Run the user's fn from inside of a gor call. */
-static void gor__call_user(void (*fn)(void *), void *arg)
+/* Run the user's fn from inside of a gor call. Not inlined: in the loops that call it, what fn does
+ * with the thread's own variables would be the same thread's each time round. */
+GOR__SWITCHES static void gor__call_user(void (*fn)(void *), void *arg)
 {
     gor__call_end();
     fn(arg);
@@ -49,7 +50,7 @@ GOR__INLINE bool gor__may_pass_stack(const gor__g *g, const gor__g *next)
 }
 
 /* g has ended, in its outermost frame; from here on next runs, on this stack. Does what a switch
- * does, and a stack that is given back and taken again. An exception g cannot have left. */
+ * does, and a stack that is given back and taken again. */
 GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
 {
     gor__p *p = gor__m_p(m);
@@ -59,6 +60,7 @@ GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
     gor__au32_store_rlx(&next->hold, GOR__ON_CPU);
     gor__switch_in(m, next);
     gor__load_thread_state(m, next);
+    gor__eh_load(m, &gor__eh_none);                /* g may have left a handler by longjmp */
     gor__arch_control_change(&g->control, &gor__arch_control_default);
     gor__g_put(p, g);
 }

@@ -146,7 +146,8 @@ GOR__INLINE gor__g *gor__runq_pop(gor__runq *q)
     }
 }
 
-/* Append g and take the oldest, g if there is no other, while gor__shared is 0. Owner only. */
+/* Append g and take the oldest, g if there is no other, while gor__shared is 0 (I4: nobody else
+ * sees it half done). Owner only. */
 GOR__INLINE gor__g *gor__runq_turn(gor__runq *q, gor__g *g)
 {
     uint32_t head = gor__au32_load_rlx(&q->head), tail = gor__au32_load_rlx(&q->tail);
@@ -154,7 +155,7 @@ GOR__INLINE gor__g *gor__runq_turn(gor__runq *q, gor__g *g)
     if (head == tail)
         return g;
     gor__runq_fetch(q, head, tail - head);
-    gor__au32_store_rel(&q->head, head + 1);       /* first: the ring may have been full (I1) */
+    gor__au32_store_rel(&q->head, head + 1);       /* first: the ring may be full: I1 */
     gor__aptr_store_rlx(&q->slot[tail % GOR__RUNQ_CAP], g);
     gor__au32_store_rel(&q->tail, tail + 1);       /* rel runq.tail, head: to a thief later */
     return oldest;

@@ -5,6 +5,7 @@
 #include "gor.h"
 
 #include <atomic>
+#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -115,6 +116,34 @@ void throw_on(void *)
     }
 }
 
+// Ends with an exception that it has caught and not let go.
+void leave_handler(void *)
+{
+    std::jmp_buf out;
+    if (setjmp(out) == 0) {
+        try {
+            throw 42;
+        } catch (int) {
+            std::longjmp(out, 1);
+        }
+    }
+}
+
+void see_none(void *)
+{
+    check(!std::current_exception() && std::uncaught_exceptions() == 0);
+}
+
+// The last one that is started begins first, and the others where it has ended.
+void begin_after_one_that_left_its_handler()
+{
+    gor_wg wg = {};
+    for (int i = 0; i < 8; i++)
+        check(gor_wg_go(&wg, see_none, nullptr) == 0);
+    check(gor_wg_go(&wg, leave_handler, nullptr) == 0);
+    gor_wg_wait(&wg);
+}
+
 double now()
 {
     struct timespec t;
@@ -136,6 +165,7 @@ int throw_for_a_while(void *p)
     Run *run = static_cast<Run *>(p);
     double end = now() + run->seconds;
     gor_wg wg = {};
+    begin_after_one_that_left_its_handler();  // while there is nobody else to come between
     for (int i = 0; i < kThrowers; i++)
         if (gor_wg_go(&wg, throw_on, nullptr) != 0)
             return 1;
