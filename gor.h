@@ -11368,9 +11368,8 @@ GOR__INLINE bool gor__may_pass_stack(const gor__g *g, const gor__g *next)
 
 /* g has ended, in its outermost frame; from here on next runs, on this stack. Does what a switch
  * does, and a stack that is given back and taken again. */
-GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
+GOR__INLINE void gor__pass_stack(gor__m *m, gor__p *p, gor__g *g, gor__g *next)
 {
-    gor__p *p = gor__m_p(m);
     gor__au64_bump(&p->begun);
     gor__aptr_store_rlx(&next->stack, gor__aptr_load_rlx(&g->stack));
     gor__aptr_store_rlx(&g->stack, NULL);
@@ -11382,6 +11381,19 @@ GOR__INLINE void gor__pass_stack(gor__m *m, gor__g *g, gor__g *next)
     gor__g_put(p, g);
 }
 
+/* g, which is tied to m, has ended. True: m's thread ends with it. */
+GOR__NO_TSAN static GOR__NOINLINE bool gor__end_tied(gor__m *m, gor__g *g)
+{
+    gor__aptr_store_rlx(&m->locked_g, NULL);
+    gor__au32_store_rlx(&m->detour, 0);
+    gor__aptr_store_rlx(&g->locked, NULL);
+    g->lock_depth = 0;
+    if (m->is_main)
+        return false;
+    gor__au32_store_rlx(&m->state, GOR__M_ENDING);
+    return true;
+}
+
 enum gor__last_frame { GOR__ENDS_IN_ITS_FIRST, GOR__ENDS_ANYWHERE };
 
 /* The goroutine has ended; all that it owned has been given up. Returns the stack pointer of who is
@@ -11389,30 +11401,22 @@ enum gor__last_frame { GOR__ENDS_IN_ITS_FIRST, GOR__ENDS_ANYWHERE };
 GOR__NO_TSAN GOR__SWITCHES static void *gor__g_end(gor__g *g, enum gor__last_frame frame)
 {
     gor__m *m = gor__self();
+    gor__p *p = gor__m_p(m);
+    bool leaving = gor__aptr_load_rlx(&m->locked_g) == g && gor__end_tied(m, g);
     gor__g *next;
-    bool leaving = false;
-    if (GOR__UNLIKELY(gor__aptr_load_rlx(&m->locked_g) == g)) {    /* its thread ends with it */
-        gor__aptr_store_rlx(&m->locked_g, NULL);
-        gor__au32_store_rlx(&m->detour, 0);
-        gor__aptr_store_rlx(&g->locked, NULL);
-        g->lock_depth = 0;
-        leaving = !m->is_main;
-        if (leaving)
-            gor__au32_store_rlx(&m->state, GOR__M_ENDING);
-    }
     gor__san_hand_over(gor__aptr_load_rlx(&g->stack));
     gor__san_hand_over(g);
     gor__au32_store_rlx(&g->state, GOR__DEAD);
-    gor__au64_bump_rel(&gor__m_p(m)->ended);       /* not counted: gor_leaks does not find it */
+    gor__au64_bump_rel(&p->ended);                 /* not counted: gor_leaks does not find it */
     gor__switch_begin(g);
     if (GOR__UNLIKELY(leaving))
         return gor__switch_out(m, g, &m->g0);
-    next = gor__pick(m, gor__m_p(m));
+    next = gor__pick(m, p);
     if (frame == GOR__ENDS_IN_ITS_FIRST && next && gor__may_pass_stack(g, next)) {
-        gor__pass_stack(m, g, next);
+        gor__pass_stack(m, p, g, next);
         return NULL;
     }
-    return gor__switch_out(m, g, gor__next_or_g0(m, gor__m_p(m), next));
+    return gor__switch_out(m, g, gor__next_or_g0(m, p, next));
 }
 
 /* What g, which runs and ends, has besides its stack. */
