@@ -11320,7 +11320,7 @@ static void gor__fatal(const char *headline, const gor__g *who)
  *             end.
  * Order       At the end: deferred calls, last in first out; destructors of slots; the own
  *             context's reference; what its starter wants to know (a wait group's done); then
- *             stack and G go back.
+ *             stack and G go back, or the G alone, and the stack to who begins next.
  */
 
 /* Run the user's fn from inside of a gor call. Not inlined: in the loops that call it, what fn does

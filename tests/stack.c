@@ -245,7 +245,7 @@ TEST1(on_one_processor_who_ends_passes_the_stack_on_to_who_begins)
     uintptr_t frame[N];
     int n_others = 0;
     if (TEST_TSAN || TEST_ASAN)
-        SKIP("sanitizers: each has a stack of its own");
+        SKIP("sanitizer: each has a stack of its own");
     if (getenv("GORDEBUG") != NULL)
         SKIP("stress: shuffles the order");
     for (int i = 0; i < N; i++)
